@@ -1,0 +1,43 @@
+# Two commands do everything on a fresh machine with Python 3.11 and make:
+#   make demo   sets up, then trains, packages, serves and classifies, and says what it did
+#   make test   sets up, then passes the tests
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check bench lock clean
+
+$(READY): requirements.lock setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python -m examples.demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+# Resolves every extra afresh in an empty environment and writes the exact versions that came out.
+lock:
+	rm -rf var/lock && $(PYTHON) -m venv var/lock
+	var/lock/bin/python -m pip install --quiet torch==2.13.0
+	var/lock/bin/python -m pip install --quiet '.[torch,pipelines,registry,dev]' 'setuptools<81'
+	{ echo "# Written by 'make lock': every package of every extra, exact."; \
+	  var/lock/bin/python -m pip freeze --all --exclude millrace --exclude pip | sed 's/+cpu$$//'; } > requirements.lock
+	rm -rf var/lock
+
+clean:
+	rm -rf $(VENV) var build *.egg-info

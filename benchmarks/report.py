@@ -1,0 +1,234 @@
+"""From measurements to medians, ratios within a round, and Markdown."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.processes import Usage
+
+BARE = "bare loop"
+STOCK = "stock KServe"
+TUNED = "tuned KServe"
+VERSIONS = ("kserve", "uvicorn", "uvloop", "grpcio", "onnxruntime", "pillow", "numpy")
+BEGIN = "<!-- measured: written by python -m benchmarks --write -->"
+END = "<!-- end of measured -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One system under one load in one round."""
+
+    model: str
+    system: str
+    concurrency: int  # requests in flight; 0 for the bare loop, which has none
+    round: int
+    images: int
+    images_per_second: float
+    p50_ms: float | None
+    p99_ms: float | None
+    usage: tuple[Usage, ...]
+    load_cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One system under one load over all rounds: medians."""
+
+    system: str
+    concurrency: int
+    images_per_second: float
+    slowest: float
+    fastest: float
+    p50_ms: float | None
+    p99_ms: float | None
+    to_bare: float | None  # median over rounds of the ratio within a round
+    to_stock: float | None  # to the faster of its routes at the same concurrency
+    to_tuned: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRow:
+    """One process of one system under one load over all rounds."""
+
+    system: str
+    concurrency: int
+    title: str
+    cpu_ms_per_image: float  # median
+    peak_mib: float  # maximum
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResult:
+    """Everything about one model."""
+
+    model: str
+    settings: tuple[str, ...]  # sentences: what was tried and chosen beforehand
+    measurements: tuple[Measurement, ...]
+
+
+def rows(measurements: Sequence[Measurement]) -> list[Row]:
+    """One row per system and concurrency, in the order they were first measured."""
+    return [_row(group, measurements) for group in _groups(measurements)]
+
+
+def _row(group: Sequence[Measurement], everything: Sequence[Measurement]) -> Row:
+    first = group[0]
+    speeds = [measured.images_per_second for measured in group]
+    return Row(
+        system=first.system,
+        concurrency=first.concurrency,
+        images_per_second=statistics.median(speeds),
+        slowest=min(speeds),
+        fastest=max(speeds),
+        p50_ms=_median(measured.p50_ms for measured in group),
+        p99_ms=_median(measured.p99_ms for measured in group),
+        to_bare=_ratio(group, everything, BARE, 0),
+        to_stock=_ratio(group, everything, STOCK, first.concurrency),
+        to_tuned=_ratio(group, everything, TUNED, first.concurrency),
+    )
+
+
+def _ratio(
+    group: Sequence[Measurement], everything: Sequence[Measurement], system: str, concurrency: int
+) -> float | None:
+    """Median over rounds of the speed relative to ``system`` in the same round."""
+    return _median(
+        measured.images_per_second / max(speeds)
+        for measured in group
+        if (speeds := _speeds(everything, system, concurrency, measured.round))
+    )
+
+
+def process_rows(measurements: Sequence[Measurement]) -> list[ProcessRow]:
+    """One row per process of every system and concurrency, the load tool last."""
+    found = []
+    for group in _groups(measurements):
+        cpu_ms: dict[str, list[float]] = defaultdict(list)
+        peaks: dict[str, list[float]] = defaultdict(list)
+        for measured in group:
+            for usage in measured.usage:
+                cpu_ms[usage.title].append(1e3 * usage.cpu_s / measured.images)
+                peaks[usage.title].append(usage.peak_mib)
+        first = group[0]
+        found += [
+            ProcessRow(
+                first.system, first.concurrency, title, statistics.median(each), max(peaks[title])
+            )
+            for title, each in cpu_ms.items()
+        ]
+        load = statistics.median(1e3 * measured.load_cpu_s / measured.images for measured in group)
+        if load:
+            found.append(ProcessRow(first.system, first.concurrency, "(load tool)", load, 0.0))
+    return found
+
+
+def _groups(measurements: Iterable[Measurement]) -> Iterator[list[Measurement]]:
+    groups: dict[tuple[str, int], list[Measurement]] = defaultdict(list)
+    for measured in measurements:
+        groups[measured.system, measured.concurrency].append(measured)
+    yield from groups.values()
+
+
+def _speeds(
+    everything: Iterable[Measurement], system: str, concurrency: int, number: int
+) -> list[float]:
+    return [
+        measured.images_per_second
+        for measured in everything
+        if measured.system.startswith(system)
+        and (measured.concurrency, measured.round) == (concurrency, number)
+    ]
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def markdown(results: Sequence[ModelResult], rounds: int, seconds: int) -> str:
+    """The whole section for RESULTS.md."""
+    lines = [BEGIN, *_machine(), ""]
+    lines += [
+        f"Medians of {rounds} rounds of {seconds} s for each cell; slowest and fastest round in "
+        "brackets. Ratios are taken within a round, then the median; 'x stock' is against the "
+        "faster of stock KServe's two routes at the same concurrency.",
+        "",
+    ]
+    for result in results:
+        lines += [f"## {result.model}", "", *result.settings, ""]
+        lines += [*_table(SPEED_HEAD, map(_speed_cells, rows(result.measurements))), ""]
+        processes = process_rows(result.measurements)
+        lines += [*_table(PROCESS_HEAD, map(_process_cells, processes)), ""]
+    return "\n".join([*lines, END, ""])
+
+
+SPEED_HEAD = (
+    "system", "in flight", "images/s", "p50 ms", "p99 ms", "x bare loop", "x stock", "x tuned"
+)  # fmt: skip
+PROCESS_HEAD = ("system", "in flight", "process", "CPU ms per image", "peak MiB")
+
+
+def _speed_cells(row: Row) -> tuple[str, ...]:
+    speed = f"{row.images_per_second:,.1f} ({row.slowest:,.1f} to {row.fastest:,.1f})"
+    return (
+        row.system,
+        str(row.concurrency or "-"),
+        speed,
+        _number(row.p50_ms, 1),
+        _number(row.p99_ms, 1),
+        _number(row.to_bare, 2),
+        _number(row.to_stock, 2),
+        _number(row.to_tuned, 2),
+    )
+
+
+def _process_cells(row: ProcessRow) -> tuple[str, ...]:
+    peak = _number(row.peak_mib or None, 0)
+    cpu = _number(row.cpu_ms_per_image, 2)
+    return (row.system, str(row.concurrency or "-"), row.title, cpu, peak)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *body)]
+
+
+def _machine() -> list[str]:
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
+    cores = len(os.sched_getaffinity(0))
+    memory_gib = psutil.virtual_memory().total / 2**30
+    return [
+        f"Measured on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d} on {cores} cores "
+        f"({_cpu_name()}), {memory_gib:.0f} GiB, {platform.system()} {platform.machine()}; "
+        f"Python {platform.python_version()}, {versions}.",
+    ]
+
+
+def _cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or "unknown processor"
+
+
+def insert(page: str, section: str) -> str:
+    """``page`` with its measured section replaced by ``section``, or ``section`` at its end."""
+    before, found, rest = page.partition(BEGIN)
+    if not found:
+        return f"{page.rstrip()}\n\n{section}".lstrip()
+    _, _, after = rest.partition(END)
+    return before + section.rstrip() + after

@@ -1,0 +1,1 @@
+"""Millrace in use: the demo, from training a network to stopping its server."""

@@ -1,0 +1,87 @@
+"""``millrace classify``: the same decode and runtime as the server, in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from millrace.cli import ANSWER_IS_NO
+from model_store.package import ModelPackage, load_package
+from model_store.store import resolve
+from predictor.decode import decode
+from predictor.errors import BadImageError
+from predictor.runtimes import Runtime
+from predictor.runtimes.onnx import OnnxRuntime
+from predictor.settings import read_settings
+
+
+@click.command(name="classify", short_help="classify image files here, without a server")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", required=True, help="name in the store, NAME/VERSION, or a path")
+@click.option("--store", type=click.Path(path_type=Path), help="folder of packages")
+@click.option("--top-k", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="one JSON object per image, one a line")
+@click.pass_context
+def command(
+    context: click.Context,
+    images: tuple[Path, ...],
+    model: str,
+    store: Path | None,
+    top_k: int,
+    as_json: bool,
+) -> None:
+    """Classify IMAGES through the decoder and runtime that the server uses.
+
+    An image that cannot be read is reported in its place; the exit code is then 1.
+    """
+    settings = read_settings(store=store)
+    package = load_package(resolve(model, settings.store))
+    graph = package.path / package.manifest.variants[0].file
+    runtime = OnnxRuntime(graph, "cpu", threads=len(os.sched_getaffinity(0)))
+    rows = [_classify(image, package, runtime, top_k) for image in images]
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+    else:
+        _print(rows)
+    if any("error" in row for row in rows):
+        context.exit(ANSWER_IS_NO)
+
+
+def _classify(file: Path, package: ModelPackage, runtime: Runtime, top_k: int) -> dict[str, object]:
+    try:
+        pixels = decode(file.read_bytes(), package.manifest.input)
+    except OSError as error:
+        return {"file": str(file), "error": error.strerror or str(error)}
+    except BadImageError as error:
+        return {"file": str(file), "error": str(error)}
+    answers = runtime.run(np.ascontiguousarray(pixels[np.newaxis]))
+    top = [
+        {"label": package.labels[index], "index": index, "score": round(score, 6)}
+        for index, score in zip(
+            answers.indices[0].tolist(), answers.scores[0].tolist(), strict=True
+        )
+    ]
+    return {"file": str(file), "top": top[:top_k]}
+
+
+def _print(rows: list[dict[str, object]]) -> None:
+    table = Table("image", "label", "index", "score", box=None)
+    for row in rows:
+        top = row.get("top")
+        if not isinstance(top, list):
+            table.add_row(str(row["file"]), f"[red]{row['error']}[/red]", "", "")
+            continue
+        for entry in top:
+            table.add_row(
+                str(row["file"]), entry["label"], str(entry["index"]), f"{entry['score']:.4f}"
+            )
+    console = Console()
+    # A pipe has no width; cutting paths to 80 columns there would serve nobody.
+    console.print(table, width=None if console.is_terminal else 500)

@@ -1,0 +1,67 @@
+"""``millrace``: finds the command, and turns what a room refuses into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from model_store.errors import ModelStoreError, ParityError
+from predictor.errors import PredictorError, StartupError
+
+OK, ANSWER_IS_NO, CANNOT = 0, 1, 2
+
+# A command's module is imported when it is called: `millrace --help` needs none of them.
+COMMANDS = {
+    "package": "turn an ONNX classifier and its labels into a model package",
+    "models": "list, show and verify the packages of a store",
+    "serve": "serve a package over HTTP and gRPC",
+    "classify": "classify image files here, without a server",
+    "settings": "print every setting with its default, bounds and meaning",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"millrace.{name}").command
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="millrace")
+def commands() -> None:
+    """Serve image classifiers on KServe and keep the accelerator fed.
+
+    Exit codes: 0 done, 1 the answer is no (a check failed), 2 wrong usage or environment.
+    """
+
+
+def main() -> None:
+    """Entry of the ``millrace`` command."""
+    try:
+        code = commands.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except ParityError as error:
+        code = _refuse(error, ANSWER_IS_NO)
+    except (ModelStoreError, StartupError, PredictorError) as error:
+        code = _refuse(error, CANNOT)
+    sys.exit(code if isinstance(code, int) else OK)
+
+
+def _refuse(error: Exception, code: int) -> int:
+    click.echo(f"millrace: {error}", err=True)
+    return code

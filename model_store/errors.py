@@ -1,0 +1,17 @@
+"""What can be wrong with a model, each as one line that names the file and the reason."""
+
+
+class ModelStoreError(Exception):
+    """Root of everything this room refuses; its text is fit to be shown to a user as it is."""
+
+
+class SourceError(ModelStoreError):
+    """The network, labels or images handed to packaging cannot be used."""
+
+
+class ParityError(ModelStoreError):
+    """The serving graph does not give the original network's answers."""
+
+
+class PackageError(ModelStoreError):
+    """A package on disk is missing, malformed, or not what its own hashes say."""

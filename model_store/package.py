@@ -1,0 +1,251 @@
+"""A model package on disk: ``model.yaml``, its schema, and how a package is read and verified.
+
+A package is data. Reading one parses YAML and hashes files; nothing in it is ever executed or
+unpickled here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+
+from model_store.errors import PackageError
+
+MANIFEST_FILE = "model.yaml"
+LABELS_FILE = "labels.txt"
+GOLDEN_FOLDER = "golden"
+SCHEMA_VERSION = 1
+
+Name = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9]([-a-z0-9_.]{0,61}[a-z0-9])?$")]
+RelativePath = Annotated[str, pydantic.AfterValidator(lambda path: _relative(path))]
+Sha256 = Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
+Triple = tuple[float, float, float]
+
+
+def _relative(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path:
+        raise ValueError(f"{path!r} must be a path inside the package")
+    return path
+
+
+class _Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class Resize(_Model):
+    """How an image of any size becomes the network's input size.
+
+    ``shortest-side``: scale so that the shorter side is ``size`` pixels (the longer one
+    ``int(size * long / short)``, as torchvision does), then cut the centre.
+    ``exact``: scale both sides to the input size, whatever the aspect ratio.
+    ``letterbox``: scale to fit inside the input size and pad evenly with ``fill``.
+    """
+
+    policy: Literal["shortest-side", "exact", "letterbox"]
+    size: int | None = pydantic.Field(default=None, ge=1, le=8192)
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    fill: tuple[int, int, int] = (0, 0, 0)
+
+    @pydantic.model_validator(mode="after")
+    def _size_goes_with_shortest_side(self) -> Resize:
+        if (self.size is not None) != (self.policy == "shortest-side"):
+            raise ValueError("size goes with the policy shortest-side, and with no other")
+        return self
+
+
+class OriginalInput(_Model):
+    """What the user's own network eats; the serving graph does this on the device.
+
+    The network sees ``(pixel * scale - mean) / std``, per channel in the order ``channels``.
+    """
+
+    name: str
+    layout: Literal["NCHW", "NHWC"]
+    dtype: Literal["float32", "float16", "uint8"]
+    channels: Literal["RGB", "BGR"]
+    scale: float = 1.0
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (1.0, 1.0, 1.0)
+
+
+class ImageInput(_Model):
+    """What a serving graph takes: ``uint8 [N, height, width, 3]`` RGB, prepared by ``resize``."""
+
+    height: int = pydantic.Field(ge=1, le=4096)
+    width: int = pydantic.Field(ge=1, le=4096)
+    resize: Resize
+    original: OriginalInput
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, 3)."""
+        return (self.height, self.width, 3)
+
+    @pydantic.model_validator(mode="after")
+    def _crop_fits(self) -> ImageInput:
+        if self.resize.size is not None and self.resize.size < max(self.height, self.width):
+            raise ValueError(
+                f"resize size {self.resize.size} is smaller than the crop "
+                f"{self.height}x{self.width}"
+            )
+        return self
+
+
+class OriginalOutput(_Model):
+    """How the user's network gives its answer.
+
+    ``class_offset`` outputs at the front are no classes (a background class, for instance):
+    class index = output index - class_offset.
+    """
+
+    name: str
+    scores: Literal["logits", "probabilities"]
+    class_offset: int = pydantic.Field(default=0, ge=0)
+
+
+class Variant(_Model):
+    """One serving graph: input ``image`` uint8 [N, H, W, 3], outputs ``indices`` int64 [N, k]
+    and ``scores`` float32 [N, k], best first.
+    """
+
+    file: RelativePath
+    runtime: Literal["onnx"]
+    precision: Literal["fp32", "fp16"]
+
+
+class GoldenImage(_Model):
+    """An encoded image whose answer is known; checked before an instance reports ready."""
+
+    file: RelativePath
+    indices: tuple[int, ...]
+    scores: tuple[float, ...]
+
+
+class Parity(_Model):
+    """How the serving graph compared with the original network on real images."""
+
+    images: int
+    batch_sizes: tuple[int, ...]
+    top1_agreement: float
+    max_score_difference: float
+    tolerance: float
+
+
+class Provenance(_Model):
+    """Where the package came from."""
+
+    source: str
+    source_sha256: Sha256
+    created: str
+    tools: dict[str, str]
+
+
+class Manifest(_Model):
+    """``model.yaml``."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    version: int = pydantic.Field(ge=1)
+    task: Literal["image-classification"] = "image-classification"
+    input: ImageInput
+    output: OriginalOutput
+    classes: int = pydantic.Field(ge=2)
+    top_k: int = pydantic.Field(ge=1)
+    variants: tuple[Variant, ...] = pydantic.Field(min_length=1)
+    golden: tuple[GoldenImage, ...] = pydantic.Field(min_length=1)
+    parity: Parity
+    provenance: Provenance
+    files: dict[RelativePath, Sha256]
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        if self.top_k > self.classes:
+            raise ValueError(f"top_k {self.top_k} is more than the {self.classes} classes")
+        named = [LABELS_FILE, *(v.file for v in self.variants), *(g.file for g in self.golden)]
+        for file in named:
+            if file not in self.files:
+                raise ValueError(f"{file} has no sha256 under files")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """A package whose files have been checked against its manifest."""
+
+    path: Path
+    manifest: Manifest
+    labels: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The model's name, as in URLs."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """The version as the protocols carry it: a string."""
+        return str(self.manifest.version)
+
+
+def load_package(path: Path) -> ModelPackage:
+    """Read and verify the package at ``path``.
+
+    Every file named in the manifest must exist inside the package with the stated sha256.
+
+    Raises:
+        PackageError: with the file and the reason.
+    """
+    manifest = read_manifest(path)
+    for file, expected in manifest.files.items():
+        target = path / file
+        if not target.resolve().is_relative_to(path.resolve()):
+            raise PackageError(f"{target}: leads outside the package")
+        if not target.is_file():
+            raise PackageError(f"{target}: missing, though {MANIFEST_FILE} lists it")
+        if sha256_of(target) != expected:
+            raise PackageError(f"{target}: changed since packaging (sha256 differs)")
+    labels = tuple((path / LABELS_FILE).read_text(encoding="utf-8").splitlines())
+    if len(labels) != manifest.classes:
+        raise PackageError(
+            f"{path / LABELS_FILE}: {len(labels)} labels for {manifest.classes} classes"
+        )
+    return ModelPackage(path=path, manifest=manifest, labels=labels)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Parse ``model.yaml`` of the package at ``path`` without touching its other files."""
+    file = path / MANIFEST_FILE
+    try:
+        content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PackageError(f"{path}: no model package here ({MANIFEST_FILE} is missing)") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PackageError(f"{file}: cannot be read: {_one_line(error)}") from error
+    try:
+        return Manifest.model_validate(content)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise PackageError(f"{file}: {where}: {first['msg']}") from error
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write ``manifest`` as ``model.yaml`` into the folder ``path``."""
+    content = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    (path / MANIFEST_FILE).write_text(content, encoding="utf-8")
+
+
+def sha256_of(file: Path) -> str:
+    """Hex sha256 of a file's content, read in blocks."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

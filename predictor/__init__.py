@@ -1,0 +1,1 @@
+"""The serving pod: frontends that decode, instances that infer, a supervisor that watches."""

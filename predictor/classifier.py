@@ -1,0 +1,121 @@
+"""The request path, on one screen: preprocess → predict → postprocess."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import kserve
+
+from model_store.package import ModelPackage
+from predictor.dispatch import Dispatcher, Ticket
+from predictor.errors import BadRequestError, PredictorError
+from predictor.types import Answer, ClassifyRequest, ClassifyResult
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A request whose images hold their slots and are being decoded.
+
+    ``tickets`` has one entry per image, in order; an error stands where an image could not be read.
+    """
+
+    tickets: tuple[Ticket | PredictorError, ...]
+    top_k: int
+
+
+class ImageClassifier(kserve.Model):  # type: ignore[misc]  # kserve carries no types
+    """A KServe model whose images are decoded here and classified by pinned instance processes.
+
+    Args:
+        package: the model.
+        name: the name it is served under.
+        dispatcher: where images go.
+        default_timeout_s: the deadline of a request that states none, seconds.
+    """
+
+    def __init__(
+        self, package: ModelPackage, name: str, dispatcher: Dispatcher, default_timeout_s: float
+    ) -> None:
+        super().__init__(name)
+        self.package = package
+        self.version = package.version
+        self.dispatcher = dispatcher
+        self._default_timeout_us = int(default_timeout_s * 1e6)
+
+    async def __call__(
+        self,
+        body: ClassifyRequest,
+        headers: Mapping[str, str] | None = None,
+        verb: object = None,
+    ) -> ClassifyResult:
+        """Classify the images of one request.
+
+        Returns:
+            One answer or one error per image, in the request's order.
+
+        Raises:
+            PredictorError: the request as a whole is refused.
+        """
+        accepted = await self.preprocess(body)
+        answers = await self.predict(accepted)
+        return await self.postprocess(answers, top_k=accepted.top_k)
+
+    async def preprocess(
+        self, payload: ClassifyRequest, headers: Mapping[str, str] | None = None
+    ) -> Accepted:
+        """Check the options, take a slot per image and start decoding; refuses before any work."""
+        options = payload.options
+        top_k = self._top_k(options.top_k)
+        timeout_us = options.timeout_us or self._default_timeout_us
+        deadline_ns = time.monotonic_ns() + timeout_us * 1000
+        readable = [image for image in payload.images if not isinstance(image, PredictorError)]
+        tickets = iter(self.dispatcher.submit(readable, deadline_ns, options.priority))
+        return Accepted(
+            tuple(
+                image if isinstance(image, PredictorError) else next(tickets)
+                for image in payload.images
+            ),
+            top_k,
+        )
+
+    async def predict(
+        self, payload: Accepted, headers: Mapping[str, str] | None = None
+    ) -> ClassifyResult:
+        """Wait for every image: each goes to an instance as soon as it is decoded."""
+        tickets = [ticket for ticket in payload.tickets if isinstance(ticket, Ticket)]
+        try:
+            return tuple([await _outcome(ticket) for ticket in payload.tickets])
+        finally:
+            self.dispatcher.abandon(tickets)  # whoever left early: what is not computed yet is not
+
+    async def postprocess(
+        self, result: ClassifyResult, headers: Mapping[str, str] | None = None, *, top_k: int = 0
+    ) -> ClassifyResult:
+        """Cut every answer to the ``top_k`` asked for."""
+        if top_k == self.package.manifest.top_k:
+            return result
+        return tuple(
+            Answer(answer.indices[:top_k], answer.scores[:top_k])
+            if isinstance(answer, Answer)
+            else answer
+            for answer in result
+        )
+
+    def _top_k(self, wanted: int | None) -> int:
+        largest = self.package.manifest.top_k
+        if wanted is None:
+            return largest
+        if not 1 <= wanted <= largest:
+            raise BadRequestError(f"top_k is {wanted}; this model gives 1 to {largest}")
+        return wanted
+
+
+async def _outcome(ticket: Ticket | PredictorError) -> Answer | PredictorError:
+    if isinstance(ticket, PredictorError):
+        return ticket
+    try:
+        return await ticket.future
+    except PredictorError as error:
+        return error

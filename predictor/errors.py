@@ -1,0 +1,62 @@
+"""Everything the predictor refuses, by meaning; ``protocol/status.py`` alone knows the codes.
+
+Each text goes to the client as it stands: it says what was wrong and what the limit is.
+"""
+
+from __future__ import annotations
+
+
+class PredictorError(Exception):
+    """Root of what a client may be told."""
+
+
+class BadRequestError(PredictorError):
+    """The request is not what the protocol says it must be."""
+
+
+class BadTensorError(BadRequestError):
+    """A tensor's name, type, shape or size is wrong."""
+
+
+class BadImageError(BadRequestError):
+    """These bytes are no image that can be classified; costs only that image."""
+
+
+class UnknownModelError(PredictorError):
+    """No such model, or no such version of it."""
+
+
+class TooLargeError(PredictorError):
+    """The request is over a size limit."""
+
+
+class UnsupportedError(PredictorError):
+    """The protocol knows this, Millrace does not do it."""
+
+
+class OverloadedError(PredictorError):
+    """Every slot is taken: nothing was decoded, try again after ``retry_after_s`` seconds."""
+
+    retry_after_s = 1
+
+
+class NotReadyError(PredictorError):
+    """No instance can take work now (starting, restarting or draining)."""
+
+    retry_after_s = 1
+
+
+class InstanceLostError(NotReadyError):
+    """The instance that ran this image died, and so did the one that ran it again."""
+
+
+class DeadlineError(PredictorError):
+    """The answer could not be had in the time the request allows."""
+
+
+class InferenceError(PredictorError):
+    """The runtime failed on this batch; the details are in the log only."""
+
+
+class StartupError(Exception):
+    """The pod cannot start; the text is one line that says why. Never sent to a client."""

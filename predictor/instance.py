@@ -1,0 +1,125 @@
+"""One instance process: pinned to its device before its runtime is imported; batch → infer → top-k.
+
+Two threads: the feeder (``feeder.py``) receives slot numbers and copies pixels into the next batch;
+this, the main thread, runs the batch before it. So the device never waits for the copy.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from model_store.errors import ModelStoreError
+from model_store.package import ModelPackage, load_package
+from predictor.control import Control, Message
+from predictor.errors import StartupError
+from predictor.feeder import Batch, Feeder
+from predictor.golden import check_golden
+from predictor.metrics import InstanceMetrics
+from predictor.process import InstanceOrder, enter_process
+from predictor.runtimes import Runtime
+from predictor.slab import Outcome
+from predictor.types import BatchCost
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Entry of the process: ``python -m predictor.instance CONTROL_FD``."""
+    control = Control.from_fd(int(sys.argv[1]))
+    start = control.receive()
+    if start is None:
+        return
+    order = InstanceOrder(**start.content)
+    enter_process(f"millrace: instance {order.model_name} {order.device}", order.log_level)
+    try:
+        package, runtime, cost = _load(order)
+    except (StartupError, ModelStoreError) as error:
+        control.send(Message("failed", {"reason": str(error)}))
+        sys.exit(1)
+    metrics = InstanceMetrics(order.model_name, package.version, order.instance)
+    if order.generation > 0:
+        metrics.restarted()
+    shape = package.manifest.input.shape
+    with Feeder(
+        control, shape, order.max_batch_size, order.max_queue_delay_us, metrics.outcome
+    ) as feeder:
+        control.send(
+            Message("ready", {"per_batch_s": cost.per_batch_s, "per_image_s": cost.per_image_s})
+        )
+        _serve(feeder, runtime, metrics)
+    runtime.close()
+
+
+def _load(order: InstanceOrder) -> tuple[ModelPackage, Runtime, BatchCost]:
+    """Load package → pin → load graph → warm up → golden check."""
+    package = load_package(Path(order.package))
+    os.sched_setaffinity(0, order.cores)
+    from predictor.runtimes.onnx import OnnxRuntime  # only now that environment and cores are set
+
+    variant = package.manifest.variants[0]
+    runtime = OnnxRuntime(package.path / variant.file, order.kind, order.threads)
+    cost = warm_up(runtime, package.manifest.input.shape, order.max_batch_size)
+    check_golden(package, runtime)
+    return package, runtime, cost
+
+
+def warm_up(runtime: Runtime, shape: tuple[int, int, int], max_batch_size: int) -> BatchCost:
+    """Run batch sizes 1, 2, 4, … and the largest, twice each, and fit what a batch costs.
+
+    The first run of a size allocates; the second is timed. The cost is the least-squares line
+    through the timings, with neither part below zero.
+    """
+    sizes = [2**power for power in range(max_batch_size.bit_length()) if 2**power < max_batch_size]
+    sizes.append(max_batch_size)
+    seconds = []
+    for size in sizes:
+        images = np.zeros((size, *shape), np.uint8)
+        runtime.run(images)
+        began = time.perf_counter()
+        runtime.run(images)
+        seconds.append(time.perf_counter() - began)
+    return fit_cost(sizes, seconds)
+
+
+def fit_cost(sizes: Sequence[int], seconds: Sequence[float]) -> BatchCost:
+    """Least-squares ``a + b·n`` through (size, seconds), both parts kept at zero or more."""
+    if len(sizes) == 1:
+        return BatchCost(0.0, seconds[0] / sizes[0])
+    per_image, per_batch = np.polyfit(np.asarray(sizes, float), np.asarray(seconds, float), 1)
+    return BatchCost(max(0.0, float(per_batch)), max(0.0, float(per_image)))
+
+
+def _serve(feeder: Feeder, runtime: Runtime, metrics: InstanceMetrics) -> None:
+    while (batch := feeder.next_batch()) is not None:
+        began = time.monotonic_ns()
+        try:
+            answers = runtime.run(batch.images)
+        # Whatever a runtime raises, it costs this batch and not the process.
+        except Exception:
+            logger.exception("batch of %d failed", len(batch.items))
+            feeder.complete(batch, Outcome.FAILED)
+            metrics.outcome(Outcome.FAILED, len(batch.items))
+            continue
+        ended = time.monotonic_ns()
+        feeder.complete(batch, Outcome.DONE, answers)
+        _count(metrics, batch, began, ended)
+
+
+def _count(metrics: InstanceMetrics, batch: Batch, began_ns: int, ended_ns: int) -> None:
+    size = len(batch.items)
+    metrics.batch_ran(size, (ended_ns - began_ns) / 1e9)
+    metrics.outcome(Outcome.DONE, size)
+    metrics.stage_took("queue", (began_ns - batch.oldest_ns) / 1e9)
+    metrics.stage_took("copy", batch.copy_ns / size / 1e9)
+    metrics.stage_took("collect", (time.monotonic_ns() - ended_ns) / size / 1e9)
+
+
+if __name__ == "__main__":
+    main()

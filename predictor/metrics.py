@@ -1,0 +1,127 @@
+"""Prometheus metrics of all processes, merged in one scrape.
+
+The client library's multiprocess mode keeps each process's numbers in a file that outlives it, so
+a scrape of any frontend shows the whole pod and a killed process loses no count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+from predictor.slab import Outcome
+
+STAGES = ("receive", "decode", "queue", "copy", "infer", "collect", "respond")
+SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+_requests = Counter(
+    "millrace_requests", "Requests answered.", ["model", "version", "protocol", "code"]
+)
+_images = Counter(
+    "millrace_images", "Images by what became of them.", ["model", "version", "instance", "outcome"]
+)
+_stage = Histogram(
+    "millrace_stage_seconds",
+    "Busy seconds per image in a stage.",
+    ["model", "stage"],
+    buckets=SECONDS,
+)
+_batch = Histogram("millrace_batch_size", "Images per batch.", ["model", "instance"], buckets=SIZES)
+_rejected = Counter("millrace_rejected", "Requests refused.", ["model", "reason"])
+_queue_depth = Gauge(
+    "millrace_queue_depth",
+    "Images handed to an instance and not yet answered.",
+    ["model", "instance"],
+    multiprocess_mode="livesum",
+)
+_up = Gauge(
+    "millrace_instance_up",
+    "1 while the instance takes work.",
+    ["model", "instance"],
+    multiprocess_mode="livemax",
+)
+_restarts = Counter(
+    "millrace_instance_restarts", "Times an instance was started again.", ["model", "instance"]
+)
+_busy = Counter(
+    "millrace_instance_busy_seconds",
+    "Seconds an instance's device ran batches.",
+    ["model", "instance"],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FrontendMetrics:
+    """What a frontend counts."""
+
+    model: str
+    version: str
+
+    def answered(self, protocol: str, code: str) -> None:
+        """A request was answered, with an HTTP status or a gRPC code's name."""
+        _requests.labels(self.model, self.version, protocol, code).inc()
+
+    def rejected(self, reason: str) -> None:
+        """A request was refused before it was decoded."""
+        _rejected.labels(self.model, reason).inc()
+
+    def stage(self, stage: str) -> Histogram:
+        """The histogram of one stage, to be kept and observed."""
+        return _stage.labels(self.model, stage)
+
+    def attached(self, instance: int, up: bool) -> None:
+        """An instance came or went."""
+        _up.labels(self.model, instance).set(int(up))
+
+    def queue_depth(self, instance: int, images: int) -> None:
+        """Note how many images this frontend has outstanding at an instance."""
+        _queue_depth.labels(self.model, instance).set(images)
+
+
+class InstanceMetrics:
+    """What an instance counts, once per batch so that an image costs almost nothing."""
+
+    def __init__(self, model: str, version: str, instance: int) -> None:
+        self._batch_size = _batch.labels(model, instance)
+        self._busy = _busy.labels(model, instance)
+        self._restarts = _restarts.labels(model, instance)
+        self._stages = {name: _stage.labels(model, name) for name in STAGES[2:6]}
+        self._outcomes = {
+            outcome: _images.labels(model, version, instance, outcome.name.lower())
+            for outcome in Outcome
+        }
+
+    def restarted(self) -> None:
+        """Count that this process replaces one that died."""
+        self._restarts.inc()
+
+    def batch_ran(self, size: int, seconds: float) -> None:
+        """A batch of ``size`` images occupied the device for ``seconds``."""
+        self._batch_size.observe(size)
+        self._busy.inc(seconds)
+        self._stages["infer"].observe(seconds / size)
+
+    def stage_took(self, stage: str, seconds: float) -> None:
+        """One image spent ``seconds`` in a stage."""
+        self._stages[stage].observe(seconds)
+
+    def outcome(self, outcome: Outcome, images: int = 1) -> None:
+        """What became of images."""
+        self._outcomes[outcome].inc(images)
+
+
+def scrape() -> tuple[bytes, str]:
+    """All processes' metrics in Prometheus' text format, and its content type."""
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,85 @@
+"""How a Millrace process starts: its title, its log, and what it is told to do."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from setproctitle import setproctitle
+
+from predictor.placement import Placement
+from predictor.settings import Settings
+
+# Read by prometheus_client when it is imported, so it must be there before a process starts.
+METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceOrder:
+    """What the supervisor tells a new instance; plain data, since it travels as JSON."""
+
+    package: str
+    model_name: str
+    instance: int
+    generation: int  # 0 for the first process in this place, then 1, 2, …
+    device: str
+    kind: str
+    cores: tuple[int, ...]
+    threads: int
+    max_batch_size: int
+    max_queue_delay_us: int
+    log_level: str
+
+    @classmethod
+    def of(
+        cls, settings: Settings, package: Path, model_name: str, place: Placement, generation: int
+    ) -> InstanceOrder:
+        """The order for the instance at ``place``."""
+        return cls(
+            package=str(package),
+            model_name=model_name,
+            instance=place.instance,
+            generation=generation,
+            device=place.device,
+            kind=place.kind,
+            cores=place.cores,
+            threads=place.threads,
+            max_batch_size=settings.max_batch_size,
+            max_queue_delay_us=settings.max_queue_delay_us,
+            log_level=settings.log_level,
+        )
+
+    def content(self) -> dict[str, Any]:
+        """As the content of a control message."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class FrontendOrder:
+    """What the supervisor tells a new frontend; plain data, since it travels as JSON."""
+
+    package: str
+    model_name: str
+    frontend: int
+    decode_threads: int
+    http_port: int
+    grpc_port: int
+    settings: dict[str, Any]
+
+    def content(self) -> dict[str, Any]:
+        """As the content of a control message."""
+        return asdict(self)
+
+
+def enter_process(title: str, log_level: str) -> None:
+    """Name this process (for ps, top and a runbook) and let it log one line per event to stderr."""
+    setproctitle(title)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=log_level.upper(),
+        format=f"%(asctime)s %(levelname)s [{title}] %(message)s",
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it announces what we announce

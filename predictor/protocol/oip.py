@@ -1,0 +1,227 @@
+"""Open Inference Protocol over REST (v2) with Triton's binary and parameters extensions."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from predictor.errors import BadRequestError, BadTensorError
+from predictor.protocol import tensors
+from predictor.protocol.http import Response, json_response
+from predictor.protocol.tensors import OUTPUT_DATATYPES, OutputTensor, OutputWanted, TensorSpec
+from predictor.types import ClassifyRequest, Image, Options
+
+HEADER_LENGTH = b"inference-header-content-length"
+BINARY = b"application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class InferCall:
+    """A v2 inference request: what to classify, and how the answer is to look."""
+
+    id: str
+    request: ClassifyRequest
+    outputs: tuple[OutputWanted, ...]
+
+
+def parse(body: bytes, headers: Mapping[bytes, bytes]) -> InferCall:
+    """Read a v2 inference request body.
+
+    Raises:
+        BadRequestError: malformed; BadTensorError: a tensor is wrong.
+    """
+    view = memoryview(body)
+    header_length = _header_length(headers.get(HEADER_LENGTH), len(body))
+    if header_length == 0:  # Triton's raw binary request: the body is the one image
+        every = tuple(OutputWanted(name, binary=True) for name in OUTPUT_DATATYPES)
+        return InferCall(new_id(), ClassifyRequest((view,)), every)
+    binary = view[len(body) if header_length is None else header_length :]
+    header = _json_object(view if header_length is None else view[:header_length])
+    parameters = _object(header, "parameters")
+    images = _images(_only_input(header), binary)
+    identifier = header.get("id")
+    if identifier is not None and not isinstance(identifier, str):
+        raise BadRequestError("id must be a string")
+    return InferCall(
+        identifier or new_id(),
+        ClassifyRequest(images, options(parameters)),
+        _wanted(header.get("outputs"), _flag(parameters, "binary_data_output", default=False)),
+    )
+
+
+def render(call: InferCall, model: str, version: str, results: Iterable[OutputTensor]) -> Response:
+    """The response to a v2 inference request, JSON or JSON with binary tensors behind it."""
+    described = []
+    blobs = []
+    for tensor in results:
+        entry: dict[str, Any] = {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": tensor.shape,
+        }
+        if tensor.binary:
+            blobs.append(tensor.raw())
+            entry["parameters"] = {"binary_data_size": len(blobs[-1])}
+        elif isinstance(tensor.values, tuple):
+            entry["data"] = [value.decode() for value in tensor.values]
+        else:
+            entry["data"] = tensor.values.ravel()
+        described.append(entry)
+    content = {
+        "model_name": model,
+        "model_version": version,
+        "id": call.id,
+        "outputs": described,
+    }
+    head = json_response(content)
+    if not blobs:
+        return head
+    length = (b"inference-header-content-length", str(len(head.body)).encode())
+    return Response(200, b"".join([head.body, *blobs]), BINARY, (length,))
+
+
+def options(parameters: Mapping[str, Any]) -> Options:
+    """The request parameters this server knows; others are ignored, as the extension says."""
+    return Options(
+        timeout_us=whole(parameters, "timeout") or None,
+        priority=whole(parameters, "priority") or 0,
+        top_k=whole(parameters, "top_k"),
+    )
+
+
+def new_id() -> str:
+    """An id for a request that came without one."""
+    return secrets.token_hex(8)
+
+
+def decode_base64(text: str | bytes | memoryview, what: str) -> bytes:
+    """Base64 (standard alphabet, white space forbidden) → bytes.
+
+    Raises:
+        BadTensorError: it is none; says which one.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadTensorError(f"{what} is not base64") from None
+
+
+def whole(parameters: Mapping[str, Any], name: str) -> int | None:
+    """A whole-number parameter; None when it is not given.
+
+    Raises:
+        BadRequestError: it is something else, or negative.
+    """
+    value = parameters.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise BadRequestError(f"parameter {name} must be a whole number of at least 0")
+    return value
+
+
+def _header_length(given: bytes | None, body_length: int) -> int | None:
+    if given is None:
+        return None
+    if not (given.isdigit() and given.isascii() and len(given) <= 10):
+        raise BadRequestError("Inference-Header-Content-Length must be a plain decimal number")
+    length = int(given)
+    if length > body_length:
+        raise BadRequestError(
+            f"Inference-Header-Content-Length is {length}, the body has {body_length} bytes"
+        )
+    return length
+
+
+def _json_object(data: memoryview) -> dict[str, Any]:
+    try:
+        content = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise BadRequestError(f"the request is not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise BadRequestError("the request must be a JSON object")
+    return content
+
+
+def _object(container: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = container.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadRequestError(f"{key} must be an object")
+    return value
+
+
+def _only_input(header: Mapping[str, Any]) -> Mapping[str, Any]:
+    inputs = header.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise BadRequestError("inputs must be a list of one tensor")
+    return inputs[0]
+
+
+def _images(tensor: Mapping[str, Any], binary: memoryview) -> tuple[Image, ...]:
+    shape = tensor.get("shape")
+    if not isinstance(shape, list):
+        raise BadTensorError("shape must be a list")
+    spec = tensors.declared(str(tensor.get("name")), str(tensor.get("datatype")), shape)
+    parameters = _object(tensor, "parameters")
+    size = whole(parameters, "binary_data_size")
+    data = tensor.get("data")
+    if (data is None) == (size is None):
+        raise BadTensorError("an input has either data or binary_data_size")
+    if size is not None:
+        if size != len(binary):
+            raise BadTensorError(
+                f"binary_data_size is {size}, {len(binary)} bytes follow the header"
+            )
+        return tensors.images_from_raw(spec, binary)
+    if len(binary):
+        raise BadRequestError(f"{len(binary)} bytes follow the header, but no tensor takes them")
+    if not isinstance(data, list):
+        raise BadTensorError("data must be a list")
+    if spec.datatype == "BYTES":
+        return _base64_images(spec, data)
+    return tensors.images_from_values(spec, data)
+
+
+def _base64_images(spec: TensorSpec, data: Sequence[Any]) -> tuple[Image, ...]:
+    """JSON cannot carry raw bytes, so BYTES elements in it are base64, declared or not."""
+    flat = [item for row in data for item in (row if isinstance(row, list) else (row,))]
+    if len(flat) != spec.images:
+        raise BadTensorError(
+            f"shape {list(spec.shape)} takes {spec.images} values, got {len(flat)}"
+        )
+    if not all(isinstance(item, str) for item in flat):
+        raise BadTensorError("data of BYTES in JSON must be base64 strings")
+    return tuple(decode_base64(item, f"element {place}") for place, item in enumerate(flat))
+
+
+def _wanted(requested: Any, binary_default: bool) -> tuple[OutputWanted, ...]:
+    if requested is None or requested == []:
+        return tuple(OutputWanted(name, binary_default) for name in OUTPUT_DATATYPES)
+    if not isinstance(requested, list) or not all(isinstance(item, dict) for item in requested):
+        raise BadRequestError("outputs must be a list of objects")
+    wanted = []
+    for item in requested:
+        parameters = _object(item, "parameters")
+        wanted.append(
+            OutputWanted(
+                str(item.get("name")),
+                _flag(parameters, "binary_data", default=binary_default),
+                whole(parameters, "classification") or 0,
+            )
+        )
+    return tuple(wanted)
+
+
+def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise BadRequestError(f"parameter {name} must be true or false")
+    return value

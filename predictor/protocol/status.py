@@ -1,0 +1,31 @@
+"""The one table from errors to HTTP statuses and gRPC codes."""
+
+from __future__ import annotations
+
+import grpc
+
+from predictor import errors
+
+GENERIC_TEXT = "internal error"
+
+# Most specific first: the first class that an error is an instance of decides.
+TABLE: tuple[tuple[type[errors.PredictorError], int, grpc.StatusCode], ...] = (
+    (errors.BadRequestError, 400, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.UnknownModelError, 404, grpc.StatusCode.NOT_FOUND),
+    (errors.TooLargeError, 413, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (errors.UnsupportedError, 501, grpc.StatusCode.UNIMPLEMENTED),
+    (errors.OverloadedError, 503, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (errors.NotReadyError, 503, grpc.StatusCode.UNAVAILABLE),
+    (errors.DeadlineError, 504, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (errors.PredictorError, 500, grpc.StatusCode.INTERNAL),
+)
+
+
+def http_status(error: errors.PredictorError) -> int:
+    """The HTTP status of an error."""
+    return next(status for kind, status, _ in TABLE if isinstance(error, kind))
+
+
+def grpc_code(error: errors.PredictorError) -> grpc.StatusCode:
+    """The gRPC code of an error."""
+    return next(code for kind, _, code in TABLE if isinstance(error, kind))

@@ -1,0 +1,210 @@
+"""Open Inference Protocol tensors ⇄ images and answers, alike for REST and gRPC.
+
+Everything here is checked before anything is allocated: a shape that lies costs a comparison.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictor.errors import BadTensorError
+from predictor.types import Answer, Image, Pixels
+
+INPUT_NAME = "image"
+INPUT_DATATYPES = ("BYTES", "UINT8", "FP32")
+OUTPUT_DATATYPES = {"indices": "INT64", "scores": "FP32", "labels": "BYTES"}
+LENGTH = struct.Struct("<I")  # the prefix of every element of a raw BYTES tensor
+PIXEL_DTYPES: dict[str, np.dtype[Any]] = {
+    "UINT8": np.dtype(np.uint8),
+    "FP32": np.dtype("<f4"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input tensor as declared: its datatype is known and its shape fits it."""
+
+    datatype: str
+    shape: tuple[int, ...]
+
+    @property
+    def images(self) -> int:
+        """How many images it holds."""
+        return self.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputWanted:
+    """One output a client asked for; ``classification`` > 0 turns it into ``score:index:label``."""
+
+    name: str
+    binary: bool = False
+    classification: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTensor:
+    """One output to send: numbers (N, k), or for BYTES the elements in row order."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, int]
+    binary: bool
+    values: NDArray[Any] | tuple[bytes, ...]
+
+    def raw(self) -> bytes:
+        """Little-endian row-major bytes; each element of a BYTES tensor behind its length."""
+        if isinstance(self.values, tuple):
+            return b"".join(LENGTH.pack(len(value)) + value for value in self.values)
+        return self.values.tobytes()
+
+
+def declared(name: str, datatype: str, shape: Sequence[int]) -> TensorSpec:
+    """Check an input's name, datatype and shape.
+
+    Raises:
+        BadTensorError: says what is wrong and what is taken.
+    """
+    if name != INPUT_NAME:
+        raise BadTensorError(f"unknown input {name!r}; the input is called {INPUT_NAME!r}")
+    if datatype not in INPUT_DATATYPES:
+        raise BadTensorError(
+            f"input {INPUT_NAME!r} is {datatype!r}; it takes {', '.join(INPUT_DATATYPES)}"
+        )
+    dimensions = tuple(shape)
+    if any(type(size) is not int or size < 1 for size in dimensions):
+        raise BadTensorError(f"shape {list(shape)} must be of whole numbers of at least 1")
+    if datatype == "BYTES":
+        if not (len(dimensions) == 1 or (len(dimensions) == 2 and dimensions[1] == 1)):
+            raise BadTensorError(f"shape {list(dimensions)} of BYTES must be [N] or [N,1]")
+    elif len(dimensions) != 4 or dimensions[3] != 3:
+        raise BadTensorError(f"shape {list(dimensions)} of {datatype} must be [N,H,W,3]")
+    return TensorSpec(datatype, dimensions)
+
+
+def images_from_raw(spec: TensorSpec, raw: memoryview) -> tuple[Image, ...]:
+    """The images of a tensor in its binary form, without copying them.
+
+    Raises:
+        BadTensorError: the bytes are not what the shape says.
+    """
+    if spec.datatype == "BYTES":
+        return split_elements(raw, spec.images)
+    dtype = PIXEL_DTYPES[spec.datatype]
+    expected = math.prod(spec.shape) * dtype.itemsize
+    if len(raw) != expected:
+        raise BadTensorError(
+            f"{spec.datatype} {list(spec.shape)} takes {expected} bytes, got {len(raw)}"
+        )
+    return tuple(_pixels(np.frombuffer(raw, dtype).reshape(spec.shape)))
+
+
+def images_from_values(spec: TensorSpec, values: Sequence[Any]) -> tuple[Image, ...]:
+    """The images of a numeric tensor given as flat or nested numbers.
+
+    Raises:
+        BadTensorError: not as many numbers as the shape says, or no pixel values.
+    """
+    expected = math.prod(spec.shape)
+    try:
+        numbers = np.asarray(values, dtype=np.float32)
+    except (ValueError, TypeError):
+        raise BadTensorError(f"data of {spec.datatype} must be numbers of even nesting") from None
+    if numbers.size != expected:
+        raise BadTensorError(
+            f"shape {list(spec.shape)} takes {expected} values, got {numbers.size}"
+        )
+    return tuple(_pixels(numbers.reshape(spec.shape)))
+
+
+def split_elements(raw: memoryview, count: int) -> tuple[memoryview, ...]:
+    """Take apart a raw BYTES tensor of ``count`` elements, each behind a 4-byte length.
+
+    Raises:
+        BadTensorError: a length that lies, or bytes left over.
+    """
+    elements = []
+    offset = 0
+    for number in range(count):
+        start = offset + LENGTH.size
+        if start > len(raw):
+            raise BadTensorError(f"BYTES tensor ends before element {number} of {count}")
+        (length,) = LENGTH.unpack_from(raw, offset)
+        offset = start + length
+        if offset > len(raw):
+            raise BadTensorError(
+                f"element {number} claims {length} bytes, {len(raw) - start} are left"
+            )
+        elements.append(raw[start:offset])
+    if offset != len(raw):
+        raise BadTensorError(f"{len(raw) - offset} bytes left over after {count} elements")
+    return tuple(elements)
+
+
+def outputs(
+    answers: Sequence[Answer], labels: Sequence[bytes], wanted: Sequence[OutputWanted]
+) -> tuple[OutputTensor, ...]:
+    """The outputs asked for, in the order asked; all three when none was named.
+
+    Raises:
+        BadTensorError: an output that does not exist.
+    """
+    indices = np.stack([answer.indices for answer in answers])  # (N, k) int64
+    scores = np.stack([answer.scores for answer in answers])  # (N, k) float32
+    tensors = []
+    for want in wanted:
+        if want.name not in OUTPUT_DATATYPES:
+            raise BadTensorError(
+                f"unknown output {want.name!r}; there are {', '.join(OUTPUT_DATATYPES)}"
+            )
+        if want.classification:
+            tensors.append(_classification(want, indices, scores, labels))
+            continue
+        values: NDArray[Any] | tuple[bytes, ...] = indices
+        if want.name == "scores":
+            values = scores
+        elif want.name == "labels":
+            values = tuple(labels[index] for index in indices.ravel().tolist())
+        shape = (indices.shape[0], indices.shape[1])
+        tensors.append(
+            OutputTensor(want.name, OUTPUT_DATATYPES[want.name], shape, want.binary, values)
+        )
+    return tuple(tensors)
+
+
+def _classification(
+    want: OutputWanted,
+    indices: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    labels: Sequence[bytes],
+) -> OutputTensor:
+    count = min(want.classification, indices.shape[1])
+    values = tuple(
+        f"{score:f}:{index}:".encode() + labels[index]
+        for index, score in zip(
+            indices[:, :count].ravel().tolist(), scores[:, :count].ravel().tolist(), strict=True
+        )
+    )
+    return OutputTensor(want.name, "BYTES", (indices.shape[0], count), want.binary, values)
+
+
+def _pixels(array: NDArray[Any]) -> list[Pixels]:
+    """(N, H, W, 3) numbers → N images of uint8 (H, W, 3)."""
+    if array.dtype == np.uint8:
+        return list(array)
+    whole = array.astype(np.uint8) if _in_range(array) else None
+    if whole is None or not np.array_equal(whole, array):
+        raise BadTensorError("pixels must be whole numbers from 0 to 255")
+    return list(whole)
+
+
+def _in_range(array: NDArray[Any]) -> bool:
+    # NaN compares false to everything, so it is out of range too.
+    return bool(np.all((array >= 0) & (array <= 255)))

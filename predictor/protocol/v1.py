@@ -1,0 +1,82 @@
+"""KServe's v1 protocol: instances in, predictions out, an error in the place of a bad image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from predictor.errors import BadImageError, BadRequestError, PredictorError
+from predictor.protocol.http import JSON, Response, json_response
+from predictor.protocol.oip import decode_base64
+from predictor.types import Answer, ClassifyRequest, ClassifyResult, Image
+
+RAW_TYPES = (b"image/", b"application/octet-stream")
+
+
+def parse(method: str, headers: Mapping[bytes, bytes], body: bytes) -> ClassifyRequest:
+    """Read a v1 predict body: JSON instances, or one raw image.
+
+    An image is told by its Content-Type, or by PUT, which is what ``curl -T cat.jpg`` sends.
+
+    Raises:
+        BadRequestError: the body is neither.
+    """
+    kind = headers.get(b"content-type", b"").lower()
+    if kind.startswith(RAW_TYPES) or (method == "PUT" and not kind.startswith(JSON)):
+        return ClassifyRequest((body,))
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequestError(
+            f"the request is not valid JSON: {error} (a raw image needs Content-Type: image/*)"
+        ) from None
+    instances = content.get("instances") if isinstance(content, dict) else None
+    if not isinstance(instances, list) or not instances:
+        raise BadRequestError('the request must be {"instances": [at least one]}')
+    return ClassifyRequest(tuple(_instance(instance) for instance in instances))
+
+
+def render(result: ClassifyResult, labels: Sequence[bytes]) -> Response:
+    """One prediction or one error for each instance, in order."""
+    return json_response({"predictions": [_prediction(answer, labels) for answer in result]})
+
+
+def _instance(instance: Any) -> Image | PredictorError:
+    """An instance that cannot be read fails alone, like an image that cannot be decoded."""
+    try:
+        if isinstance(instance, dict):
+            holder = instance.get("image_bytes", instance)
+            text = holder.get("b64") if isinstance(holder, dict) else None
+            if not isinstance(text, str):
+                raise BadImageError('an instance is {"image_bytes": {"b64": …}} or {"b64": …}')
+            return decode_base64(text, "b64")
+        return _nested_pixels(instance)
+    except BadRequestError as error:
+        return error
+
+
+def _nested_pixels(instance: Any) -> Image:
+    if not isinstance(instance, list):
+        raise BadImageError("an instance is an object with b64, or rows of pixels [H][W][3]")
+    try:
+        array = np.asarray(instance)
+    except ValueError:
+        raise BadImageError("rows of pixels must be of even length") from None
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind not in "iu" or array.size == 0:
+        raise BadImageError(f"pixels must be whole numbers [H][W][3], not {list(array.shape)}")
+    if array.min() < 0 or array.max() > 255:
+        raise BadImageError("pixels must be from 0 to 255")
+    return array.astype(np.uint8)
+
+
+def _prediction(answer: Answer | PredictorError, labels: Sequence[bytes]) -> dict[str, Any]:
+    if isinstance(answer, PredictorError):
+        return {"error": str(answer)}
+    top = [
+        {"label": labels[index].decode(), "index": index, "score": score}
+        for index, score in zip(answer.indices.tolist(), answer.scores.tolist(), strict=True)
+    ]
+    return {**top[0], "top": top}

@@ -1,0 +1,168 @@
+"""Every knob of the predictor, in one frozen class.
+
+The same table feeds the environment (``MILLRACE_HTTP_PORT``), the flags (``--http-port``), the
+YAML file (``http_port:``), ``millrace settings`` and docs/settings.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from predictor.errors import StartupError
+from predictor.types import DecodeLimits
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Settings of one pod. Flags beat the environment, that beats the file, that the default."""
+
+    model_config = SettingsConfigDict(env_prefix="MILLRACE_", frozen=True, extra="forbid")
+
+    config: Path | None = Field(
+        default=None, description="YAML file with any of these settings, by the names of this table"
+    )
+    store: Path = Field(
+        default=Path("var/store"), description="folder of model packages that names refer to"
+    )
+    model_dir: Path = Field(
+        default=Path("/mnt/models"),
+        description="folder of the package to serve; KServe mounts it there",
+    )
+    model_name: str = Field(
+        default="", description="name in URLs; empty means the package's own name"
+    )
+    host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104 (a pod)
+    http_port: int = Field(
+        default=8080, ge=0, le=65535, description="port of v1 and v2 REST; 0 picks a free one"
+    )
+    grpc_port: int = Field(
+        default=8081, ge=0, le=65535, description="port of v2 gRPC; 0 picks a free one"
+    )
+    frontends: int = Field(
+        default=1, ge=1, le=64, description="frontend processes (protocol and decode)"
+    )
+    instances: int = Field(
+        default=1, ge=1, le=256, description="instance processes (inference), one per device"
+    )
+    devices: str = Field(
+        default="cpu",
+        description="where instances run, in turn, separated by commas: cpu, cuda:0, cuda:1",
+    )
+    instance_threads: int = Field(
+        default=0, ge=0, le=1024, description="inference threads per CPU instance; 0: its cores"
+    )
+    decode_threads: int = Field(
+        default=0, ge=0, le=1024, description="decode threads per frontend; 0: one per core"
+    )
+    max_batch_size: int = Field(default=32, ge=1, le=4096, description="most images in one batch")
+    max_queue_delay_us: int = Field(
+        default=0,
+        ge=0,
+        le=10_000_000,
+        description="how long an unfilled batch may be held open, in microseconds",
+    )
+    max_queue_size: int = Field(
+        default=256,
+        ge=1,
+        le=65536,
+        description="slots per frontend: images accepted and not yet answered; over it, 503",
+    )
+    request_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="deadline of a request that states none, in seconds",
+    )
+    max_image_pixels: int = Field(
+        default=50_000_000, ge=1, description="largest image, width times height, in pixels"
+    )
+    min_image_side: int = Field(
+        default=2, ge=1, description="smallest width and height of an image, in pixels"
+    )
+    scaled_decode: bool = Field(
+        default=True, description="decode JPEGs twice the needed size or more at a fraction of it"
+    )
+    max_body_bytes: int = Field(
+        default=64 * MIB, ge=1, description="largest HTTP request body, in bytes"
+    )
+    body_timeout_s: float = Field(
+        default=30.0, gt=0, le=3600, description="time a client has to send a body, in seconds"
+    )
+    grpc_max_message_bytes: int = Field(
+        default=64 * MIB, ge=1, le=2**31 - 1, description="largest gRPC message, in bytes"
+    )
+    keep_alive_s: int = Field(
+        default=65,
+        ge=1,
+        le=3600,
+        description="how long an idle HTTP connection is kept, in seconds",
+    )
+    startup_timeout_s: float = Field(
+        default=120.0,
+        gt=0,
+        le=3600,
+        description="time an instance has to load, warm up and pass its golden check, in seconds",
+    )
+    drain_delay_s: float = Field(
+        default=1.0,
+        ge=0,
+        le=600,
+        description="time between SIGTERM and closing the ports, for endpoints to be withdrawn",
+    )
+    drain_timeout_s: float = Field(
+        default=30.0, gt=0, le=3600, description="time accepted requests have to finish at a stop"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severe message that is logged"
+    )
+
+    @classmethod
+    def settings_customise_sources(  # noqa: D102 (pydantic-settings documents it)
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = init_settings().get("config") or env_settings().get("config")
+        if file is None:
+            return init_settings, env_settings
+        if not Path(file).is_file():
+            raise StartupError(f"config: {file}: no such file")
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=file)
+
+    @property
+    def decode_limits(self) -> DecodeLimits:
+        """The bounds on an image, as the decoder takes them."""
+        return DecodeLimits(max_pixels=self.max_image_pixels, min_side=self.min_image_side)
+
+    @property
+    def device_list(self) -> tuple[str, ...]:
+        """``devices``, taken apart."""
+        return tuple(device.strip() for device in self.devices.split(",") if device.strip())
+
+
+def read_settings(**flags: Any) -> Settings:
+    """Settings from flags (those that are not None), environment, file and defaults.
+
+    Raises:
+        StartupError: one line that names the setting, what it was given and what it takes.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise StartupError(f"setting {name} = {first.get('input')!r}: {first['msg']}") from None

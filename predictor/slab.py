@@ -1,0 +1,234 @@
+"""Shared memory between frontends and instances, and the channel that passes slot numbers.
+
+Every frontend owns one slab of fixed-size slots, so taking a slot needs no lock across processes:
+only its owner hands slots out and takes them back. A slot's pixels stay where they were decoded
+until the answer is there, so an image whose instance died can simply be sent to another one.
+
+The memory is an anonymous file (memfd): nothing is left behind when a process is killed, and a
+container's small /dev/shm does not limit it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+ALIGNMENT = 64  # bytes, one cache line: no two regions share one
+
+
+@dataclass(frozen=True, slots=True)
+class SlabLayout:
+    """Sizes that every process must agree on."""
+
+    slots: int
+    height: int
+    width: int
+    top_k: int
+
+
+class Slab:
+    """One frontend's slots, mapped into this process.
+
+    Attributes:
+        pixels: uint8 (slots, H, W, 3), written by the frontend's decoders.
+        indices: int64 (slots, k), written by the instance.
+        scores: float32 (slots, k), written by the instance.
+        abandoned: uint8 (slots,), 1 once nobody waits for the answer; written by the frontend.
+        started: uint8 (slots,), 1 once the image sits in a batch; written by the instance.
+    """
+
+    def __init__(self, fd: int, layout: SlabLayout) -> None:
+        self.layout = layout
+        self._mapping = mmap.mmap(fd, _slab_bytes(layout))
+        arrays = list(_arrays(self._mapping, layout))
+        self.pixels: NDArray[np.uint8] = arrays[0]
+        self.indices: NDArray[np.int64] = arrays[1]
+        self.scores: NDArray[np.float32] = arrays[2]
+        self.abandoned: NDArray[np.uint8] = arrays[3]
+        self.started: NDArray[np.uint8] = arrays[4]
+
+    @staticmethod
+    def create(layout: SlabLayout) -> int:
+        """Reserve a slab's memory; returns its file descriptor.
+
+        Raises:
+            OSError: there is not enough memory (said now, rather than by SIGBUS under load).
+        """
+        return _reserve("millrace-slab", _slab_bytes(layout))
+
+
+class Board:
+    """Images outstanding at every instance from every frontend: int64 (instances, frontends).
+
+    A cell is written by its frontend alone and read by all, so that each predicts an instance's
+    finish from everybody's images, not only its own.
+    """
+
+    def __init__(self, fd: int, instances: int, frontends: int) -> None:
+        mapping = mmap.mmap(fd, 8 * instances * frontends)
+        self.outstanding: NDArray[np.int64] = np.ndarray(
+            (instances, frontends), dtype=np.int64, buffer=mapping
+        )
+
+    @staticmethod
+    def create(instances: int, frontends: int) -> int:
+        """Reserve a board's memory; returns its file descriptor."""
+        return _reserve("millrace-board", 8 * instances * frontends)
+
+
+class Outcome(IntEnum):
+    """What became of an image at an instance."""
+
+    DONE = 0
+    EXPIRED = 1
+    ABANDONED = 2
+    FAILED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One image handed to an instance. Times are CLOCK_MONOTONIC ns, alike in all processes."""
+
+    slot: int
+    ticket: int
+    queued_ns: int
+    deadline_ns: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One image handed back."""
+
+    slot: int
+    ticket: int
+    outcome: Outcome
+
+
+WORK = struct.Struct("<IIQQB7x")
+COMPLETION = struct.Struct("<IIB7x")
+PACKET_BYTES = 65536
+PER_PACKET = PACKET_BYTES // WORK.size
+
+
+class Channel:
+    """One end of a frontend ⇄ instance socket pair; never blocks, never loses, never pickles.
+
+    What the socket does not take waits in an outbox. The outbox is bounded by the slab: there are
+    at most as many messages as slots.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self.socket = connection
+        self._outbox: list[bytes] = []
+
+    @staticmethod
+    def pair() -> tuple[socket.socket, socket.socket]:
+        """A connected pair of sockets that keep message boundaries."""
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def send_work(self, works: Iterable[Work]) -> bool:
+        """Post images; True when all of it has left the outbox."""
+        return self._send(
+            [WORK.pack(w.slot, w.ticket, w.queued_ns, w.deadline_ns, w.priority) for w in works]
+        )
+
+    def send_completions(self, completions: Iterable[Completion]) -> bool:
+        """Post answers' places; True when all of it has left the outbox."""
+        return self._send([COMPLETION.pack(c.slot, c.ticket, c.outcome) for c in completions])
+
+    def receive_work(self) -> list[Work] | None:
+        """Everything in the next packet; empty when there is none; None when the peer is gone."""
+        packet = self._receive()
+        return None if packet is None else [Work(*fields) for fields in WORK.iter_unpack(packet)]
+
+    def receive_completions(self) -> list[Completion] | None:
+        """Everything in the next packet; empty when there is none; None when the peer is gone."""
+        packet = self._receive()
+        if packet is None:
+            return None
+        return [
+            Completion(slot, ticket, Outcome(outcome))
+            for slot, ticket, outcome in COMPLETION.iter_unpack(packet)
+        ]
+
+    def flush(self) -> bool:
+        """Send what waits in the outbox; True when it is empty."""
+        while self._outbox:
+            chunk = self._outbox[:PER_PACKET]
+            try:
+                self.socket.send(b"".join(chunk))
+            except BlockingIOError:
+                return False
+            except (BrokenPipeError, ConnectionResetError):
+                self._outbox.clear()  # the reader of this socket will find it closed
+                return True
+            del self._outbox[: len(chunk)]
+        return True
+
+    def close(self) -> None:
+        """Close this end; the peer sees it."""
+        self.socket.close()
+
+    def _send(self, messages: list[bytes]) -> bool:
+        self._outbox.extend(messages)
+        return self.flush()
+
+    def _receive(self) -> bytes | None:
+        with contextlib.suppress(ConnectionResetError):
+            try:
+                return self.socket.recv(PACKET_BYTES) or None
+            except BlockingIOError:
+                return b""
+        return None
+
+
+def _regions(layout: SlabLayout) -> tuple[tuple[tuple[int, ...], DTypeLike], ...]:
+    slots, top_k = layout.slots, layout.top_k
+    return (
+        ((slots, layout.height, layout.width, 3), np.uint8),
+        ((slots, top_k), np.int64),
+        ((slots, top_k), np.float32),
+        ((slots,), np.uint8),
+        ((slots,), np.uint8),
+    )
+
+
+def _arrays(mapping: mmap.mmap, layout: SlabLayout) -> Iterator[NDArray[Any]]:
+    offset = 0
+    for shape, dtype in _regions(layout):
+        array: NDArray[Any] = np.ndarray(shape, dtype=dtype, buffer=mapping, offset=offset)
+        offset += _aligned(array.nbytes)
+        yield array
+
+
+def _slab_bytes(layout: SlabLayout) -> int:
+    return sum(
+        _aligned(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        for shape, dtype in _regions(layout)
+    )
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _reserve(name: str, size: int) -> int:
+    fd = os.memfd_create(name)
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd

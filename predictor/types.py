@@ -1,0 +1,71 @@
+"""The contract between the parts: the values that cross module boundaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictor.errors import PredictorError
+
+Pixels: TypeAlias = NDArray[np.uint8]  # (H, W, 3) RGB
+Image: TypeAlias = bytes | memoryview | Pixels  # an encoded file, or pixels already
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Top-k of n images: ``indices`` int64 (n, k) and ``scores`` float32 (n, k), best first."""
+
+    indices: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Top-k of one image: ``indices`` int64 (k,) and ``scores`` float32 (k,), best first."""
+
+    indices: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a request may ask of the queue and of the answer; None means the server's default."""
+
+    timeout_us: int | None = None
+    priority: int = 0
+    top_k: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyRequest:
+    """Images of one request, whichever protocol it came by."""
+
+    images: tuple[Image | PredictorError, ...]  # an error stands where an image could not be read
+    options: Options = field(default_factory=Options)
+
+
+ClassifyResult: TypeAlias = tuple[Answer | PredictorError, ...]  # in the request's order
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """Bounds on an image, checked on its header before anything is decoded."""
+
+    max_pixels: int
+    min_side: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCost:
+    """What a batch of n images costs on an instance: ``per_batch_s + n * per_image_s`` seconds."""
+
+    per_batch_s: float
+    per_image_s: float
+
+    def seconds(self, images: int, max_batch_size: int) -> float:
+        """Seconds to work off ``images`` in batches of at most ``max_batch_size``."""
+        batches = -(-images // max_batch_size)
+        return batches * self.per_batch_s + images * self.per_image_s
