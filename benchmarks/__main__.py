@@ -22,7 +22,7 @@ FOLDER = Path("var/bench")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 QUICK = Plan(rounds=1, seconds=3, choosing_seconds=1)
 
-progress = Console(stderr=True, highlight=False)
+progress = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @click.command()
@@ -89,7 +89,8 @@ def _measure_one(name: str, plan: Plan, assets: Path) -> ModelResult:
         raise BenchmarkError(f"{len(photos)} photos for {name} in {assets}, not {PHOTOS}")
     store = FOLDER / "store"
     packaged = package(model, assets, store)
-    return Campaign(model, packaged, photos, folder, store, plan, progress.print).run()
+    network = assets / model.source
+    return Campaign(model, packaged, network, photos, folder, store, plan, progress.print).run()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort  # type: ignore[import-untyped]  # ships no types
+import onnxruntime as ort
 import psutil
 import setproctitle
 from numpy.typing import NDArray
@@ -54,14 +54,18 @@ def decoded(encoded: bytes, target: ImageInput) -> NDArray[np.uint8]:
     return decode(encoded, target)
 
 
-def open_session(package: ModelPackage, threads: int) -> ort.InferenceSession:
-    """The package's serving graph on the CPU, with ``threads`` that sleep when idle."""
+def serving_graph(package: ModelPackage) -> Path:
+    """The package's network file."""
+    return package.path / package.manifest.variants[0].file
+
+
+def open_session(network: Path, threads: int) -> ort.InferenceSession:
+    """A network on the CPU, with ``threads`` that sleep when idle."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    graph = package.path / package.manifest.variants[0].file
-    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
 
 
 def bare_loop(
@@ -98,7 +102,7 @@ def _work(job: _Job, number: int, together: Barrier, results: SimpleQueue[Worker
     setproctitle.setproctitle(f"bare loop: worker {number}")
     package = load_package(job.package)
     target = package.manifest.input
-    session = open_session(package, threads=1)
+    session = open_session(serving_graph(package), threads=1)
     batch = np.empty((job.batch_size, *target.shape), np.uint8)
     first = number * len(job.images) // together.parties
     rotation = itertools.cycle(job.images[first:] + job.images[:first])

@@ -15,6 +15,7 @@ from benchmarks.report import BARE, STOCK, Measurement, ModelResult
 from benchmarks.servers import (
     MILLRACE_GRPC,
     MILLRACE_ROUTES,
+    PLAIN_ROUTES,
     STOCK_CHOICES,
     STOCK_RAW,
     STOCK_ROUTES,
@@ -48,6 +49,7 @@ class Campaign:
 
     model: Model
     package: ModelPackage
+    network: Path  # what was packaged
     photos: Sequence[Photo]
     folder: Path  # for requests and logs
     store: Path
@@ -62,13 +64,14 @@ class Campaign:
         for number in range(1, self.plan.rounds + 1):
             self._measure_bare(batch_size, number)
             self._measure_millrace(number)
+            plain = replace(options, network=self.network)
+            self._measure_stock(plain, PLAIN_ROUTES, number)
             self._measure_stock(options, STOCK_ROUTES, number)
             self._measure_stock(replace(options, tuned=True), TUNED_ROUTES, number)
         settings = (
             f"Bare loop: a worker per core, batch size {batch_size} ({bare_trials}).",
             f"Millrace: {self.model.frontends} frontend(s), {self.model.instances} instance(s).",
-            f"Stock KServe: {options} ({stock_trials}). Tuned KServe: the same with uvloop and without "
-            "a log line per request.",
+            f"Stock KServe: {options} ({stock_trials}).",
         )
         return ModelResult(self.model.name, settings, tuple(self.measurements))
 

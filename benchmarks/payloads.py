@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from tritonclient.grpc import service_pb2  # type: ignore[import-untyped]  # ships no types
+from types import ModuleType
 
 GRPC_PATH = "/inference.GRPCInferenceService/ModelInfer"
 OUTPUTS = ("indices", "scores")
@@ -62,13 +62,22 @@ def grpc_frame(model: str, jpeg: bytes) -> bytes:
 
 def grpc_message(model: str, jpeg: bytes) -> bytes:
     """A serialised ``ModelInferRequest`` with one raw image."""
-    request = service_pb2.ModelInferRequest(model_name=model, id=REQUEST_ID)
+    messages = grpc_messages()
+    request = messages.ModelInferRequest(model_name=model, id=REQUEST_ID)
     request.inputs.add(name="image", datatype="BYTES", shape=[1])
     for name in OUTPUTS:
         request.outputs.add(name=name)
     request.raw_input_contents.append(struct.pack("<I", len(jpeg)) + jpeg)
     message: bytes = request.SerializeToString()
     return message
+
+
+def grpc_messages() -> ModuleType:
+    """KServe's generated protobuf classes; imported late, as importing kserve reads ``sys.argv``.
+
+    Not tritonclient's: a process that has one cannot load the other.
+    """
+    return importlib.import_module("kserve.protocol.grpc.grpc_predict_v2_pb2")
 
 
 def _post(path: str, headers: Sequence[str], body: bytes) -> bytes:

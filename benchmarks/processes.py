@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-TITLE_LENGTH = 40
+TITLE_LENGTH = 70
 
 
 @dataclass(frozen=True, slots=True)

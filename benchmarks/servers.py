@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]  # ships no types
+import grpc
 import numpy as np
-from tritonclient.grpc import service_pb2  # type: ignore[import-untyped]  # ships no types
 
 from benchmarks import payloads
 from benchmarks.errors import BenchmarkError
@@ -39,19 +38,13 @@ class Running:
 
 @contextmanager
 def millrace(model: Model, store: Path, log: Path) -> Iterator[Running]:
-    """``millrace serve`` with the settings of ``model``; it must stop cleanly, too."""
+    """``millrace serve`` with the settings of ``model``."""
     command: list[str | Path] = [MILLRACE, "serve", model.name, "--store", store]
     command += ["--frontends", str(model.frontends), "--instances", str(model.instances)]
     ports = free_port(), free_port()
     command += ["--http-port", str(ports[0]), "--grpc-port", str(ports[1])]
-    server = Server(command, log)
-    try:
-        server.wait_ready(f"http://127.0.0.1:{ports[0]}/v2/health/ready", READY_TIMEOUT_S)
+    with _ready(command, f"http://127.0.0.1:{ports[0]}/v2/health/ready", log) as server:
         yield Running(server, *ports)
-    finally:
-        stop = server.stop(STOP_TIMEOUT_S)
-    if not stop.clean:
-        raise BenchmarkError(f"Millrace did not stop cleanly: {stop}; see {log}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +54,7 @@ class StockOptions:
     inline: bool  # on the event loop, or else in one thread per core
     session_threads: int
     tuned: bool = False  # with uvloop and without a log line per request
+    network: Path | None = None  # the user's own network, or else the package's serving graph
 
     def __str__(self) -> str:
         """As a reader of the results sees it."""
@@ -84,12 +78,28 @@ def stock_kserve(package: Path, name: str, options: StockOptions, log: Path) -> 
         command.append("--inline")
     if options.tuned:
         command.append("--tuned")
+    if options.network:
+        command += ["--network", options.network]
+    with _ready(command, f"http://127.0.0.1:{port}/v1/models/{name}", log) as server:
+        yield Running(server, port, 0)
+
+
+@contextmanager
+def _ready(command: Sequence[str | Path], url: str, log: Path) -> Iterator[Server]:
     server = Server(command, log)
     try:
-        server.wait_ready(f"http://127.0.0.1:{port}/v1/models/{name}", READY_TIMEOUT_S)
-        yield Running(server, port, 0)
+        server.wait_ready(url, READY_TIMEOUT_S)
+        yield server
+    except BenchmarkError as error:
+        if server.exit_code is None:
+            raise
+        raise BenchmarkError(
+            f"{error}\nthe server died with exit code {server.exit_code}\n{server.log_tail()}"
+        ) from error
     finally:
-        server.stop(STOP_TIMEOUT_S)
+        stop = server.stop(STOP_TIMEOUT_S)
+    if not stop.clean:
+        raise BenchmarkError(f"the server did not live and stop as it should: {stop}; see {log}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +121,7 @@ def _v2_top(body: bytes) -> int:
 
 
 def _grpc_top(body: bytes) -> int:
-    response = service_pb2.ModelInferResponse.FromString(body)
+    response = payloads.grpc_messages().ModelInferResponse.FromString(body)
     place = [output.name for output in response.outputs].index("indices")
     return int(np.frombuffer(response.raw_output_contents[place], "<i8")[0])
 
@@ -122,6 +132,7 @@ STOCK_BASE64 = Route("stock KServe, v1 base64", payloads.v1_base64, _v1_top)
 STOCK_RAW = Route("stock KServe, v1 image body", payloads.v1_raw, _v1_top)
 MILLRACE_ROUTES = (MILLRACE_V2, MILLRACE_GRPC)
 STOCK_ROUTES = (STOCK_BASE64, STOCK_RAW)
+PLAIN_ROUTES = (Route("plain KServe, v1 base64", payloads.v1_base64, _v1_top),)
 TUNED_ROUTES = (Route("tuned KServe, v1 image body", payloads.v1_raw, _v1_top),)
 
 
@@ -162,9 +173,8 @@ def _ask_http(running: Running, request: bytes) -> bytes:
 def _ask_grpc(running: Running, frame: bytes) -> bytes:
     prefix_length = struct.calcsize(">BI")
     with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel:
-        call = channel.unary_unary(payloads.GRPC_PATH)
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(payloads.GRPC_PATH)
         try:
-            answer: bytes = call(frame[prefix_length:], timeout=ANSWER_TIMEOUT_S)
+            return call(frame[prefix_length:], timeout=ANSWER_TIMEOUT_S)
         except grpc.RpcError as error:
             raise BenchmarkError(f"gRPC {error.code()}: {error.details()}") from error
-    return answer

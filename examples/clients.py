@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from kserve import (  # type: ignore[import-untyped]  # ships no types
+from kserve import (
     InferenceGRPCClient,
     InferenceRESTClient,
     InferInput,

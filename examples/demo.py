@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import grpc  # type: ignore[import-untyped]  # ships no types
+import grpc
 import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # ships no types
-from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]  # no types
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 LABELS = tuple("0123456789")

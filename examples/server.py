@@ -67,6 +67,11 @@ class Server:
                 )
             time.sleep(0.1)
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while the server runs."""
+        return self._process.poll()
+
     def stop(self, timeout_s: float) -> Stop:
         """SIGTERM, wait, and kill what is left of it."""
         family = self.family()

@@ -199,7 +199,7 @@ def command(
     as_json: bool,
     resize: Resize,
     interpolation: str,
-    **settings: Any,  # noqa: ANN401 - the fields of PackageRequest, typed by their options
+    **settings: Any,
 ) -> None:
     """Make a model package of the ONNX network SOURCE and put it into the store.
 
@@ -207,7 +207,8 @@ def command(
     it answers as the original network does on the parity images.
     """
     # onnx and onnxruntime take half a second to import: only this command pays.
-    from model_store.packaging import PackageRequest, package
+    from model_store.packaging import package
+    from model_store.request import PackageRequest
 
     request = PackageRequest(
         resize=resize.model_copy(update={"interpolation": interpolation}), **settings
@@ -219,7 +220,8 @@ def command(
 
 @contextmanager
 def _progress() -> Iterator[Any]:
-    with ProgressBar(console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with ProgressBar(console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 
         def report(what: str, done: int, total: int) -> None:

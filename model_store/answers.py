@@ -32,7 +32,9 @@ class ServingGraph:
         try:
             self._session = open_session(file)
         except RUNTIME_ERRORS as error:
-            raise PackageError(f"{file.name}: onnxruntime cannot load it: {reason(error)}") from error
+            raise PackageError(
+                f"{file.name}: onnxruntime cannot load it: {reason(error)}"
+            ) from error
 
     def answer(self, pixels: NDArray[np.uint8]) -> Answers:
         """The best classes of ``pixels`` (N, H, W, 3) uint8 RGB.

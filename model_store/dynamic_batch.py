@@ -98,7 +98,7 @@ def _run_once(model: onnx.ModelProto, input_name: str, pixels: np.ndarray) -> _S
 def _without_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     """``model`` without nodes, its large weights reduced to inputs of the same shape."""
     partial = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    partial.graph.name = model.graph.name
+    partial.graph.name = "partial"
     partial.graph.input.extend(model.graph.input)
     declared = {value.name for value in model.graph.input}
     for weight in model.graph.initializer:

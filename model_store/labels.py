@@ -11,7 +11,7 @@ def read_labels(file: Path) -> tuple[str, ...]:
     """The labels in ``file``, UTF-8 with or without a byte order mark, stripped of outer blanks.
 
     Raises:
-        SourceError: naming the line, when one is blank or no plain text.
+        SourceError: naming the line, when one is blank or holds a line separator of another kind.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -26,6 +26,6 @@ def read_labels(file: Path) -> tuple[str, ...]:
         if not label:
             raise SourceError(f"{file}: line {number} is blank; every class needs a label")
         # A separator that splitlines() knows would shift every later label by one.
-        if not label.isprintable():
-            raise SourceError(f"{file}: line {number} holds a control character")
+        if len(label.splitlines()) > 1:
+            raise SourceError(f"{file}: line {number} holds a stray line separator")
     return labels

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # no types
+from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from model_store.errors import SourceError
+from model_store.package import Dtype, Layout
 from model_store.session import (
     ONNXRUNTIME_VERSION,
     RUNTIME_ERRORS,
@@ -19,9 +19,6 @@ from model_store.session import (
     open_session,
     reason,
 )
-
-Layout = Literal["NCHW", "NHWC"]
-Dtype = Literal["float32", "float16", "uint8"]
 
 _DTYPES: dict[int, Dtype] = {
     TensorProto.FLOAT: "float32",
@@ -73,13 +70,12 @@ class Network:
     @property
     def half_precision(self) -> bool:
         """Whether most of the weights are float16."""
-        elements = {TensorProto.FLOAT: 0, TensorProto.FLOAT16: 0}
-        for weight in self.model.graph.initializer:
-            if weight.data_type in elements:
-                elements[weight.data_type] += math.prod(weight.dims)
-        if not any(elements.values()):
-            return self.dtype == "float16"
-        return elements[TensorProto.FLOAT16] > elements[TensorProto.FLOAT]
+        single, half = self._weights(TensorProto.FLOAT), self._weights(TensorProto.FLOAT16)
+        return half > single or (single == half == 0 and self.dtype == "float16")
+
+    def _weights(self, data_type: int) -> int:
+        weights = self.model.graph.initializer
+        return sum(math.prod(w.dims) for w in weights if w.data_type == data_type)
 
 
 def read_network(path: Path, layout: Layout | None = None) -> Network:
@@ -89,7 +85,14 @@ def read_network(path: Path, layout: Layout | None = None) -> Network:
         SourceError: with the file and the reason, in one line.
     """
     model = _parse(path)
-    _check(path, model)
+    try:
+        _check(path, model)
+        return _described(path, model, layout)
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path}: is damaged: it holds a name that is no text") from error
+
+
+def _described(path: Path, model: onnx.ModelProto, layout: Layout | None) -> Network:
     inputs = _image_inputs(model)
     if len(inputs) != 1:
         raise SourceError(
@@ -100,7 +103,8 @@ def read_network(path: Path, layout: Layout | None = None) -> Network:
     if tensor.elem_type not in _DTYPES:
         given = onnx.helper.tensor_dtype_to_string(tensor.elem_type).removeprefix("TensorProto.")
         raise SourceError(f"{path}: input {name!r} is {given}; float32, float16 or uint8 expected")
-    dims = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
+    # Some exporters write -1 for a dimension that is open.
+    dims = [d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim]
     if len(dims) != len(("N", "C", "H", "W")):
         raise SourceError(
             f"{path}: input {name!r} has {len(dims)} dimensions; an image batch has four"

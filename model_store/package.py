@@ -25,6 +25,8 @@ Name = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9]([-a-z0-9_.]{0,61}[a-z0-
 RelativePath = Annotated[str, pydantic.AfterValidator(lambda path: _relative(path))]
 Sha256 = Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
 Triple = tuple[float, float, float]
+Layout = Literal["NCHW", "NHWC"]
+Dtype = Literal["float32", "float16", "uint8"]
 
 
 def _relative(path: str) -> str:
@@ -66,8 +68,8 @@ class OriginalInput(_Model):
     """
 
     name: str
-    layout: Literal["NCHW", "NHWC"]
-    dtype: Literal["float32", "float16", "uint8"]
+    layout: Layout
+    dtype: Dtype
     channels: Literal["RGB", "BGR"]
     scale: float = 1.0
     mean: Triple = (0.0, 0.0, 0.0)

@@ -1,7 +1,6 @@
-"""The oracle: the original network with reference preprocessing, plain and slow.
+"""Reference preprocessing: how everybody's Pillow script prepares an image, plain and slow.
 
-Pillow scales the whole image and cuts it, numpy does the arithmetic, and the user's own file runs
-in ONNX Runtime. The serving path is faster and must agree with this.
+The whole image is decoded, scaled and cut. The predictor's decoder is faster and must agree.
 """
 
 from __future__ import annotations
@@ -14,12 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from model_store.errors import SourceError
-from model_store.network import Network, open_original
-from model_store.package import ImageInput, OriginalInput, OriginalOutput, Resize
-from model_store.session import RUNTIME_ERRORS, reason
+from model_store.package import ImageInput, Resize
 
 Pixels = NDArray[np.uint8]
-Scores = NDArray[np.float32]
+
+# What the predictor decodes: some of these images become golden ones.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
+# Enough to see every kind of mistake; the original network takes about 10 ms an image on a CPU.
+MOST_IMAGES = 64
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -39,10 +41,10 @@ def reference_pixels(encoded: bytes, image: ImageInput) -> Pixels:
         SourceError: when Pillow cannot decode it.
     """
     try:
-        with Image.open(io.BytesIO(encoded)) as opened:
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
             upright = _rgb(ImageOps.exif_transpose(opened))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SourceError(f"cannot be decoded: {reason(error)}") from error
+        raise SourceError(f"cannot be decoded: {' '.join(str(error).split())}") from error
     return np.asarray(_fit(upright, image))
 
 
@@ -89,64 +91,20 @@ def _letterbox(picture: Image.Image, resize: Resize, size: tuple[int, int]) -> I
     return canvas
 
 
-def network_input(pixels: Pixels, original: OriginalInput) -> np.ndarray:
-    """What the original network expects for images (N, H, W, 3) uint8 RGB, by plain numpy."""
-    ordered = pixels[..., ::-1] if original.channels == "BGR" else pixels
-    if original.layout == "NCHW":
-        ordered = ordered.transpose(0, 3, 1, 2)
-    if original.dtype == "uint8":
-        return np.ascontiguousarray(ordered)
-    shape = (3, 1, 1) if original.layout == "NCHW" else (3,)
-    mean = np.array(original.mean, dtype=np.float32).reshape(shape)
-    std = np.array(original.std, dtype=np.float32).reshape(shape)
-    normal = (ordered.astype(np.float32) * np.float32(original.scale) - mean) / std
-    return np.ascontiguousarray(normal.astype(original.dtype))
+def sample_images(folder: Path) -> tuple[Path, ...]:
+    """The image files below ``folder``, by name; at most ``MOST_IMAGES``, spread evenly over them.
 
-
-class OriginalNetwork:
-    """The user's file itself in ONNX Runtime, one image at a time."""
-
-    def __init__(self, network: Network, original: OriginalInput) -> None:
-        self._path: Path = network.path
-        self._session = open_original(network.path)
-        self._original = original
-        self._batch = network.fixed_batch or 1
-
-    def outputs(self, pixels: Pixels, output_name: str) -> NDArray[np.float32]:
-        """The named output for one image (H, W, 3), with its own trailing shape, as float32.
-
-        Raises:
-            SourceError: when the network does not run, or gives no batch of numbers.
-        """
-        batch = np.repeat(network_input(pixels[np.newaxis], self._original), self._batch, axis=0)
-        try:
-            (given,) = self._session.run([output_name], {self._original.name: batch})
-        except RUNTIME_ERRORS as error:
-            raise SourceError(f"{self._path}: does not run: {reason(error)}") from error
-        if not isinstance(given, np.ndarray) or given.dtype.kind != "f":
-            raise SourceError(
-                f"{self._path}: output {output_name!r} is {getattr(given, 'dtype', type(given))}; "
-                "floating-point scores are needed"
-            )
-        if given.ndim == 0 or given.shape[0] != self._batch:
-            raise SourceError(
-                f"{self._path}: output {output_name!r} has shape {given.shape}; its first "
-                "dimension must be the batch"
-            )
-        first: NDArray[np.float32] = given[0].astype(np.float32)
-        return first
-
-
-def class_scores(raw: Scores, output: OriginalOutput) -> Scores:
-    """Scores per class, (..., classes), from its outputs (..., offset + classes)."""
-    if output.scores == "logits":
-        shifted = np.exp(raw - raw.max(axis=-1, keepdims=True))
-        raw = shifted / shifted.sum(axis=-1, keepdims=True)
-    scores: Scores = raw[..., output.class_offset :]
-    return scores
-
-
-def answer(scores: Scores, top_k: int) -> tuple[NDArray[np.int64], Scores]:
-    """The ``top_k`` best of ``scores`` (classes,): indices and scores, best first."""
-    indices = np.argsort(-scores, kind="stable")[:top_k]
-    return indices, scores[indices]
+    Raises:
+        SourceError: when there is none.
+    """
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: no such folder of parity images")
+    found = sorted(
+        f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()
+    )
+    if not found:
+        raise SourceError(
+            f"{folder}: holds no images; a few real ones prove parity and become the golden set"
+        )
+    places = np.linspace(0, len(found) - 1, min(len(found), MOST_IMAGES))
+    return tuple(found[round(place)] for place in places)

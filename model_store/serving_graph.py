@@ -19,7 +19,7 @@ from model_store.dynamic_batch import BATCH, make_batch_dynamic
 from model_store.errors import SourceError
 from model_store.network import Network
 from model_store.package import ImageInput, OriginalInput, OriginalOutput
-from model_store.session import reason
+from model_store.session import RUNTIME_ERRORS, reason
 
 IMAGE = "image"
 INDICES = "indices"
@@ -29,6 +29,7 @@ SCORES = "scores"
 _OLDEST_IR = 8
 _SLICE_TAKES_INPUTS_FROM = 10
 _TOPK_TAKES_K_FROM = 10
+_REFUSALS: tuple[type[Exception], ...] = (*RUNTIME_ERRORS, onnx.checker.ValidationError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,17 @@ def build_serving_graph(
     Raises:
         SourceError: when the result is not a valid ONNX network.
     """
+    try:
+        model = _wrapped(network, image, output, top_k)
+        onnx.checker.check_model(model)
+    except _REFUSALS as error:
+        raise SourceError(f"{network.path}: cannot be wrapped: {reason(error)}") from error
+    return model
+
+
+def _wrapped(
+    network: Network, image: ImageInput, output: OriginalOutput, top_k: int
+) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
     graph = model.graph
@@ -84,7 +96,9 @@ def build_serving_graph(
     del graph.node[:], graph.input[:], graph.output[:]
     graph.node.extend(nodes)
     graph.initializer.extend([*before.weights, *after.weights])
-    graph.input.append(helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [BATCH, *image.shape]))
+    graph.input.append(
+        helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [BATCH, *image.shape])
+    )
     graph.output.extend(
         [
             helper.make_tensor_value_info(INDICES, TensorProto.INT64, [BATCH, top_k]),
@@ -93,10 +107,6 @@ def build_serving_graph(
     )
     model.ir_version = max(model.ir_version, _OLDEST_IR)
     model.producer_name = "millrace"
-    try:
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise SourceError(f"{network.path}: cannot be wrapped: {reason(error)}") from error
     return model
 
 
@@ -176,8 +186,8 @@ def _unused_prefix(graph: onnx.GraphProto) -> str:
 def _names(graph: onnx.GraphProto) -> Iterable[str]:
     for node in graph.node:
         yield from (node.name, *node.input, *node.output)
-    for value in [*graph.initializer, *graph.input, *graph.output]:
-        yield value.name
+    yield from (weight.name for weight in graph.initializer)
+    yield from (value.name for value in [*graph.input, *graph.output])
 
 
 def _with_subgraphs(graph: onnx.GraphProto) -> Iterable[onnx.GraphProto]:
@@ -196,7 +206,9 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
     for part in _with_subgraphs(graph):
         for node in part.node:
             for values in (node.input, node.output):
-                for position, value in enumerate(values):
-                    values[position] = names.get(value, value)
-        for named in [*part.initializer, *part.input, *part.output, *part.value_info]:
-            named.name = names.get(named.name, named.name)
+                for position, name in enumerate(values):
+                    values[position] = names.get(name, name)
+        for weight in part.initializer:
+            weight.name = names.get(weight.name, weight.name)
+        for value in [*part.input, *part.output, *part.value_info]:
+            value.name = names.get(value.name, value.name)

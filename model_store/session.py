@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]  # ships no types
-from onnxruntime.capi import (  # type: ignore[import-untyped]  # ships no types
+import onnxruntime
+from onnxruntime.capi import (
     onnxruntime_pybind11_state as ort_state,
 )
 
@@ -32,7 +32,7 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
 )
 
 _CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
-_CPP_PLACE = re.compile(r"/\S+\.(?:cc|h|cpp):\d+ .*?\)(?: const)? (?=[A-Z(])")
+_CPP_PLACE = re.compile(r"/\S+\.(?:cc|h|cpp):\d+ .*?\)(?: const)? (?=\S)")
 _LONGEST_REASON = 300
 _LOG_FATAL_ONLY = 4
 

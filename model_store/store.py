@@ -68,11 +68,14 @@ def resolve(reference: str, store: Path) -> Path:
         found = [s for s in _versions(store / name) if not version or str(s.version) == version]
         if found:
             return found[-1].path
-    return _at_path(Path(reference).expanduser(), store)
+    return _at_path(Path(reference), store)
 
 
 def _path_of_uri(uri: str) -> Path:
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise PackageError(f"{uri}: is no URI: {error}") from error
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         raise PackageError(f"{uri}: only file:// URIs, paths and names in the store are understood")
     return Path(unquote(parts.path))
@@ -114,15 +117,15 @@ def staging(store: Path, name: str) -> Iterator[Path]:
     home = store / name
     try:
         folder = _staging_folder(home)
-        # mkdtemp keeps others out; a pod reads the package as another user.
-        folder.chmod(_FOLDER_MODE)
+        try:
+            # mkdtemp keeps others out; a pod reads the package as another user.
+            folder.chmod(_FOLDER_MODE)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            _remove_if_empty(home)
     except OSError as error:
-        raise PackageError(f"{home}: cannot be written: {error.strerror}") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        _remove_if_empty(home)
+        raise PackageError(f"{home}: cannot be written: {error.strerror or error}") from error
 
 
 def _staging_folder(home: Path) -> Path:

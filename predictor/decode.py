@@ -4,7 +4,7 @@ The reference is Pillow's: full decode, upright by EXIF, RGB, antialiased resize
 image, centre crop. Two things are done faster here:
 
 - only the part of the resized image that survives the crop is computed (``resize`` with ``box``);
-  rounding moves a value by at most one level;
+  rounding moves a value by two levels at most;
 - with ``scaled=True`` a JPEG at least twice as large as needed is decoded at 1/2, 1/4 or 1/8 by
   the inverse transform itself (``draft``). Pixels then differ by a few levels; tests and
   ``benchmarks/RESULTS.md`` show that answers do not.
@@ -26,6 +26,8 @@ from predictor.types import DecodeLimits, Image, Pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 EXIF_ORIENTATION = 0x0112
+UPRIGHT = 1
+LYING = (5, 6, 7, 8)  # orientations that swap width and height
 FILTERS = {
     "nearest": PillowImage.Resampling.NEAREST,
     "bilinear": PillowImage.Resampling.BILINEAR,
@@ -63,13 +65,14 @@ def decode(
         _check_size(image.shape[1], image.shape[0], limits)
         if image.shape == target.shape:
             return image
-        return np.asarray(_fit(PillowImage.fromarray(image, "RGB"), target))
+        whole = PillowImage.fromarray(image)
+        return np.asarray(_fit(whole, whole.size, 1, target))
     if len(image) == 0:
         raise BadImageError("the image is empty (zero bytes)")
     try:
         with PillowImage.open(io.BytesIO(image), formats=FORMATS) as opened:
             _check_size(opened.width, opened.height, limits)
-            return np.asarray(_fit(_upright_rgb(opened, target, scaled), target))
+            return _decoded(opened, target, scaled)
     except BadImageError:
         raise
     except UnidentifiedImageError:
@@ -92,48 +95,73 @@ def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
         )
 
 
-def _upright_rgb(image: PillowImage.Image, target: ImageInput, scaled: bool) -> PillowImage.Image:
-    if scaled and image.format in ("JPEG", "MPO"):
-        side = target.resize.size
-        # Never below what the resize needs: draft picks the largest scale that keeps this size.
-        # Upright and rotated images must both fit, hence the longer side twice.
-        longest = max(target.height, target.width)
-        least = (side, side) if side is not None else (longest, longest)
-        image.draft(None, least)
-    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+def _decoded(opened: PillowImage.Image, target: ImageInput, scaled: bool) -> Pixels:
+    width, height = opened.size
+    shrunk = _shrink_on_load(opened, target) if scaled else 1
+    image: PillowImage.Image = opened
+    orientation = opened.getexif().get(EXIF_ORIENTATION, UPRIGHT)
+    if orientation != UPRIGHT:
+        image = ImageOps.exif_transpose(opened)
+    if orientation in LYING:
+        width, height = height, width
+    return np.asarray(_fit(_rgb(image), (width, height), shrunk, target))
+
+
+def _shrink_on_load(image: PillowImage.Image, target: ImageInput) -> float:
+    """Let a JPEG decode at 1, 1/2, 1/4 or 1/8 of its size, never below what the resize needs.
+
+    Returns:
+        How many of the file's pixels one decoded pixel stands for, along each side.
+    """
+    if image.format not in ("JPEG", "MPO"):
+        return 1
+    width, height = image.size
+    # draft takes the strongest reduction that keeps this size; square, since EXIF may turn it.
+    least = target.resize.size or max(target.height, target.width)
+    image.draft(None, (least, least))
+    fits = (s for s in (1, 2, 4, 8) if image.size == (-(-width // s), -(-height // s)))
+    return next(fits)
+
+
+def _rgb(image: PillowImage.Image) -> PillowImage.Image:
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I;16"):  # 16-bit grey: Pillow's convert would clip, not scale
         levels = np.asarray(image).astype(np.uint16) >> 8
         image = PillowImage.fromarray(levels.astype(np.uint8), "L")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # the way Pillow asks for; straight to RGB it warns
     return image.convert("RGB")
 
 
-def _fit(image: PillowImage.Image, target: ImageInput) -> PillowImage.Image:
-    width, height = image.size
+def _fit(
+    image: PillowImage.Image, size: tuple[int, int], shrunk: float, target: ImageInput
+) -> PillowImage.Image:
+    """Resize ``image``, whose file is ``size`` (width, height) large and was decoded ``shrunk``."""
     resize = target.resize
-    chosen = FILTERS[resize.interpolation]
-    if resize.policy == "exact":
-        if image.size == (target.width, target.height):
-            return image
-        return image.resize((target.width, target.height), chosen)
+    wanted = (target.width, target.height)
+    box = (0.0, 0.0, float(size[0]), float(size[1]))
     if resize.policy == "letterbox":
-        scale = min(target.width / width, target.height / height)
-        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-        padded = PillowImage.new("RGB", (target.width, target.height), resize.fill)
-        corner = ((target.width - inner[0]) // 2, (target.height - inner[1]) // 2)
-        padded.paste(image.resize(inner, chosen), corner)
-        return padded
-    return image.resize((target.width, target.height), chosen, box=_crop_box(image.size, target))
+        scale = min(target.width / size[0], target.height / size[1])
+        wanted = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    elif resize.size is not None:
+        box = _crop_box(size, target, resize.size)
+    if image.size != wanted or box[2:] != wanted:
+        within = (box[0] / shrunk, box[1] / shrunk, box[2] / shrunk, box[3] / shrunk)
+        image = image.resize(wanted, FILTERS[resize.interpolation], within)
+    if wanted == (target.width, target.height):
+        return image
+    padded = PillowImage.new("RGB", (target.width, target.height), resize.fill)
+    corner = ((target.width - wanted[0]) // 2, (target.height - wanted[1]) // 2)
+    padded.paste(image, corner)
+    return padded
 
 
-def _crop_box(size: tuple[int, int], target: ImageInput) -> tuple[float, float, float, float]:
-    """The centre crop of the image resized by its shortest side, in the image's own pixels."""
+def _crop_box(
+    size: tuple[int, int], target: ImageInput, side: int
+) -> tuple[float, float, float, float]:
+    """The centre crop of an image resized to ``side`` on its shortest side, in its own pixels."""
     width, height = size
-    side = target.resize.size
-    if side is None:
-        raise ValueError("shortest-side needs a size")
     if width <= height:
         resized_width, resized_height = side, int(side * height / width)
     else:

@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from model_store.package import ModelPackage
 from predictor.control import Control, Message
 from predictor.errors import StartupError
+from predictor.listener import bind, ignore_new_connections
 from predictor.placement import Placement, place
 from predictor.process import METRICS_FOLDER_VARIABLE, FrontendOrder, InstanceOrder
 from predictor.settings import Settings
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 BACKLOG = 2048  # connections the kernel holds while frontends are busy
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the n-th restart in a row
 STEADY_S = 60.0  # a child that lived this long starts over at the first backoff
+SETTLE_S = 0.2  # for connections the kernel has already made to be accepted and read
 KILL_AFTER_S = 5.0  # how long a child may take to exit once it has nothing left to do
 
 
@@ -117,8 +118,8 @@ class Supervisor:
         """Listen for HTTP; hold the gRPC port, on which every frontend listens for itself."""
         settings = self._settings
         with (
-            _bind(settings.host, settings.http_port) as http,
-            _bind(settings.host, settings.grpc_port, shared=True) as rpc,
+            bind(settings.host, settings.http_port) as http,
+            bind(settings.host, settings.grpc_port, shared=True) as rpc,
         ):
             http.listen(BACKLOG)
             self._http = http
@@ -286,6 +287,8 @@ class Supervisor:
         for frontend in self._frontends:
             _tell(frontend, Message("drain"))
         await asyncio.sleep(self._settings.drain_delay_s)
+        ignore_new_connections(self._http)
+        await asyncio.sleep(SETTLE_S)
         await self._stop_children(self._frontends, self._settings.drain_timeout_s + KILL_AFTER_S)
 
     async def _end(self) -> None:
@@ -326,18 +329,6 @@ def serve(settings: Settings, package: ModelPackage) -> None:
         await Supervisor(settings, package).run()
 
     asyncio.run(life())
-
-
-def _bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        option = socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR
-        listener.setsockopt(socket.SOL_SOCKET, option, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    return listener
 
 
 def _tell(child: Child, message: Message) -> None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from examples.server import ServerError, Server, free_port
+from examples.server import Server, ServerError, free_port
 
 ANSWERING = """
 import http.server, signal, subprocess, sys

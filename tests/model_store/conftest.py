@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from model_store.package import ModelPackage, Resize
-from model_store.packaging import PackageRequest, package
+from model_store.packaging import package
+from model_store.request import PackageRequest
 
 TINY_SIZE = 8
 TINY_CLASSES = 4
@@ -22,15 +22,6 @@ TINY_CLASSES = 4
 
 def quiet(_what: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
-
-
-@pytest.fixture(scope="session")
-def assets() -> Path:
-    """The folder of real models and images; absent, the test is skipped with its name."""
-    folder = Path(os.environ.get("MILLRACE_TEST_ASSETS", "../shared/assets")).resolve()
-    if not folder.is_dir():
-        pytest.skip(f"no assets in {folder}: set MILLRACE_TEST_ASSETS")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -149,7 +140,7 @@ class TinyNetwork:
         return helper.make_model(graph, opset_imports=opsets, ir_version=version)
 
     def but(self, **changes: object) -> TinyNetwork:
-        """This network, changed."""
+        """The same network, changed."""
         return replace(self, **changes)
 
 

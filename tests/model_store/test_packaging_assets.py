@@ -91,7 +91,9 @@ def test_answers_are_best_first_and_dynamic_in_batch(name, packages):
     package = packages[name]
     serving = ServingGraph(package.path / package.manifest.variants[0].file)
     for count in (1, 3):
-        pixels = np.random.default_rng(count).integers(0, 256, (count, *package.manifest.input.shape))
+        pixels = np.random.default_rng(count).integers(
+            0, 256, (count, *package.manifest.input.shape)
+        )
         answers = serving.answer(pixels.astype(np.uint8))
         assert answers.indices.shape == answers.scores.shape == (count, 5)
         assert (np.diff(answers.scores, axis=1) <= 0).all()

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from model_store.answers import ServingGraph
+from model_store.errors import ParityError
 from model_store.golden import check_golden
 from model_store.package import Resize
 
@@ -24,6 +25,7 @@ IDENTITY = {"scale": 1.0, "mean": (0.0, 0.0, 0.0)}
         pytest.param({"batch": 4}, id="batch fixed at 4"),
         pytest.param({"batch": 1, "flat_reshape": True}, id="constant reshape"),
         pytest.param({"batch": 4, "flat_reshape": True}, id="constant reshape of 4"),
+        pytest.param({"batch": -1}, id="open batch written as -1"),
         pytest.param({"opset": 7}, id="opset 7"),
         pytest.param({"opset": 9, "weights_are_inputs": True}, id="weights among the inputs"),
         pytest.param({"input_name": "image", "output_name": "scores"}, id="our public names"),
@@ -146,3 +148,63 @@ def test_top_k_is_at_most_the_number_of_classes(bench, tiny):
     """Five by default; four where there are only four."""
     assert bench.package(tiny).manifest.top_k == 4
     assert bench.package(tiny, top_k=2).manifest.top_k == 2
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_fixed_vision_transformer_front_becomes_dynamic(batch, bench):
+    """Patches beside a baked class token, and windows merged into the batch and back."""
+    rng = np.random.default_rng(5)
+
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        return numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+
+    def shape(name: str, *dims: int) -> onnx.TensorProto:
+        return numpy_helper.from_array(np.array(dims, np.int64), name)
+
+    nodes = [
+        helper.make_node("Conv", ["x", "patch"], ["patches"], strides=[2, 2]),
+        helper.make_node("Reshape", ["patches", "s_windows"], ["windows"]),
+        helper.make_node("Transpose", ["windows"], ["swapped"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["swapped", "s_merged"], ["merged"]),
+        helper.make_node("MatMul", ["merged", "mix"], ["mixed"]),
+        helper.make_node("Reshape", ["mixed", "s_tokens"], ["tokens"]),
+        helper.make_node("Concat", ["token", "tokens"], ["all"], axis=1),
+        helper.make_node("Softmax", ["all"], ["soft"], axis=1),
+        helper.make_node("ReduceSum", ["soft", "s_axis"], ["summed"], keepdims=0),
+        helper.make_node("Mul", ["summed", "tilt"], ["tilted"]),
+        helper.make_node("ReduceMax", ["all"], ["strong"], axes=[1], keepdims=0),
+        helper.make_node("Add", ["tilted", "strong"], ["features"]),
+        helper.make_node("MatMul", ["features", "head"], ["y"]),
+    ]
+    token = rng.normal(size=(1, 1, 6)).astype(np.float32).repeat(batch, axis=0)
+    graph = helper.make_graph(
+        nodes,
+        "front",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 4])],
+        [
+            *(weight("patch", 6, 3, 2, 2), weight("mix", 8, 8), weight("tilt", 6)),
+            *(weight("head", 6, 4), numpy_helper.from_array(token, "token")),
+            *(shape("s_windows", batch, 6, 2, 8), shape("s_merged", batch * 2, 6, 8)),
+            *(shape("s_tokens", batch, -1, 6), shape("s_axis", 1)),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert bench.package(model).manifest.parity.top1_agreement == 1.0
+
+
+def test_fixed_network_that_cannot_become_dynamic_is_refused_with_the_reason(bench, tiny, refuses):
+    """Its batch dimension is squeezed away and put back: only the exporter can help."""
+    model = tiny.but(batch=1, output_name="row").model()
+    axis = numpy_helper.from_array(np.array([0], np.int64), "axis")
+    model.graph.initializer.append(axis)
+    model.graph.node.extend(
+        [
+            helper.make_node("Squeeze", ["row", "axis"], ["bare"]),
+            helper.make_node("Unsqueeze", ["bare", "axis"], ["y"]),
+        ]
+    )
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4]))
+    line = refuses(bench.request(model), ParityError)
+    assert "export it with a dynamic batch dimension" in line

@@ -1,4 +1,4 @@
-"""What cannot be packaged is refused in one line that names the file, and nothing is left behind."""
+"""What cannot be packaged is refused in one line that names the file; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def test_invalid_graph_is_refused(bench, tiny, refuses):
         ("a\nb\nc\n", {}, "--class-offset 1"),
         ("a\nb\nc\nd\n", {"class_offset": 1}, "less an offset of 1"),
         ("a\n\nb\nc\n", {}, "line 2 is blank"),
-        ("a\nb\x0bx\nc\nd\n", {}, "control character"),
-        ("a\nb\u2028x\nc\nd\n", {}, "control character"),
+        ("a\nb\x0bx\nc\nd\n", {}, "stray line separator"),
+        ("a\nb\u2028x\nc\nd\n", {}, "stray line separator"),
         ("", {}, "line 1 is blank"),
     ],
 )

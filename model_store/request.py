@@ -1,0 +1,38 @@
+"""What a user tells packaging about a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from model_store.package import Layout, Resize, Triple
+
+EXACT = Resize(policy="exact")
+
+
+@dataclass(frozen=True, slots=True)
+class PackageRequest:
+    """What packaging needs to be told about a network.
+
+    The network sees ``(pixel * scale - mean) / std`` with ``mean`` and ``std`` in the order of
+    ``channels``. Sizes are (height, width) in pixels; None takes the network's own.
+    ``output`` and ``layout`` are only for networks that leave them open.
+    """
+
+    source: Path
+    name: str
+    labels: Path
+    parity_images: Path
+    input_size: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    resize: Resize = EXACT
+    channels: Literal["RGB", "BGR"] = "RGB"
+    scale: float = 1.0
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (1.0, 1.0, 1.0)
+    class_offset: int = 0
+    scores: Literal["logits", "probabilities"] = "logits"
+    top_k: int | None = None
+    layout: Layout | None = None
+    output: str | None = None

@@ -1,0 +1,52 @@
+"""The listening sockets of a pod: bound once, by the supervisor, and closed without losing anyone."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import socket
+import struct
+
+from predictor.errors import StartupError
+
+SO_ATTACH_FILTER = 26  # <asm-generic/socket.h>; not in the socket module
+
+# A classic BPF program over the TCP header (RFC 9293 §3.1: flags are byte 13, SYN is bit 0x02).
+DROP_SYN = (
+    (0x30, 0, 0, 13),  # load byte 13
+    (0x45, 0, 1, 0x02),  # SYN set? go on : skip one
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # keep
+)
+
+
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A TCP socket bound to ``host:port``; ``shared`` lets other processes listen on it as well.
+
+    Raises:
+        StartupError: the address cannot be had; says why.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        option = socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR
+        listener.setsockopt(socket.SOL_SOCKET, option, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+def ignore_new_connections(listener: socket.socket) -> None:
+    """Take no new connection, while those that are being made or wait to be accepted go through.
+
+    Closing a listener resets every connection that the kernel has made and nobody has accepted
+    yet, requests and all. So first the socket drops SYNs; what is in its queue is accepted and
+    answered; then it can be closed. A client whose SYN was dropped tries again and is refused.
+    Where the kernel has no socket filters the listener just stays as it is.
+    """
+    program = b"".join(struct.pack("=HBBI", *instruction) for instruction in DROP_SYN)
+    code = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("@HP", len(DROP_SYN), ctypes.addressof(code))
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, header)

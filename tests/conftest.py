@@ -1,0 +1,78 @@
+"""What every room's tests share: the real assets, and a small model that needs none of them."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from model_store.package import ModelPackage
+from model_store.packaging import PackageRequest, package
+
+COLOURS = ("red", "green", "blue")
+COLOUR_SIZE = 16  # pixels, height and width of the colour network's input
+
+
+def quiet(_what: str, _done: int, _total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The folder of real models and images; absent, the test is skipped with its name."""
+    folder = Path(os.environ.get("MILLRACE_TEST_ASSETS", "../shared/assets")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no assets in {folder}: set MILLRACE_TEST_ASSETS")
+    return folder
+
+
+def colour_image(colour: str, kind: str = "JPEG", size: tuple[int, int] = (40, 30)) -> bytes:
+    """An encoded image of mostly one colour, with noise."""
+    pixels = np.random.default_rng(5).integers(0, 90, (size[1], size[0], 3), dtype=np.uint8)
+    pixels[:, :, COLOURS.index(colour)] += 150
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, kind)
+    return encoded.getvalue()
+
+
+def colour_network() -> onnx.ModelProto:
+    """Logits = mean of each colour channel times ten."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"], axis=1),
+        helper.make_node("Mul", ["flat", "ten"], ["logits"]),
+    ]
+    shape = ["batch", 3, COLOUR_SIZE, COLOUR_SIZE]
+    graph = helper.make_graph(
+        nodes,
+        "colour",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(np.float32(10), "ten")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """A package that tells red, green and blue images apart; made without any asset."""
+    folder = tmp_path_factory.mktemp("colours")
+    (folder / "labels.txt").write_text("\n".join(COLOURS) + "\n", encoding="utf-8")
+    (folder / "images").mkdir()
+    for colour in COLOURS:
+        (folder / "images" / f"{colour}.jpg").write_bytes(colour_image(colour))
+    onnx.save_model(colour_network(), str(folder / "colour.onnx"))
+    request = PackageRequest(
+        source=folder / "colour.onnx",
+        name="colours",
+        labels=folder / "labels.txt",
+        parity_images=folder / "images",
+        scale=1 / 255,
+    )
+    return package(request, folder / "store", quiet)

@@ -1,0 +1,160 @@
+"""What is killed, stopped or refused costs nobody an answer that was promised."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+
+import httpx
+import psutil
+
+from model_store.package import write_manifest
+from tests.conftest import colour_image
+from tests.end_to_end.load import Load
+
+IMAGE = colour_image("red")
+
+
+def predict_url(pod) -> str:
+    """The v1 route of the colours model."""
+    return f"{pod.url}/v1/models/colours:predict"
+
+
+def test_killing_one_of_two_instances_loses_no_request(start, colours):
+    """kill -9 under load: every request is answered 200, and the instance comes back."""
+    pod = start(colours, "--instances", "2", "--drain-delay-s", "0")
+    load = Load(predict_url(pod), IMAGE, clients=16)
+    load.wait_for(100)
+
+    victim = pod.instances()[0]
+    victim.kill()
+    load.wait_for(300)
+    outcomes = load.stop()
+
+    assert {200} == set(outcomes)
+    wait_for_instances(pod, 2, without=victim)
+
+
+def test_killing_the_only_instance_answers_every_accepted_request(start, colours):
+    """What was accepted is answered by the successor; what comes meanwhile is refused with 503."""
+    pod = start(colours, "--drain-delay-s", "0")
+    load = Load(predict_url(pod), IMAGE, clients=16)
+    load.wait_for(100)
+
+    pod.instances()[0].kill()
+    load.wait_for(1, outcome=503)
+    load.wait_for(300)
+    outcomes = load.stop()
+
+    assert {200, 503} == set(outcomes)
+    text = httpx.get(f"{pod.url}/metrics").text
+    assert 'millrace_instance_restarts_total{instance="0",model="colours"} 1.0' in text
+
+
+def test_a_killed_frontend_is_replaced_and_the_other_one_serves_on(start, colours):
+    """Its connections die with it; new ones are answered."""
+    pod = start(colours, "--frontends", "2", "--drain-delay-s", "0")
+    victim = pod.frontends()[0]
+
+    victim.kill()
+    victim.wait()
+    answers = {
+        httpx.post(
+            predict_url(pod), content=IMAGE, headers={"Content-Type": "image/jpeg"}
+        ).status_code
+        for _ in range(20)
+    }
+
+    assert {200} == answers
+
+
+def test_sigterm_under_load_loses_no_accepted_request(start, colours):
+    """Every request gets its answer until the port is closed; then connections are refused."""
+    pod = start(colours, "--frontends", "2", "--instances", "2", "--drain-delay-s", "1")
+    load = Load(predict_url(pod), IMAGE, clients=16)
+    load.wait_for(100)
+
+    code = pod.stop()
+    outcomes = load.stop()
+
+    assert 0 == code
+    assert {200, "refused"} == set(outcomes)
+
+
+def test_readiness_is_withdrawn_while_requests_are_still_served(start, colours):
+    """During the drain delay /ready says 503 and predict says 200, on connections that close."""
+    pod = start(colours, "--drain-delay-s", "5")
+    pod.process.terminate()
+    with httpx.Client(base_url=pod.url) as client:
+        while client.get("/v2/health/ready").status_code == 200:
+            pass
+        answer = client.put("/v1/models/colours:predict", content=IMAGE)
+
+    assert 200 == answer.status_code
+    assert "close" == answer.headers["connection"]
+
+
+def test_children_go_when_the_supervisor_is_killed(start, colours):
+    """kill -9 of the supervisor leaves no process behind."""
+    pod = start(colours, "--instances", "2")
+
+    pod.process.kill()
+    pod.process.wait()
+    _, alive = psutil.wait_procs(pod.family, timeout=20)
+
+    assert [] == alive
+
+
+def serve_and_fail(*arguments: object) -> str:
+    """Run ``millrace serve`` that cannot start; its one line."""
+    command = [sys.executable, "-m", "millrace", "serve", *map(str, arguments)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert 2 == ran.returncode
+    assert "Traceback" not in ran.stderr
+    return ran.stderr
+
+
+def test_a_taken_port_is_said_in_one_line(colours):
+    """With the address."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = serve_and_fail(colours.path, "--host", "127.0.0.1", "--http-port", port)
+
+    assert f"millrace: cannot listen on 127.0.0.1:{port}: Address already in use" in said
+
+
+def test_a_package_that_changed_is_not_served(colours, tmp_path):
+    """The file is named."""
+    copy = tmp_path / "changed"
+    subprocess.run(["cp", "-r", colours.path, copy], check=True)
+    with (copy / "fp32.onnx").open("ab") as graph:
+        graph.write(b"x")
+
+    said = serve_and_fail(copy)
+
+    assert f"millrace: {copy / 'fp32.onnx'}: changed since packaging" in said
+
+
+def test_a_package_whose_golden_answers_differ_never_gets_ready(colours, tmp_path):
+    """The pod says which image failed and stops."""
+    copy = tmp_path / "wrong"
+    subprocess.run(["cp", "-r", colours.path, copy], check=True)
+    manifest = colours.manifest
+    first, *others = manifest.golden
+    wrong = first.model_copy(update={"indices": first.indices[::-1]})
+    write_manifest(copy, manifest.model_copy(update={"golden": (wrong, *others)}))
+
+    said = serve_and_fail(copy, "--http-port", "0", "--grpc-port", "0")
+
+    assert "golden check failed" in said
+
+
+def wait_for_instances(pod, count: int, without: psutil.Process) -> None:
+    """Until so many instances are up again, by the metric that says so."""
+    while True:
+        text = httpx.get(f"{pod.url}/metrics").text
+        up = [line for line in text.splitlines() if line.startswith("millrace_instance_up{")]
+        if sum(float(line.split()[-1]) for line in up) == count:
+            break
+    assert without.pid not in [process.pid for process in pod.instances()]
