@@ -80,7 +80,7 @@ class Pod:
         left = [child for child in self.family if child.is_running()]
         for child in left:
             child.kill()
-        assert [] == left, "processes outlived their pod:\n" + "".join(self.log)
+        assert left == [], "processes outlived their pod:\n" + "".join(self.log)
 
 
 @pytest.fixture

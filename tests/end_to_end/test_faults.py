@@ -22,7 +22,7 @@ def predict_url(pod) -> str:
 
 
 def test_killing_one_of_two_instances_loses_no_request(start, colours):
-    """kill -9 under load: every request is answered 200, and the instance comes back."""
+    """Kill -9 under load: every request is answered 200, and the instance comes back."""
     pod = start(colours, "--instances", "2", "--drain-delay-s", "0")
     load = Load(predict_url(pod), IMAGE, clients=16)
     load.wait_for(100)
@@ -78,7 +78,7 @@ def test_sigterm_under_load_loses_no_accepted_request(start, colours):
     code = pod.stop()
     outcomes = load.stop()
 
-    assert 0 == code
+    assert code == 0
     assert {200, "refused"} == set(outcomes)
 
 
@@ -91,26 +91,26 @@ def test_readiness_is_withdrawn_while_requests_are_still_served(start, colours):
             pass
         answer = client.put("/v1/models/colours:predict", content=IMAGE)
 
-    assert 200 == answer.status_code
-    assert "close" == answer.headers["connection"]
+    assert answer.status_code == 200
+    assert answer.headers["connection"] == "close"
 
 
 def test_children_go_when_the_supervisor_is_killed(start, colours):
-    """kill -9 of the supervisor leaves no process behind."""
+    """Kill -9 of the supervisor leaves no process behind."""
     pod = start(colours, "--instances", "2")
 
     pod.process.kill()
     pod.process.wait()
     _, alive = psutil.wait_procs(pod.family, timeout=20)
 
-    assert [] == alive
+    assert alive == []
 
 
 def serve_and_fail(*arguments: object) -> str:
     """Run ``millrace serve`` that cannot start; its one line."""
     command = [sys.executable, "-m", "millrace", "serve", *map(str, arguments)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert 2 == ran.returncode
+    assert ran.returncode == 2
     assert "Traceback" not in ran.stderr
     return ran.stderr
 

@@ -51,7 +51,7 @@ def test_v1_json_gives_a_label(pod, colour):
     assert [colour] * 3 == [prediction["label"] for prediction in predictions]
     assert COLOURS.index(colour) == predictions[0]["index"]
     assert predictions[0]["top"][0]["score"] == predictions[0]["score"]
-    assert 3 == len(predictions[0]["top"])
+    assert len(predictions[0]["top"]) == 3
 
 
 def test_v1_answers_a_bad_instance_in_its_place(pod):
@@ -65,9 +65,9 @@ def test_v1_answers_a_bad_instance_in_its_place(pod):
 
     answer = httpx.post(f"{pod.url}/v1/models/colours:predict", json={"instances": instances})
 
-    assert 200 == answer.status_code
+    assert answer.status_code == 200
     first, second, third, fourth = answer.json()["predictions"]
-    assert ("red", "blue") == (first["label"], fourth["label"])
+    assert (first["label"], fourth["label"]) == ("red", "blue")
     assert "known format" in second["error"]
     assert "not base64" in third["error"]
 
@@ -81,7 +81,7 @@ def test_curl_sends_a_raw_image_by_put_and_by_post(pod, tmp_path):
     for arguments in (["-T", str(file)], by_post):
         ran = subprocess.run(["curl", "-sS", *arguments, url], capture_output=True, check=True)
 
-        assert "green" == json.loads(ran.stdout)["predictions"][0]["label"]
+        assert json.loads(ran.stdout)["predictions"][0]["label"] == "green"
 
 
 def test_v2_json_gives_all_outputs_and_echoes_the_id(pod):
@@ -91,12 +91,12 @@ def test_v2_json_gives_all_outputs_and_echoes_the_id(pod):
     answer = httpx.post(f"{pod.url}/v2/models/colours/versions/1/infer", json=request).json()
 
     outputs = {output["name"]: output for output in answer["outputs"]}
-    assert "forty-two" == answer["id"]
-    assert ("colours", "1") == (answer["model_name"], answer["model_version"])
-    assert ["indices", "scores", "labels"] == list(outputs)
-    assert [2, 3] == outputs["indices"]["shape"]
-    assert [0, 2] == [outputs["indices"]["data"][0], outputs["indices"]["data"][3]]
-    assert ["red", "blue"] == [outputs["labels"]["data"][0], outputs["labels"]["data"][3]]
+    assert answer["id"] == "forty-two"
+    assert (answer["model_name"], answer["model_version"]) == ("colours", "1")
+    assert list(outputs) == ["indices", "scores", "labels"]
+    assert outputs["indices"]["shape"] == [2, 3]
+    assert [outputs["indices"]["data"][0], outputs["indices"]["data"][3]] == [0, 2]
+    assert [outputs["labels"]["data"][0], outputs["labels"]["data"][3]] == ["red", "blue"]
     assert outputs["scores"]["data"][0] > outputs["scores"]["data"][1]
 
 
@@ -106,7 +106,7 @@ def test_v2_refuses_a_request_with_a_bad_image_and_says_which(pod):
         f"{pod.url}/v2/models/colours/infer", json=v2_json(IMAGES["red"], b"no image")
     )
 
-    assert 400 == answer.status_code
+    assert answer.status_code == 400
     assert answer.json()["error"].startswith("image 1: ")
 
 
@@ -120,9 +120,9 @@ def test_triton_http_client_sends_raw_jpegs(pod, shape):
 
     answer = client.infer("colours", [tensor])
 
-    assert [0, 1, 2] == answer.as_numpy("indices")[:, 0].tolist()
+    assert answer.as_numpy("indices")[:, 0].tolist() == [0, 1, 2]
     assert np.float32 == answer.as_numpy("scores").dtype
-    assert [b"red", b"green", b"blue"] == answer.as_numpy("labels")[:, 0].tolist()
+    assert answer.as_numpy("labels")[:, 0].tolist() == [b"red", b"green", b"blue"]
     client.close()
 
 
@@ -141,8 +141,8 @@ def test_triton_http_client_sends_pixels_and_chooses_outputs(pod):
     answer = client.infer("colours", [tensor], outputs=wanted)
 
     described = answer.get_response()["outputs"]
-    assert ["labels", "scores"] == [output["name"] for output in described]
-    assert "green" == answer.as_numpy("labels")[0, 0]
+    assert [output["name"] for output in described] == ["labels", "scores"]
+    assert answer.as_numpy("labels")[0, 0] == "green"
     assert answer.as_numpy("scores")[1, 0].decode().endswith(":2:blue")
     client.close()
 
@@ -191,21 +191,21 @@ def test_kserve_clients_get_the_same_answer_over_rest_and_grpc(pod):
             int(over_grpc.outputs[0].as_numpy().ravel()[0]),
         )
 
-    assert ("blue", 2, 2) == asyncio.run(ask())
+    assert asyncio.run(ask()) == ("blue", 2, 2)
 
 
 def test_metadata_and_health(pod):
     """Live, ready, names, versions, shapes, and what works."""
     client = httpx.Client(base_url=pod.url)
 
-    assert {"live": True} == client.get("/v2/health/live").json()
-    assert {"live": True, "ready": True} == client.get("/v2/health/ready").json()
-    assert {"name": "colours", "ready": True} == client.get("/v2/models/colours/ready").json()
-    assert {"name": "colours", "ready": True} == client.get("/v1/models/colours").json()
-    assert "millrace" == client.get("/v2/").json()["name"]
+    assert client.get("/v2/health/live").json() == {"live": True}
+    assert client.get("/v2/health/ready").json() == {"live": True, "ready": True}
+    assert client.get("/v2/models/colours/ready").json() == {"name": "colours", "ready": True}
+    assert client.get("/v1/models/colours").json() == {"name": "colours", "ready": True}
+    assert client.get("/v2/").json()["name"] == "millrace"
     model = client.get("/v2/models/colours").json()
-    assert ["1"] == model["versions"]
-    assert [{"name": "image", "datatype": "BYTES", "shape": [-1, 1]}] == model["inputs"]
+    assert model["versions"] == ["1"]
+    assert model["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1, 1]}]
     client.close()
 
 
@@ -283,9 +283,9 @@ def test_a_bad_request_gets_its_status_and_a_reason(pod, name):
 
         assert status == answer.status_code
         assert words in answer.json()["error"]
-        assert "application/json" == answer.headers["content-type"]
+        assert answer.headers["content-type"] == "application/json"
         assert answer.headers["x-request-id"]
-        assert 200 == client.get("/v2/health/ready").status_code
+        assert client.get("/v2/health/ready").status_code == 200
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(start, colours):
@@ -296,7 +296,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(start, colours):
     by_length = httpx.post(url, content=b"x" * 2000)
     chunked = httpx.post(url, content=iter([b"x" * 600] * 3))
 
-    assert (413, 413) == (by_length.status_code, chunked.status_code)
+    assert (by_length.status_code, chunked.status_code) == (413, 413)
     assert "limit of 1000 bytes" in by_length.json()["error"]
 
 
@@ -308,6 +308,6 @@ def test_a_request_larger_than_the_queue_is_refused_at_once(start, colours):
     refused = httpx.post(url, json=v2_json(*[IMAGES["red"]] * 5))
     served = httpx.post(url, json=v2_json(*[IMAGES["red"]] * 4))
 
-    assert (503, "1") == (refused.status_code, refused.headers["retry-after"])
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert "4 of 4 slots free" in refused.json()["error"]
-    assert 200 == served.status_code
+    assert served.status_code == 200

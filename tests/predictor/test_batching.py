@@ -27,8 +27,8 @@ def test_a_free_device_takes_what_waits():
     """Fewer images than a full batch go at once."""
     queue = queue_of("a", "b")
 
-    assert ["a", "b"] == names(queue.take(10).batch)
-    assert 0 == len(queue)
+    assert names(queue.take(10).batch) == ["a", "b"]
+    assert len(queue) == 0
 
 
 def test_a_batch_is_never_larger_than_its_maximum():
@@ -43,7 +43,7 @@ def test_room_left_in_a_batch_is_filled_and_no_more():
     """A batch that is being gathered is topped up by just what fits."""
     queue = queue_of(*"abc")
 
-    assert ["a"] == names(queue.take(10, room=1).batch)
+    assert names(queue.take(10, room=1).batch) == ["a"]
 
 
 def test_priority_goes_first_and_arrival_decides_among_equals():
@@ -52,7 +52,7 @@ def test_priority_goes_first_and_arrival_decides_among_equals():
     for now, (item, priority) in enumerate([("late", 1), ("a", 0), ("later", 1), ("b", 0)]):
         queue.put(Queued(item, now, NEVER, priority))
 
-    assert ["a", "b", "late", "later"] == names(queue.take(10).batch)
+    assert names(queue.take(10).batch) == ["a", "b", "late", "later"]
 
 
 def test_an_expired_image_takes_no_room():
@@ -63,23 +63,23 @@ def test_an_expired_image_takes_no_room():
 
     taken = queue.take(now_ns=5)
 
-    assert ["in time"] == names(taken.batch)
-    assert ["late"] == names(taken.expired)
+    assert names(taken.batch) == ["in time"]
+    assert names(taken.expired) == ["late"]
 
 
 def test_without_a_delay_a_batch_is_due_at_once():
     """Work-conserving is the default."""
-    assert 100 == queue_of(delay_us=0).due_ns(gathered=1, oldest_ns=100)
+    assert queue_of(delay_us=0).due_ns(gathered=1, oldest_ns=100) == 100
 
 
 def test_a_delay_counts_from_the_oldest_image():
     """1 µs of delay is 1,000 ns after the first image was queued."""
-    assert 1100 == queue_of(delay_us=1).due_ns(gathered=1, oldest_ns=100)
+    assert queue_of(delay_us=1).due_ns(gathered=1, oldest_ns=100) == 1100
 
 
 def test_a_full_batch_waits_for_nothing():
     """The delay is for batches with room only."""
-    assert 100 == queue_of(size=4, delay_us=1).due_ns(gathered=4, oldest_ns=100)
+    assert queue_of(size=4, delay_us=1).due_ns(gathered=4, oldest_ns=100) == 100
 
 
 @given(

@@ -14,24 +14,24 @@ def test_cores_are_shared_out_evenly():
     """Two instances on eight cores get four each, side by side."""
     first, second = place(("cpu",), 2, tuple(range(8)))
 
-    assert (0, 1, 2, 3) == first.cores
-    assert (4, 5, 6, 7) == second.cores
-    assert 4 == first.threads
+    assert first.cores == (0, 1, 2, 3)
+    assert second.cores == (4, 5, 6, 7)
+    assert first.threads == 4
 
 
 def test_a_cpu_instance_sees_no_gpu():
     """Hidden by the environment, which is set before its runtime is imported."""
     (only,) = place(("cpu",), 1, (0,))
 
-    assert "-1" == only.environment["CUDA_VISIBLE_DEVICES"]
-    assert "cpu:0" == only.device
+    assert only.environment["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert only.device == "cpu:0"
 
 
 def test_instances_take_the_devices_in_turn():
     """Each sees just its own."""
     places = place(("cuda:0", "cuda:1"), 4, (0, 1, 2, 3))
 
-    assert ["0", "1", "0", "1"] == [p.environment["CUDA_VISIBLE_DEVICES"] for p in places]
+    assert [p.environment["CUDA_VISIBLE_DEVICES"] for p in places] == ["0", "1", "0", "1"]
 
 
 def test_a_device_nobody_knows_is_refused_by_name():

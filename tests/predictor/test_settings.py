@@ -17,12 +17,12 @@ def test_flags_beat_environment_beats_file_beats_default(tmp_path, monkeypatch):
 
     settings = read_settings(config=file, http_port="21", instances=None)
 
-    assert (21, 12, 3, 1) == (
+    assert (
         settings.http_port,
         settings.grpc_port,
         settings.frontends,
         settings.instances,
-    )
+    ) == (21, 12, 3, 1)
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_a_wrong_setting_is_named_in_one_line(flags, words):
 
 def test_every_setting_says_what_it_means():
     """The description feeds --help, `millrace settings` and docs/settings.md."""
-    assert [] == [name for name, field in Settings.model_fields.items() if not field.description]
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []

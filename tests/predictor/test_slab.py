@@ -22,11 +22,11 @@ def test_two_mappings_of_a_slab_are_the_same_memory():
     instance.indices[4] = (9, 8)
     instance.scores[4] = (0.5, 0.25)
 
-    assert (7, 3, 3) == instance.pixels[4].shape
+    assert instance.pixels[4].shape == (7, 3, 3)
     assert np.all(instance.pixels[4] == 200)
     assert not instance.pixels[:4].any()
-    assert [9, 8] == frontend.indices[4].tolist()
-    assert [0.5, 0.25] == frontend.scores[4].tolist()
+    assert frontend.indices[4].tolist() == [9, 8]
+    assert frontend.scores[4].tolist() == [0.5, 0.25]
 
 
 def test_the_regions_of_a_slab_do_not_overlap():
@@ -56,7 +56,7 @@ def test_a_board_is_shared():
 
     ours.outstanding[1, 2] = 7
 
-    assert [[0, 0, 0], [0, 0, 7]] == theirs.outstanding.tolist()
+    assert theirs.outstanding.tolist() == [[0, 0, 0], [0, 0, 7]]
 
 
 def test_messages_arrive_as_they_were_sent():
@@ -70,7 +70,7 @@ def test_messages_arrive_as_they_were_sent():
 
     assert works == right.receive_work()
     assert completions == left.receive_completions()
-    assert [] == right.receive_work()
+    assert right.receive_work() == []
     left.close()
     right.close()
 
