@@ -1,4 +1,4 @@
-"""What goes into the next batch. Knows no images, no processes, no clock but the one it is given."""
+"""What goes into the next batch. Knows no images, no processes and no clock of its own."""
 
 from __future__ import annotations
 

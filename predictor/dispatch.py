@@ -58,7 +58,7 @@ class Link:
     tickets: dict[int, Ticket]
 
 
-def earliest_finish(outstanding: Sequence[int], costs: Sequence[BatchCost], max_batch: int) -> int:
+def earliest_finish(outstanding: Sequence[int], costs: Sequence[BatchCost]) -> int:
     """The place of the instance that would finish one more image first.
 
     Predicted finish = seconds to work off what is outstanding there plus this image. Ties go to
@@ -67,7 +67,7 @@ def earliest_finish(outstanding: Sequence[int], costs: Sequence[BatchCost], max_
     return min(
         range(len(costs)),
         key=lambda place: (
-            costs[place].seconds(outstanding[place] + 1, max_batch),
+            costs[place].seconds(outstanding[place] + 1),
             outstanding[place],
         ),
     )
@@ -81,7 +81,6 @@ class Dispatcher:
         outstanding: int64 (instances, frontends), shared; this frontend writes column ``frontend``.
         frontend: this frontend's number.
         pool: the decode threads.
-        max_batch_size: as the instances have it, to predict when they finish.
         metrics: where to count.
         on_ready: called with whether any instance takes work, whenever that changes.
     """
@@ -92,7 +91,6 @@ class Dispatcher:
         outstanding: NDArray[np.int64],
         frontend: int,
         pool: DecodePool,
-        max_batch_size: int,
         metrics: FrontendMetrics,
         on_ready: Callable[[bool], None],
     ) -> None:
@@ -100,7 +98,6 @@ class Dispatcher:
         self._board = outstanding
         self._frontend = frontend
         self._pool = pool
-        self._max_batch_size = max_batch_size
         self.metrics = metrics
         self._on_ready = on_ready
         self._loop = asyncio.get_running_loop()
@@ -130,7 +127,8 @@ class Dispatcher:
                 f"the queue is full: {len(images)} images wanted, "
                 f"{len(self._free)} of {self._slab.layout.slots} slots free"
             )
-        return [self._accept(image, deadline_ns, priority) for image in images]
+        alone = len(images) == 1
+        return [self._accept(image, deadline_ns, priority, alone) for image in images]
 
     def abandon(self, tickets: Sequence[Ticket]) -> None:
         """Nobody waits for these any more: drop what has not been computed yet."""
@@ -141,7 +139,7 @@ class Dispatcher:
             if ticket.number in self._tickets:
                 self._slab.abandoned[ticket.slot] = 1
 
-    def _accept(self, image: Image, deadline_ns: int, priority: int) -> Ticket:
+    def _accept(self, image: Image, deadline_ns: int, priority: int, alone: bool) -> Ticket:
         slot = self._free.pop()
         self._slab.abandoned[slot] = 0
         number = self._next_number = (self._next_number + 1) & 0xFFFFFFFF
@@ -153,7 +151,8 @@ class Dispatcher:
                 slot=self._slab.pixels[slot],
                 wanted=lambda: not ticket.abandoned,
                 done=lambda error, seconds: self._decoded(ticket, error, seconds),
-            )
+            ),
+            alone=alone,
         )
         return ticket
 
@@ -173,10 +172,10 @@ class Dispatcher:
         instances = list(self._links)
         chosen = instances[0]
         if len(instances) > 1:
-            everyone = self._board.sum(axis=1)
+            everyone: list[list[int]] = self._board.tolist()
             costs = [self._links[instance].cost for instance in instances]
-            load = [int(everyone[instance]) for instance in instances]
-            chosen = instances[earliest_finish(load, costs, self._max_batch_size)]
+            load = [sum(everyone[instance]) for instance in instances]
+            chosen = instances[earliest_finish(load, costs)]
         link = self._links[chosen]
         link.tickets[ticket.number] = ticket
         ticket.instance = chosen

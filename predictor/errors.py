@@ -22,6 +22,10 @@ class BadImageError(BadRequestError):
     """These bytes are no image that can be classified; costs only that image."""
 
 
+class ImageTooLargeError(BadImageError):
+    """An image has more pixels than the limit; known from its header."""
+
+
 class UnknownModelError(PredictorError):
     """No such model, or no such version of it."""
 

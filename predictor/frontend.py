@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -89,7 +90,6 @@ class Frontend:
             Board(board, settings.instances, settings.frontends).outstanding,
             order.frontend,
             pool,
-            settings.max_batch_size,
             metrics,
             self._set_ready,
         )
@@ -109,6 +109,7 @@ class Frontend:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                proxy_headers=False,  # nothing here asks who the client is
                 server_header=False,
                 date_header=False,
                 backlog=BACKLOG,
@@ -121,6 +122,7 @@ class Frontend:
         await rpc.start()
         serving = loop.create_task(http.serve(sockets=[socket.socket(fileno=listener)]))
         threading.Thread(target=self._listen, args=(loop,), name="control", daemon=True).start()
+        gc.freeze()  # what is loaded now stays: the collector need not look at it again
         self._control.send(Message("ready"))
 
         await self._stop.wait()
@@ -142,10 +144,9 @@ class Frontend:
 
     def _obey(self, message: Message) -> None:
         if message.kind == "attach":
-            content = message.content
             channel = Channel(socket.socket(fileno=message.fds[0]))
-            cost = BatchCost(content["per_batch_s"], content["per_image_s"])
-            self._dispatcher.attach(content["instance"], channel, cost)
+            cost = BatchCost(**message.content["cost"])
+            self._dispatcher.attach(message.content["instance"], channel, cost)
         elif message.kind == "drain":
             self._draining = True
         elif message.kind == "stop":

@@ -10,10 +10,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-
-import numpy as np
 
 from model_store.errors import ModelStoreError
 from model_store.package import ModelPackage, load_package
@@ -26,6 +24,7 @@ from predictor.process import InstanceOrder, enter_process
 from predictor.runtimes import Runtime
 from predictor.slab import Outcome
 from predictor.types import BatchCost
+from predictor.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +47,15 @@ def main() -> None:
         metrics.restarted()
     shape = package.manifest.input.shape
     with Feeder(
-        control, shape, order.max_batch_size, order.max_queue_delay_us, metrics.outcome
+        control, shape, cost.max_batch_size, order.max_queue_delay_us, metrics.outcome
     ) as feeder:
-        control.send(
-            Message("ready", {"per_batch_s": cost.per_batch_s, "per_image_s": cost.per_image_s})
+        logger.info(
+            "ready: batches of up to %d, %.2f ms an image and %.2f ms a batch",
+            cost.max_batch_size,
+            cost.per_image_s * 1e3,
+            cost.per_batch_s * 1e3,
         )
+        control.send(Message("ready", asdict(cost)))
         _serve(feeder, runtime, metrics)
     runtime.close()
 
@@ -61,6 +64,7 @@ def _load(order: InstanceOrder) -> tuple[ModelPackage, Runtime, BatchCost]:
     """Load package → pin → load graph → warm up → golden check."""
     package = load_package(Path(order.package))
     os.sched_setaffinity(0, order.cores)
+    os.nice(order.nice)
     from predictor.runtimes.onnx import OnnxRuntime  # only now that environment and cores are set
 
     variant = package.manifest.variants[0]
@@ -68,32 +72,6 @@ def _load(order: InstanceOrder) -> tuple[ModelPackage, Runtime, BatchCost]:
     cost = warm_up(runtime, package.manifest.input.shape, order.max_batch_size)
     check_golden(package, runtime)
     return package, runtime, cost
-
-
-def warm_up(runtime: Runtime, shape: tuple[int, int, int], max_batch_size: int) -> BatchCost:
-    """Run batch sizes 1, 2, 4, … and the largest, twice each, and fit what a batch costs.
-
-    The first run of a size allocates; the second is timed. The cost is the least-squares line
-    through the timings, with neither part below zero.
-    """
-    sizes = [2**power for power in range(max_batch_size.bit_length()) if 2**power < max_batch_size]
-    sizes.append(max_batch_size)
-    seconds = []
-    for size in sizes:
-        images = np.zeros((size, *shape), np.uint8)
-        runtime.run(images)
-        began = time.perf_counter()
-        runtime.run(images)
-        seconds.append(time.perf_counter() - began)
-    return fit_cost(sizes, seconds)
-
-
-def fit_cost(sizes: Sequence[int], seconds: Sequence[float]) -> BatchCost:
-    """Least-squares ``a + b·n`` through (size, seconds), both parts kept at zero or more."""
-    if len(sizes) == 1:
-        return BatchCost(0.0, seconds[0] / sizes[0])
-    per_image, per_batch = np.polyfit(np.asarray(sizes, float), np.asarray(seconds, float), 1)
-    return BatchCost(max(0.0, float(per_batch)), max(0.0, float(per_image)))
 
 
 def _serve(feeder: Feeder, runtime: Runtime, metrics: InstanceMetrics) -> None:

@@ -1,4 +1,4 @@
-"""The listening sockets of a pod: bound once, by the supervisor, and closed without losing anyone."""
+"""The listening sockets of a pod: bound once by the supervisor, closed without losing anyone."""
 
 from __future__ import annotations
 

@@ -6,8 +6,6 @@ a scrape of any frontend shows the whole pod and a killed process loses no count
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -60,16 +58,26 @@ _busy = Counter(
 )
 
 
-@dataclass(frozen=True, slots=True)
 class FrontendMetrics:
-    """What a frontend counts."""
+    """What a frontend counts.
 
-    model: str
-    version: str
+    Args:
+        model: the name it is served under.
+        version: the version served.
+    """
+
+    def __init__(self, model: str, version: str) -> None:
+        self.model = model
+        self.version = version
+        self._answered: dict[tuple[str, str], Counter] = {}
 
     def answered(self, protocol: str, code: str) -> None:
         """A request was answered, with an HTTP status or a gRPC code's name."""
-        _requests.labels(self.model, self.version, protocol, code).inc()
+        counter = self._answered.get((protocol, code))
+        if counter is None:
+            counter = _requests.labels(self.model, self.version, protocol, code)
+            self._answered[protocol, code] = counter
+        counter.inc()
 
     def rejected(self, reason: str) -> None:
         """A request was refused before it was decoded."""

@@ -29,6 +29,7 @@ class InstanceOrder:
     kind: str
     cores: tuple[int, ...]
     threads: int
+    nice: int
     max_batch_size: int
     max_queue_delay_us: int
     log_level: str
@@ -47,6 +48,8 @@ class InstanceOrder:
             kind=place.kind,
             cores=place.cores,
             threads=place.threads,
+            # A GPU's instance only launches kernels; holding it up would idle the device.
+            nice=settings.instance_nice if place.kind == "cpu" else 0,
             max_batch_size=settings.max_batch_size,
             max_queue_delay_us=settings.max_queue_delay_us,
             log_level=settings.log_level,

@@ -62,10 +62,26 @@ class Settings(BaseSettings):
     instance_threads: int = Field(
         default=0, ge=0, le=1024, description="inference threads per CPU instance; 0: its cores"
     )
+    pin_cores: bool = Field(
+        default=False,
+        description="tie every instance to cores of its own; for pods whose frontends have others",
+    )
+    instance_nice: int = Field(
+        default=5,
+        ge=0,
+        le=19,
+        description="how far CPU instances stand back for the decoders they share cores with",
+    )
     decode_threads: int = Field(
         default=0, ge=0, le=1024, description="decode threads per frontend; 0: one per core"
     )
-    max_batch_size: int = Field(default=32, ge=1, le=4096, description="most images in one batch")
+    max_batch_size: int = Field(
+        default=0,
+        ge=0,
+        le=4096,
+        description="most images in one batch; 0: each instance finds the smallest size that is "
+        "within 5 % of its best speed, up to 64",
+    )
     max_queue_delay_us: int = Field(
         default=0,
         ge=0,
@@ -91,7 +107,8 @@ class Settings(BaseSettings):
         default=2, ge=1, description="smallest width and height of an image, in pixels"
     )
     scaled_decode: bool = Field(
-        default=True, description="decode JPEGs twice the needed size or more at a fraction of it"
+        default=True,
+        description="decode JPEGs 2.5 times the needed size or more at a fraction of it",
     )
     max_body_bytes: int = Field(
         default=64 * MIB, ge=1, description="largest HTTP request body, in bytes"

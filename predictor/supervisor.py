@@ -69,7 +69,11 @@ class Supervisor:
         cores = tuple(sorted(os.sched_getaffinity(0)))
         self._decode_threads = settings.decode_threads or len(cores)
         self._places: tuple[Placement, ...] = place(
-            settings.device_list, settings.instances, cores, settings.instance_threads
+            settings.device_list,
+            settings.instances,
+            cores,
+            settings.instance_threads,
+            pin_cores=settings.pin_cores,
         )
         manifest = package.manifest
         self._layout = SlabLayout(
@@ -232,7 +236,7 @@ class Supervisor:
         """Give a frontend and an instance the two ends of a new channel."""
         left, right = Channel.pair()
         with left, right:
-            content = {"instance": instance.number, **instance.cost}
+            content = {"instance": instance.number, "cost": instance.cost}
             _tell(frontend, Message("attach", content, (left.fileno(),)))
             layout = {
                 "slots": self._layout.slots,

@@ -64,8 +64,9 @@ class BatchCost:
 
     per_batch_s: float
     per_image_s: float
+    max_batch_size: int
 
-    def seconds(self, images: int, max_batch_size: int) -> float:
+    def seconds(self, images: int) -> float:
         """Seconds to work off ``images`` in batches of at most ``max_batch_size``."""
-        batches = -(-images // max_batch_size)
+        batches = -(-images // self.max_batch_size)
         return batches * self.per_batch_s + images * self.per_image_s

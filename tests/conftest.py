@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from model_store.package import ModelPackage
+from model_store.package import ModelPackage, Resize
 from model_store.packaging import PackageRequest, package
 
 COLOURS = ("red", "green", "blue")
@@ -30,6 +30,57 @@ def assets() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no assets in {folder}: set MILLRACE_TEST_ASSETS")
     return folder
+
+
+@pytest.fixture(scope="session")
+def requests(assets: Path) -> dict[str, PackageRequest]:
+    """How each asset model is packaged."""
+    models, photos = assets / "models", assets / "images" / "photos"
+    cut = Resize(policy="shortest-side", size=256)
+    mobilenet = PackageRequest(
+        source=models / "mobilenet_v2.onnx",
+        name="mobilenet",
+        labels=models / "imagenet_labels.txt",
+        parity_images=photos,
+        input_size=(224, 224),
+        crop=(224, 224),
+        resize=cut,
+        mean=(127.5, 127.5, 127.5),
+        std=(127.5, 127.5, 127.5),
+        class_offset=1,
+    )
+    squeezenet = PackageRequest(
+        source=models / "squeezenet_fp16.onnx",
+        name="squeezenet",
+        labels=models / "imagenet_labels.txt",
+        parity_images=photos,
+        resize=cut,
+        channels="BGR",
+        mean=(104.0, 117.0, 123.0),
+        scores="probabilities",
+    )
+    resnet = PackageRequest(
+        source=models / "resnet20_cifar10.onnx",
+        name="resnet20",
+        labels=models / "cifar10_labels.txt",
+        parity_images=assets / "images" / "cifar10",
+        scale=1 / 255,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+    )
+    return {request.name: request for request in (mobilenet, squeezenet, resnet)}
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store that ``packages`` fills; tests only read it."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def packages(requests: dict[str, PackageRequest], store: Path) -> dict[str, ModelPackage]:
+    """The three asset models, packaged once."""
+    return {name: package(request, store, quiet) for name, request in requests.items()}
 
 
 def colour_image(colour: str, kind: str = "JPEG", size: tuple[int, int] = (40, 30)) -> bytes:

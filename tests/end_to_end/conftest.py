@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from model_store.package import ModelPackage
+from tests.predictor.test_decode import HOSTILE
 
 SERVING = re.compile(r"serving (\S+) version (\S+): http port (\d+), grpc port (\d+)")
 START_S = 60
@@ -81,6 +82,12 @@ class Pod:
         for child in left:
             child.kill()
         assert left == [], "processes outlived their pod:\n" + "".join(self.log)
+
+
+@pytest.fixture(scope="session")
+def hostile() -> dict[str, bytes]:
+    """Files that are no images, or mean harm."""
+    return {name: data for name, (data, _) in HOSTILE.items()}
 
 
 @pytest.fixture

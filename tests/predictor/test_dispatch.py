@@ -1,4 +1,4 @@
-"""Dispatch: the choice by itself, and the life of an image against an instance played by the test."""
+"""Dispatch: the choice itself, and the life of an image against an instance the test plays."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from predictor.slab import Board, Channel, Completion, Outcome, Slab, SlabLayout
 from predictor.types import BatchCost, DecodeLimits
 from tests.predictor.test_decode import target
 
-FAST = BatchCost(per_batch_s=0.001, per_image_s=0.0001)
-SLOW = BatchCost(per_batch_s=0.0, per_image_s=0.01)
+FAST = BatchCost(per_batch_s=0.001, per_image_s=0.0001, max_batch_size=8)
+SLOW = BatchCost(per_batch_s=0.0, per_image_s=0.01, max_batch_size=8)
 LAYOUT = SlabLayout(slots=4, height=32, width=32, top_k=2)
 IMAGE = np.full((32, 32, 3), 7, np.uint8)
 LONG_S = 60
@@ -34,16 +34,16 @@ LONG_S = 60
 
 def test_the_slow_device_helps_once_the_fast_one_is_behind():
     """It is used only when it beats the fast one's predicted finish."""
-    assert 0 == earliest_finish([0, 0], [FAST, SLOW], max_batch=8)
-    assert 0 == earliest_finish([30, 0], [FAST, SLOW], max_batch=8)
-    assert 1 == earliest_finish([90, 0], [FAST, SLOW], max_batch=8)
+    assert earliest_finish([0, 0], [FAST, SLOW]) == 0
+    assert earliest_finish([30, 0], [FAST, SLOW]) == 0
+    assert earliest_finish([90, 0], [FAST, SLOW]) == 1
 
 
 def test_like_devices_share_evenly():
     """Ties go to whoever has less to do, then to the first."""
-    assert 0 == earliest_finish([0, 0], [FAST, FAST], max_batch=8)
-    assert 1 == earliest_finish([1, 0], [FAST, FAST], max_batch=8)
-    assert 1 == earliest_finish([3, 2], [BatchCost(0.1, 0.0)] * 2, max_batch=8)
+    assert earliest_finish([0, 0], [FAST, FAST]) == 0
+    assert earliest_finish([1, 0], [FAST, FAST]) == 1
+    assert earliest_finish([3, 2], [BatchCost(0.1, 0.0, 8)] * 2) == 1
 
 
 class Rig:
@@ -62,7 +62,6 @@ class Rig:
             Board(board, 2, 1).outstanding,
             0,
             self.pool,
-            8,
             FrontendMetrics("m", "1"),
             self.ready.append,
         )
@@ -133,8 +132,8 @@ def test_an_image_goes_out_and_its_answer_comes_back(with_rig):
         assert np.all(rig.slab.pixels[work.slot] == 7)
         rig.answer(channel, work)
         answer = await ticket.future
-        assert [1, 0] == answer.indices.tolist()
-        assert [0.75, 0.25] == answer.scores.tolist()
+        assert answer.indices.tolist() == [1, 0]
+        assert answer.scores.tolist() == [0.75, 0.25]
 
     with_rig(scene)
 
@@ -156,7 +155,7 @@ def test_more_images_than_slots_are_refused_whole(with_rig):
         rig.attach()
         with pytest.raises(OverloadedError, match="5 images wanted, 4 of 4 slots free"):
             rig.submit(*[IMAGE] * 5)
-        assert 0 == rig.dispatcher.outstanding
+        assert rig.dispatcher.outstanding == 0
 
     with_rig(scene)
 
@@ -210,7 +209,7 @@ def test_images_wait_for_the_successor_of_the_only_instance(with_rig):
         (work,) = await rig.work(successor)
         rig.answer(successor, work)
         await ticket.future
-        assert [True, False, True] == rig.ready
+        assert rig.ready == [True, False, True]
 
     with_rig(scene)
 
@@ -278,8 +277,8 @@ def test_a_deadline_is_told_even_when_the_instance_is_silent(with_rig):
         (work,) = await rig.work(channel)
         with pytest.raises(DeadlineError):
             await ticket.future
-        assert 1 == rig.dispatcher.outstanding
-        assert 1 == rig.slab.abandoned[work.slot]
+        assert rig.dispatcher.outstanding == 1
+        assert rig.slab.abandoned[work.slot] == 1
         rig.answer(channel, work, Outcome.ABANDONED)
 
     with_rig(scene)
@@ -293,7 +292,7 @@ def test_an_abandoned_image_is_marked_for_the_instance(with_rig):
         tickets = rig.submit()
         (work,) = await rig.work(channel)
         rig.dispatcher.abandon(tickets)
-        assert 1 == rig.slab.abandoned[work.slot]
+        assert rig.slab.abandoned[work.slot] == 1
         assert tickets[0].future.cancelled()
         rig.answer(channel, work, Outcome.ABANDONED)
 

@@ -44,7 +44,7 @@ def test_raw_images_are_views_of_the_body():
 
     images = oip.parse(body, headers).request.images
 
-    assert [b"first", b"second"] == [bytes(image) for image in images]
+    assert [bytes(image) for image in images] == [b"first", b"second"]
     assert all(isinstance(image, memoryview) and image.obj is body for image in images)
 
 
@@ -52,12 +52,12 @@ def test_a_header_length_of_zero_means_the_body_is_the_image():
     """Triton's raw binary request; its outputs come back binary."""
     call = oip.parse(b"\xff\xd8 an image", {oip.HEADER_LENGTH: b"0"})
 
-    assert b"\xff\xd8 an image" == bytes(call.request.images[0])
+    assert bytes(call.request.images[0]) == b"\xff\xd8 an image"
     assert all(output.binary for output in call.outputs)
 
 
 def test_parameters_reach_the_request():
-    """timeout in microseconds, priority, top_k; others are ignored."""
+    """Timeout in microseconds, priority, top_k; others are ignored."""
     header = {
         "id": "x",
         "inputs": [tensor(data=[base64.b64encode(b"image").decode()])],
@@ -66,12 +66,12 @@ def test_parameters_reach_the_request():
 
     call = oip.parse(json.dumps(header).encode(), {})
 
-    assert (5000, 2, 3) == (
+    assert (
         call.request.options.timeout_us,
         call.request.options.priority,
         call.request.options.top_k,
-    )
-    assert ("x", b"image") == (call.id, call.request.images[0])
+    ) == (5000, 2, 3)
+    assert (call.id, call.request.images[0]) == ("x", b"image")
 
 
 def test_binary_data_of_an_output_overrides_the_default():
@@ -84,7 +84,7 @@ def test_binary_data_of_an_output_overrides_the_default():
 
     outputs = oip.parse(json.dumps(header).encode(), {}).outputs
 
-    assert [("labels", True), ("scores", False)] == [(o.name, o.binary) for o in outputs]
+    assert [(o.name, o.binary) for o in outputs] == [("labels", True), ("scores", False)]
 
 
 @pytest.mark.parametrize("datatype", ["UINT8", "FP32"])
@@ -267,8 +267,8 @@ def test_binary_outputs_lie_behind_the_header_in_order():
 
     length = int(dict(response.headers)[b"inference-header-content-length"])
     header = json.loads(response.body[:length])
-    assert ["labels", "scores", "indices"] == [output["name"] for output in header["outputs"]]
-    assert [0.75, 0.25] == header["outputs"][1]["data"]
+    assert [output["name"] for output in header["outputs"]] == ["labels", "scores", "indices"]
+    assert header["outputs"][1]["data"] == [0.75, 0.25]
     assert elements(b"dog", b"cat") + struct.pack("<qq", 1, 0) == response.body[length:]
 
 
@@ -279,5 +279,5 @@ def test_classification_names_score_index_and_label():
 
     (output,) = tensors.outputs(answers, [b"cat", b"dog"], wanted)
 
-    assert (b"0.750000:1:dog", b"0.250000:0:cat") == output.values
-    assert ("BYTES", (1, 2)) == (output.datatype, output.shape)
+    assert output.values == (b"0.750000:1:dog", b"0.250000:0:cat")
+    assert (output.datatype, output.shape) == ("BYTES", (1, 2))

@@ -1,0 +1,85 @@
+"""Warm-up: runs every batch size once for the runtime to settle, and learns what batches cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictor.runtimes import Runtime
+from predictor.types import BatchCost
+
+LARGEST = 64  # where the search for a batch size ends unless one is set
+GOOD_ENOUGH = 1.05  # a batch size is as good as the best one if its image costs at most 5 % more
+HANDLING_S = 0.0002  # what a batch costs an instance besides the run: messages, waking up, counting
+REPEATS = 5  # timings per size, of which the least counts: whatever else runs only ever adds
+
+
+def warm_up(runtime: Runtime, shape: tuple[int, int, int], max_batch_size: int) -> BatchCost:
+    """Run batch sizes 1, 2, 4, … and learn the cost of a batch and the size worth having.
+
+    Larger batches than that cost latency and memory and gain nothing: on a CPU two or four images
+    are often as fast per image as thirty-two, on a GPU they are not.
+
+    Args:
+        runtime: a freshly loaded graph.
+        shape: (H, W, 3) of one image.
+        max_batch_size: the size to go up to and use; 0 to find one.
+    """
+    sizes: list[int] = []
+    seconds: list[float] = []
+    for size in _sizes(max_batch_size or LARGEST):
+        sizes.append(size)
+        seconds.append(_time(runtime, np.zeros((size, *shape), np.uint8)))
+        if max_batch_size == 0 and _gains_no_more(sizes, seconds):
+            break
+    chosen = max_batch_size or worthwhile_size(sizes, seconds)
+    for size in set(range(1, chosen)).difference(sizes):
+        runtime.run(np.zeros((size, *shape), np.uint8))  # no size is new to the runtime under load
+    return fit_cost(sizes, seconds, chosen)
+
+
+def worthwhile_size(sizes: Sequence[int], seconds: Sequence[float]) -> int:
+    """The smallest size whose seconds per image, handling included, are within 5 % of the best."""
+    per_image = [_per_image(size, spent) for size, spent in zip(sizes, seconds, strict=True)]
+    limit = min(per_image) * GOOD_ENOUGH
+    return next(size for size, spent in zip(sizes, per_image, strict=True) if spent <= limit)
+
+
+def fit_cost(sizes: Sequence[int], seconds: Sequence[float], max_batch_size: int) -> BatchCost:
+    """Least-squares ``a + b·n`` through (size, seconds), both parts kept at zero or more."""
+    if len(sizes) == 1:
+        return BatchCost(0.0, seconds[0] / sizes[0], max_batch_size)
+    per_image, per_batch = np.polyfit(np.asarray(sizes, float), np.asarray(seconds, float), 1)
+    return BatchCost(max(0.0, float(per_batch)), max(0.0, float(per_image)), max_batch_size)
+
+
+def _sizes(largest: int) -> list[int]:
+    """1, 2, 4, … below ``largest``, and ``largest``."""
+    powers = [2**power for power in range(largest.bit_length())]
+    return [size for size in powers if size < largest] + [largest]
+
+
+def _time(runtime: Runtime, images: NDArray[np.uint8]) -> float:
+    runtime.run(images)  # the first run of a size allocates
+    spent = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        runtime.run(images)
+        spent.append(time.perf_counter() - began)
+    return min(spent)
+
+
+def _per_image(size: int, seconds: float) -> float:
+    return (seconds + HANDLING_S) / size
+
+
+def _gains_no_more(sizes: Sequence[int], seconds: Sequence[float]) -> bool:
+    """Whether doubling twice has gained less than 5 % per image."""
+    if len(sizes) <= 2:
+        return False
+    per_image = [_per_image(size, spent) for size, spent in zip(sizes, seconds, strict=True)]
+    before, since = min(per_image[:-2]), min(per_image[-2:])
+    return since * GOOD_ENOUGH > before
