@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from millrace.cli import ANSWER_IS_NO
+from millrace.output import print_table
 from model_store.package import ModelPackage, load_package
 from model_store.store import resolve
 from predictor.decode import decode
@@ -82,6 +82,4 @@ def _print(rows: list[dict[str, object]]) -> None:
             table.add_row(
                 str(row["file"]), entry["label"], str(entry["index"]), f"{entry['score']:.4f}"
             )
-    console = Console()
-    # A pipe has no width; cutting paths to 80 columns there would serve nobody.
-    console.print(table, width=None if console.is_terminal else 500)
+    print_table(table)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 import yaml
-from rich.console import Console
 from rich.table import Table
 
+from millrace.output import print_table
 from model_store.errors import ModelStoreError, PackageError
 from model_store.package import load_package, read_manifest
 from model_store.store import StoredPackage, list_packages, resolve
@@ -48,9 +48,7 @@ def list_command(store: Path, as_json: bool) -> None:
         table.add_column(column)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
-    console = Console()
-    # A pipe has no width; cutting paths to 80 columns there would serve nobody.
-    console.print(table, width=None if console.is_terminal else 500)
+    print_table(table)
 
 
 def _row(stored: StoredPackage) -> dict[str, object]:

@@ -7,9 +7,9 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
-from rich.console import Console
 from rich.table import Table
 
+from millrace.output import print_table
 from predictor.settings import Settings
 
 BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
@@ -29,7 +29,7 @@ def command(as_json: bool, markdown: bool) -> None:
         table = Table("setting", "environment", "default", "bounds", "meaning", box=None)
         for row in rows:
             table.add_row(*row.values())
-        Console().print(table)
+        print_table(table)
 
 
 def settings_table() -> list[dict[str, str]]:
