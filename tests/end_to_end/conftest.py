@@ -24,7 +24,7 @@ START_S = 60
 class Pod:
     """``millrace serve`` in a process of its own; its log is read as it comes."""
 
-    def __init__(self, package: Path, *flags: str) -> None:
+    def __init__(self, package: Path | str, *flags: str) -> None:
         command = [sys.executable, "-m", "millrace", "serve", str(package)]
         ports = ["--host", "127.0.0.1", "--http-port", "0", "--grpc-port", "0"]
         self.process = subprocess.Popen(

@@ -1,0 +1,62 @@
+"""The README as a new user would follow it: the demo, then its own commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import Pod
+
+ROOT = Path(__file__).parents[2]
+COMMAND = re.compile(r"^\$ (.*(?:\\\n.*)*)", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def after_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder in which the demo has run, and said that every step held."""
+    folder = tmp_path_factory.mktemp("demo")
+    ran = subprocess.run(
+        [sys.executable, "-m", "examples.demo"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert all(protocol in ran.stdout for protocol in ("v1", "v2 binary", "v2 JSON", "gRPC"))
+    return folder
+
+
+@pytest.mark.timeout(300)
+def test_the_commands_of_the_readme_do_what_it_says(after_demo, monkeypatch):
+    """package, classify, serve and the first curl."""
+    monkeypatch.chdir(after_demo)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = [shlex.split(line.replace("\\\n", " ")) for line in COMMAND.findall(readme)]
+    commands = {tuple(words[:2]): words for words in shown}
+    millrace = Path(sys.executable).with_name("millrace")
+    digits = sorted(Path("var/demo/digits/test/7").glob("*.jpg"))
+
+    package = [millrace, *commands[".venv/bin/millrace", "package"][1:]]
+    subprocess.run(package, check=True, stdout=subprocess.DEVNULL)
+    classify = commands[".venv/bin/millrace", "classify"][1:]
+    listed = [*classify[:1], *map(str, digits), *classify[2:], "--json"]
+    answers = subprocess.run([millrace, *listed], check=True, capture_output=True, text=True)
+    labels = [json.loads(line)["top"][0]["label"] for line in answers.stdout.splitlines()]
+    pod = Pod(commands[".venv/bin/millrace", "serve"][2], "--drain-delay-s", "0")
+    try:
+        curl = [word.replace("localhost:8080", pod.http) for word in commands["curl", "-T"]]
+        asked = subprocess.run([*curl, "-sS"], check=True, capture_output=True)
+    finally:
+        pod.close()
+
+    assert labels.count("7") >= 0.9 * len(digits)
+    assert json.loads(asked.stdout)["predictions"][0]["label"] == "7"
