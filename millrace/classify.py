@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from millrace.cli import ANSWER_IS_NO
 from millrace.output import print_table
@@ -76,10 +77,13 @@ def _print(rows: list[dict[str, object]]) -> None:
     for row in rows:
         top = row.get("top")
         if not isinstance(top, list):
-            table.add_row(str(row["file"]), f"[red]{row['error']}[/red]", "", "")
+            table.add_row(Text(str(row["file"])), Text(str(row["error"]), "red"), "", "")
             continue
         for entry in top:
             table.add_row(
-                str(row["file"]), entry["label"], str(entry["index"]), f"{entry['score']:.4f}"
+                Text(str(row["file"])),
+                Text(entry["label"]),
+                str(entry["index"]),
+                f"{entry['score']:.4f}",
             )
     print_table(table)

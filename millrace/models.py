@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import yaml
 from rich.table import Table
+from rich.text import Text
 
 from millrace.output import print_table
 from model_store.errors import ModelStoreError, PackageError
@@ -47,7 +48,7 @@ def list_command(store: Path, as_json: bool) -> None:
     for column in rows[0]:
         table.add_column(column)
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(Text(str(value)) for value in row.values()))
     print_table(table)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 from rich.table import Table
+from rich.text import Text
 
 from millrace.output import print_table
 from predictor.settings import Settings
@@ -28,7 +29,7 @@ def command(as_json: bool, markdown: bool) -> None:
     else:
         table = Table("setting", "environment", "default", "bounds", "meaning", box=None)
         for row in rows:
-            table.add_row(*row.values())
+            table.add_row(*map(Text, row.values()))
         print_table(table)
 
 

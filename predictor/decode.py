@@ -83,8 +83,8 @@ def decode(
         raise BadImageError(f"not an image in a known format ({', '.join(FORMATS)})") from None
     # A decoder on hostile bytes raises whatever it likes (SyntaxError, struct.error, KeyError, …);
     # all of it means the same: this image is broken.
-    except Exception as error:
-        raise BadImageError(f"the image cannot be decoded: {error}") from error
+    except Exception as error:  # noqa: BLE001 (says why above)
+        raise BadImageError(f"the image cannot be decoded: {error}") from None
 
 
 def _check_size(width: int, height: int, limits: DecodeLimits) -> None:

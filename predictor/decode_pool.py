@@ -7,6 +7,7 @@ decode takes less time than handing it to a thread and back.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 import time
@@ -15,8 +16,15 @@ from dataclasses import dataclass
 
 from model_store.package import ImageInput
 from predictor.decode import decode
-from predictor.errors import BadImageError, ImageTooLargeError
+from predictor.errors import (
+    BadImageError,
+    ImageTooLargeError,
+    InferenceError,
+    PredictorError,
+)
 from predictor.types import DecodeLimits, Image, Pixels
+
+logger = logging.getLogger(__name__)
 
 # What may be decoded on the event loop: about 0.15 ms each.
 THUMBNAIL_BYTES = 4096
@@ -30,7 +38,7 @@ class DecodeJob:
     image: Image
     slot: Pixels
     wanted: Callable[[], bool]  # asked just before decoding: does anybody still wait?
-    done: Callable[[BadImageError | None, float], None]  # the error if any, and busy seconds
+    done: Callable[[PredictorError | None, float], None]  # the error if any, and busy seconds
 
 
 class DecodePool:
@@ -48,6 +56,9 @@ class DecodePool:
         self._limits = limits
         self._scaled = scaled
         self._loop = loop
+        self._thumbnail_limits = DecodeLimits(
+            min(THUMBNAIL_PIXELS, limits.max_pixels), limits.min_side
+        )
         self._thumbnails = target.height * target.width <= THUMBNAIL_PIXELS
         self._jobs: queue.SimpleQueue[DecodeJob | None] = queue.SimpleQueue()
         self._threads = [
@@ -84,15 +95,20 @@ class DecodePool:
     def _decoded_here(self, job: DecodeJob) -> bool:
         """Decode on the event loop, unless the header says that this is no thumbnail."""
         began = time.perf_counter()
-        error = self._decode(job, DecodeLimits(THUMBNAIL_PIXELS, self._limits.min_side))
+        error = self._decode(job, self._thumbnail_limits)
         if isinstance(error, ImageTooLargeError):
             return False
         job.done(error, time.perf_counter() - began)
         return True
 
-    def _decode(self, job: DecodeJob, limits: DecodeLimits) -> BadImageError | None:
+    def _decode(self, job: DecodeJob, limits: DecodeLimits) -> PredictorError | None:
         try:
             job.slot[:] = decode(job.image, self._target, limits, scaled=self._scaled)
         except BadImageError as error:
-            return error
+            # Its trace would keep the half-decoded image alive until the garbage collector comes.
+            return error.with_traceback(None)
+        # Memory that is not to be had, for instance; the thread must live on and answer.
+        except Exception:
+            logger.exception("decoding failed")
+            return InferenceError("decoding failed")
         return None

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from predictor.decode_pool import DecodeJob, DecodePool
 from predictor.errors import (
-    BadImageError,
     DeadlineError,
     InferenceError,
     InstanceLostError,
@@ -158,7 +157,7 @@ class Dispatcher:
 
     # From decoded to an instance
 
-    def _decoded(self, ticket: Ticket, error: BadImageError | None, seconds: float) -> None:
+    def _decoded(self, ticket: Ticket, error: PredictorError | None, seconds: float) -> None:
         self._decode_seconds.observe(seconds)
         if error is not None or ticket.abandoned:
             self._finish(ticket, error)
@@ -177,14 +176,15 @@ class Dispatcher:
             load = [sum(everyone[instance]) for instance in instances]
             chosen = instances[earliest_finish(load, costs)]
         link = self._links[chosen]
-        link.tickets[ticket.number] = ticket
-        ticket.instance = chosen
-        self._slab.started[ticket.slot] = 0
-        self._board[chosen, self._frontend] = len(link.tickets)
         work = Work(
             ticket.slot, ticket.number, time.monotonic_ns(), ticket.deadline_ns, ticket.priority
         )
-        if not link.channel.send_work((work,)):
+        self._slab.started[ticket.slot] = 0
+        sent = link.channel.send_work((work,))
+        link.tickets[ticket.number] = ticket
+        ticket.instance = chosen
+        self._board[chosen, self._frontend] = len(link.tickets)
+        if not sent:
             self._loop.add_writer(link.channel.socket, self._flush, link.channel)
 
     def _flush(self, channel: Channel) -> None:
@@ -238,6 +238,7 @@ class Dispatcher:
 
     def attach(self, instance: int, channel: Channel, cost: BatchCost) -> None:
         """An instance is ready: send it work, what waited for one first."""
+        self._board[instance, self._frontend] = 0  # whatever a predecessor of ours had left there
         link = Link(channel, cost, {})
         self._links[instance] = link
         self._loop.add_reader(channel.socket, self._receive, instance, link)
@@ -256,6 +257,7 @@ class Dispatcher:
             del self._links[instance]
         self._board[instance, self._frontend] = 0
         self.metrics.attached(instance, False)
+        self.metrics.queue_depth(instance, 0)
         self._on_ready(bool(self._links))
         if link.tickets:
             logger.warning(
@@ -263,6 +265,11 @@ class Dispatcher:
             )
         for ticket in link.tickets.values():
             self._run_again(ticket, InstanceLostError("the instance died on this image; try again"))
+
+    @property
+    def capacity(self) -> int:
+        """Most images that can be accepted and not yet answered: the number of slots."""
+        return self._slab.layout.slots
 
     @property
     def outstanding(self) -> int:

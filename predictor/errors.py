@@ -34,8 +34,12 @@ class TooLargeError(PredictorError):
     """The request is over a size limit."""
 
 
-class UnsupportedError(PredictorError):
-    """The protocol knows this, Millrace does not do it."""
+class BodyTimeoutError(PredictorError):
+    """The client took too long to send its request; the connection is closed after the answer."""
+
+
+class UnsupportedEncodingError(PredictorError):
+    """The body is compressed in a way that is not taken."""
 
 
 class OverloadedError(PredictorError):

@@ -6,6 +6,7 @@ other one is filled. All state is behind one lock that is held for a copy at mos
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import socket
@@ -23,6 +24,8 @@ from predictor.control import Control, Message
 from predictor.slab import Channel, Completion, Outcome, Slab, SlabLayout, Work
 from predictor.types import Answers
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Peer:
@@ -30,6 +33,11 @@ class Peer:
 
     channel: Channel
     slab: Slab
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has died, and nobody there waits any more."""
+        return self.channel.socket.fileno() < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +153,14 @@ class Feeder:
         return 0.0 if self._stopping else max(0, due_ns - time.monotonic_ns()) / 1e9
 
     def _run(self) -> None:
+        """Feed until told to stop; without a feeder the process is of no use to anybody."""
+        try:
+            self._feed()
+        except Exception:
+            logger.exception("the feeder failed; this instance ends")
+            os._exit(1)
+
+    def _feed(self) -> None:
         while True:
             for key, events in self._selector.select():
                 if key.fileobj is self._control.socket:
@@ -180,8 +196,9 @@ class Feeder:
     def _receive(self, peer: Peer) -> None:
         works = peer.channel.receive_work()
         if works is None:  # the frontend is gone, and everybody who waited there with it
-            self._selector.unregister(peer.channel.socket)
-            peer.channel.close()
+            with self._ready:
+                self._selector.unregister(peer.channel.socket)
+                peer.channel.close()
             return
         with self._ready:
             for work in works:
@@ -197,6 +214,8 @@ class Feeder:
             for queued in taken.expired:
                 self._drop(queued.item, Outcome.EXPIRED)
             for queued in taken.batch:
+                if queued.item.peer.gone:
+                    continue
                 if queued.item.peer.slab.abandoned[queued.item.work.slot]:
                     self._drop(queued.item, Outcome.ABANDONED)
                 else:
@@ -209,7 +228,7 @@ class Feeder:
         self._post(item.peer, [Completion(item.work.slot, item.work.ticket, outcome)])
 
     def _post(self, peer: Peer, completions: list[Completion]) -> None:
-        if peer.channel.socket.fileno() < 0:
+        if peer.gone:
             return
         if not peer.channel.send_completions(completions):
             os.eventfd_write(self._wake, 1)  # let the feeder wait until the peer reads again

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import signal
+import math
 import socket
 import sys
 import threading
@@ -24,7 +24,7 @@ from predictor.control import Control, Message
 from predictor.decode_pool import DecodePool
 from predictor.dispatch import Dispatcher
 from predictor.metrics import FrontendMetrics
-from predictor.process import FrontendOrder, enter_process
+from predictor.process import FrontendOrder, enter_process, leave_stopping_to_the_supervisor
 from predictor.protocol.grpc import InferenceService
 from predictor.protocol.http import Application, BodyLimits
 from predictor.protocol.rest import RestRoutes
@@ -38,15 +38,13 @@ BACKLOG = 2048  # connections the kernel holds for us while the event loop is bu
 def main() -> None:
     """Entry of the process: ``python -m predictor.frontend CONTROL_FD``."""
     control = Control.from_fd(int(sys.argv[1]))
+    leave_stopping_to_the_supervisor()
     start = control.receive()
     if start is None:
         return
     order = FrontendOrder(**start.content)
     settings = Settings(**order.settings)
     enter_process(f"millrace: frontend {order.frontend}", settings.log_level)
-    # Stops come over the control channel, so that REST and gRPC drain together.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.filterwarnings("ignore", module="PIL")  # about clients' images, one line per image
     uvloop.run(Frontend(control, order, settings).serve(start.fds))
 
@@ -109,12 +107,13 @@ class Frontend:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                ws="none",
                 proxy_headers=False,  # nothing here asks who the client is
                 server_header=False,
                 date_header=False,
                 backlog=BACKLOG,
                 timeout_keep_alive=settings.keep_alive_s,
-                timeout_graceful_shutdown=int(settings.drain_timeout_s),
+                timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
             )
         )
         service = InferenceService(self._classifier, lambda: rest.ready, metrics)

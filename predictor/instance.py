@@ -19,8 +19,8 @@ from predictor.control import Control, Message
 from predictor.errors import StartupError
 from predictor.feeder import Batch, Feeder
 from predictor.golden import check_golden
-from predictor.metrics import InstanceMetrics
-from predictor.process import InstanceOrder, enter_process
+from predictor.metrics import InstanceMetrics, instance_restarted
+from predictor.process import InstanceOrder, enter_process, leave_stopping_to_the_supervisor
 from predictor.runtimes import Runtime
 from predictor.slab import Outcome
 from predictor.types import BatchCost
@@ -32,19 +32,20 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     """Entry of the process: ``python -m predictor.instance CONTROL_FD``."""
     control = Control.from_fd(int(sys.argv[1]))
+    leave_stopping_to_the_supervisor()
     start = control.receive()
     if start is None:
         return
     order = InstanceOrder(**start.content)
     enter_process(f"millrace: instance {order.model_name} {order.device}", order.log_level)
+    if order.generation > 0:
+        instance_restarted(order.model_name, order.instance)
     try:
         package, runtime, cost = _load(order)
     except (StartupError, ModelStoreError) as error:
         control.send(Message("failed", {"reason": str(error)}))
         sys.exit(1)
     metrics = InstanceMetrics(order.model_name, package.version, order.instance)
-    if order.generation > 0:
-        metrics.restarted()
     shape = package.manifest.input.shape
     with Feeder(
         control, shape, cost.max_batch_size, order.max_queue_delay_us, metrics.outcome

@@ -102,16 +102,11 @@ class InstanceMetrics:
     def __init__(self, model: str, version: str, instance: int) -> None:
         self._batch_size = _batch.labels(model, instance)
         self._busy = _busy.labels(model, instance)
-        self._restarts = _restarts.labels(model, instance)
         self._stages = {name: _stage.labels(model, name) for name in STAGES[2:6]}
         self._outcomes = {
             outcome: _images.labels(model, version, instance, outcome.name.lower())
             for outcome in Outcome
         }
-
-    def restarted(self) -> None:
-        """Count that this process replaces one that died."""
-        self._restarts.inc()
 
     def batch_ran(self, size: int, seconds: float) -> None:
         """A batch of ``size`` images occupied the device for ``seconds``."""
@@ -126,6 +121,11 @@ class InstanceMetrics:
     def outcome(self, outcome: Outcome, images: int = 1) -> None:
         """What became of images."""
         self._outcomes[outcome].inc(images)
+
+
+def instance_restarted(model: str, instance: int) -> None:
+    """Count a process that replaces one that died; counted first thing, in case it dies as well."""
+    _restarts.labels(model, instance).inc()
 
 
 def scrape() -> tuple[bytes, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,6 +76,15 @@ class FrontendOrder:
     def content(self) -> dict[str, Any]:
         """As the content of a control message."""
         return asdict(self)
+
+
+def leave_stopping_to_the_supervisor() -> None:
+    """Ignore the signals that end a pod.
+
+    Its children are told over their control channels, in the order in which nothing is lost.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def enter_process(title: str, log_level: str) -> None:

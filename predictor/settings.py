@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
+import yaml
 from pydantic import Field
 from pydantic_settings import (
     BaseSettings,
@@ -160,6 +161,13 @@ class Settings(BaseSettings):
             raise StartupError(f"config: {file}: no such file")
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=file)
 
+    @pydantic.field_validator("devices")
+    @classmethod
+    def _names_a_device(cls, devices: str) -> str:
+        if not devices.strip(" ,"):
+            raise ValueError("at least one device, such as cpu or cuda:0")
+        return devices
+
     @property
     def decode_limits(self) -> DecodeLimits:
         """The bounds on an image, as the decoder takes them."""
@@ -179,7 +187,10 @@ def read_settings(**flags: Any) -> Settings:
     """
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
-    except pydantic.ValidationError as error:
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        if not isinstance(error, pydantic.ValidationError):
+            reason = " ".join(str(error).split())
+            raise StartupError(f"config: {flags.get('config')}: not readable: {reason}") from error
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise StartupError(f"setting {name} = {first.get('input')!r}: {first['msg']}") from None

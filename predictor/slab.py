@@ -22,6 +22,7 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import DTypeLike, NDArray
 
 ALIGNMENT = 64  # bytes, one cache line: no two regions share one
@@ -228,9 +229,9 @@ def _aligned(size: int) -> int:
 def _reserve(name: str, size: int) -> int:
     # Checked by hand: reserving every page now would cost memory that a quiet pod never touches,
     # and more than there is would end in a kill, not in an error.
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    available = psutil.virtual_memory().available
     if size > available:
-        raise OSError(errno.ENOMEM, f"{name} needs {size} bytes, {available} are free")
+        raise OSError(errno.ENOMEM, f"{name} needs {size} bytes of memory, {available} are free")
     fd = os.memfd_create(name)
     os.ftruncate(fd, size)
     return fd

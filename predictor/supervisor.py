@@ -82,6 +82,7 @@ class Supervisor:
         self._frontends = [Child("frontend", number) for number in range(settings.frontends)]
         self._instances = [Child("instance", number) for number in range(settings.instances)]
         self._stop = asyncio.Event()
+        self._draining = False
         self._watchers: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -134,8 +135,11 @@ class Supervisor:
     async def _start(self) -> None:
         """Start every process and wait until all are ready."""
         children = [*self._instances, *self._frontends]
-        for child in children:
-            await self._spawn(child)
+        try:
+            for child in children:
+                await self._spawn(child)
+        except OSError as error:
+            raise StartupError(f"cannot start: {error.strerror or error}") from error
         ready = asyncio.create_task(_all_ready(children))
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait(
@@ -199,6 +203,7 @@ class Supervisor:
     def _order_frontend(self, child: Child) -> None:
         if child.slab >= 0:
             os.close(child.slab)  # what its predecessor left undone, nobody waits for
+            child.slab = -1
         child.slab = Slab.create(self._layout)
         order = FrontendOrder(
             package=str(self._package.path),
@@ -211,6 +216,8 @@ class Supervisor:
         )
         fds = (self._http.fileno(), child.slab, self._board)
         _tell(child, Message("start", order.content(), fds))
+        if self._draining:
+            _tell(child, Message("drain"))
         for instance in self._instances:
             if instance.ready.is_set():
                 self._connect(child, instance)
@@ -276,10 +283,19 @@ class Supervisor:
             f" ({child.failure})" if child.failure else "",
             wait_s,
         )
+        await self._replace(child, wait_s)
+
+    async def _replace(self, child: Child, wait_s: float) -> None:
+        """Start a successor, and keep trying while the machine has no room for one."""
         await asyncio.sleep(wait_s)
         child.generation += 1
-        if not child.stopping:
-            await self._spawn(child)
+        while not child.stopping:
+            try:
+                await self._spawn(child)
+                break
+            except OSError as error:
+                logger.error("%s cannot be started: %s; trying again", child.name, error)  # noqa: TRY400
+                await asyncio.sleep(BACKOFF_S[-1])
 
     # Drain and stop
 
@@ -288,6 +304,7 @@ class Supervisor:
         logger.info(
             "draining: not ready from now, ports close in %g s", self._settings.drain_delay_s
         )
+        self._draining = True
         for frontend in self._frontends:
             _tell(frontend, Message("drain"))
         await asyncio.sleep(self._settings.drain_delay_s)

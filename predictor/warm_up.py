@@ -13,7 +13,8 @@ from predictor.types import BatchCost
 
 LARGEST = 64  # where the search for a batch size ends unless one is set
 GOOD_ENOUGH = 1.05  # a batch size is as good as the best one if its image costs at most 5 % more
-HANDLING_S = 0.0002  # what a batch costs an instance besides the run: messages, waking up, counting
+IN_BETWEEN_S = 10.0  # for the sizes between the powers of two; on a slow device some are left out
+HANDLING_S = 0.0004  # what a batch costs an instance besides the run: messages, waking up, counting
 REPEATS = 5  # timings per size, of which the least counts: whatever else runs only ever adds
 
 
@@ -36,8 +37,11 @@ def warm_up(runtime: Runtime, shape: tuple[int, int, int], max_batch_size: int) 
         if max_batch_size == 0 and _gains_no_more(sizes, seconds):
             break
     chosen = max_batch_size or worthwhile_size(sizes, seconds)
-    for size in set(range(1, chosen)).difference(sizes):
-        runtime.run(np.zeros((size, *shape), np.uint8))  # no size is new to the runtime under load
+    began = time.perf_counter()
+    for size in sorted(set(range(1, chosen)).difference(sizes)):  # none is to be new under load
+        if time.perf_counter() - began > IN_BETWEEN_S:
+            break
+        runtime.run(np.zeros((size, *shape), np.uint8))
     return fit_cost(sizes, seconds, chosen)
 
 

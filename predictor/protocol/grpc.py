@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn
@@ -20,7 +21,7 @@ from predictor.errors import (
 from predictor.metrics import FrontendMetrics
 from predictor.protocol import oip, tensors
 from predictor.protocol.rest import all_answers, model_metadata, server_metadata
-from predictor.protocol.status import GENERIC_TEXT, grpc_code
+from predictor.protocol.status import GENERIC_TEXT, client_text, grpc_code
 from predictor.protocol.tensors import OUTPUT_DATATYPES, OutputTensor, OutputWanted
 from predictor.types import ClassifyRequest, Image, Options
 
@@ -70,6 +71,9 @@ class InferenceService(stubs.GRPCInferenceServiceServicer):  # type: ignore[misc
         except grpc.aio.AbortError:
             self._metrics.answered("grpc", context.code().name)
             raise
+        except asyncio.CancelledError:
+            self._metrics.answered("grpc", "CANCELLED")
+            raise
         self._metrics.answered("grpc", "OK")
         return response
 
@@ -78,7 +82,7 @@ class InferenceService(stubs.GRPCInferenceServiceServicer):  # type: ignore[misc
         try:
             return await result
         except PredictorError as error:
-            await _abort(context, grpc_code(error), str(error))
+            await _abort(context, grpc_code(error), client_text(error))
         # What nobody foresaw: the client learns nothing of our insides, the log has the trace.
         except Exception:
             logger.exception("gRPC request failed")
@@ -92,7 +96,8 @@ class InferenceService(stubs.GRPCInferenceServiceServicer):  # type: ignore[misc
 
     async def _infer(self, request: Any, context: Any) -> Any:
         await self._known(request.model_name, request.model_version)
-        call = _parse(request, context.time_remaining())
+        capacity = self._classifier.dispatcher.capacity
+        call = _parse(request, context.time_remaining(), capacity)
         answers = all_answers(await self._classifier(call.request))
         results = tensors.outputs(answers, self._labels, call.outputs)
         response = pb.ModelInferResponse(
@@ -105,29 +110,30 @@ class InferenceService(stubs.GRPCInferenceServiceServicer):  # type: ignore[misc
         return response
 
 
-def _parse(request: Any, remaining_s: float | None) -> oip.InferCall:
+def _parse(request: Any, remaining_s: float | None, max_images: int) -> oip.InferCall:
     parameters = _parameters(request.parameters)
     asked = oip.options(parameters)
     if remaining_s is not None:
-        left_us = max(1, int(remaining_s * 1e6))
+        left_us = max(1, int(min(remaining_s * 1e6, oip.LONGEST_TIMEOUT_US)))
         asked = Options(min(left_us, asked.timeout_us or left_us), asked.priority, asked.top_k)
-    wanted = tuple(
-        OutputWanted(
-            output.name,
-            classification=oip.whole(_parameters(output.parameters), "classification") or 0,
-        )
-        for output in request.outputs
-    ) or tuple(OutputWanted(name) for name in OUTPUT_DATATYPES)
+    wanted: list[OutputWanted] = []
+    for output in request.outputs:
+        name = tensors.wanted_output(output.name, wanted)
+        classes = oip.whole(_parameters(output.parameters), "classification") or 0
+        wanted.append(OutputWanted(name, classification=classes))
+    every = [OutputWanted(name) for name in OUTPUT_DATATYPES]
     return oip.InferCall(
-        request.id or oip.new_id(), ClassifyRequest(_images(request), asked), wanted
+        request.id or oip.new_id(),
+        ClassifyRequest(_images(request, max_images), asked),
+        tuple(wanted or every),
     )
 
 
-def _images(request: Any) -> tuple[Image, ...]:
+def _images(request: Any, max_images: int) -> tuple[Image, ...]:
     if len(request.inputs) != 1:
         raise BadRequestError("inputs must be one tensor")
     tensor = request.inputs[0]
-    spec = tensors.declared(tensor.name, tensor.datatype, list(tensor.shape))
+    spec = tensors.declared(tensor.name, tensor.datatype, list(tensor.shape), max_images)
     if request.raw_input_contents:
         if len(request.raw_input_contents) != 1 or tensor.HasField("contents"):
             raise BadTensorError("a request has raw_input_contents for every input, or contents")

@@ -17,16 +17,16 @@ from typing import Any, TypeAlias
 import orjson
 
 from predictor.errors import (
-    BadRequestError,
-    DeadlineError,
+    BodyTimeoutError,
     NotReadyError,
     OverloadedError,
     PredictorError,
     TooLargeError,
     UnknownModelError,
+    UnsupportedEncodingError,
 )
 from predictor.metrics import FrontendMetrics
-from predictor.protocol.status import GENERIC_TEXT, http_status
+from predictor.protocol.status import GENERIC_TEXT, client_text, http_status
 
 logger = logging.getLogger(__name__)
 
@@ -154,31 +154,36 @@ class Application:
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         encoding = headers.get(b"content-encoding", b"identity").lower()
         if encoding != b"identity":
-            raise BadRequestError(f"Content-Encoding {encoding.decode('latin-1')} is not taken")
-        length = headers.get(b"content-length", b"0")
+            raise UnsupportedEncodingError(
+                f"Content-Encoding {encoding.decode('latin-1')} is not taken"
+            )
+        length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._limits.max_bytes:
             raise _too_large(self._limits.max_bytes)
-        message = await receive()
-        if not message.get("more_body"):
-            return _chunk(message)
+        if not length and b"transfer-encoding" not in headers:
+            return b""
         try:
             async with asyncio.timeout(self._limits.timeout_s):
-                return await self._long_body(message, receive)
+                return await self._read(receive)
         except TimeoutError:
-            raise DeadlineError(
-                f"the body did not arrive within {self._limits.timeout_s:g} s"
+            raise BodyTimeoutError(
+                f"the body did not arrive within {self._limits.timeout_s:g} s (body_timeout_s)"
             ) from None
 
-    async def _long_body(self, message: MutableMapping[str, Any], receive: Receive) -> bytes:
-        chunks = [_chunk(message)]
-        size = len(chunks[0])
-        while message.get("more_body"):
+    async def _read(self, receive: Receive) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        more = True
+        while more:
             message = await receive()
-            chunks.append(_chunk(message))
+            if message["type"] == "http.disconnect":
+                raise ClientLeftError
+            chunks.append(message.get("body", b""))
             size += len(chunks[-1])
             if size > self._limits.max_bytes:
                 raise _too_large(self._limits.max_bytes)
-        return b"".join(chunks)
+            more = message.get("more_body", False)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def _send(self, response: Response, request_id: bytes, head: bool, send: Send) -> None:
         headers = [
@@ -199,7 +204,9 @@ class ClientLeftError(Exception):
 
 def error_response(error: PredictorError) -> Response:
     """``{"error": …}`` with the status of the one table."""
-    response = json_response({"error": str(error)}, http_status(error))
+    response = json_response({"error": client_text(error)}, http_status(error))
+    if isinstance(error, BodyTimeoutError):
+        return replace(response, headers=((b"connection", b"close"),))
     if isinstance(error, OverloadedError | NotReadyError):
         return replace(response, headers=((b"retry-after", b"%d" % error.retry_after_s),))
     return response
@@ -218,13 +225,6 @@ def unknown_path(path: str, routes: Routes) -> str:
         if len(parts) > 5 and parts[4] == "versions":
             return f"no version {parts[5]!r} of model {named!r} here"
     return f"no route {path}"
-
-
-def _chunk(message: MutableMapping[str, Any]) -> bytes:
-    if message["type"] == "http.disconnect":
-        raise ClientLeftError
-    body: bytes = message.get("body", b"")
-    return body
 
 
 def _too_large(limit: int) -> TooLargeError:

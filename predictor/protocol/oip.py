@@ -17,6 +17,8 @@ from predictor.protocol.http import Response, json_response
 from predictor.protocol.tensors import OUTPUT_DATATYPES, OutputTensor, OutputWanted, TensorSpec
 from predictor.types import ClassifyRequest, Image, Options
 
+LOWEST_PRIORITY = 255  # what a message to an instance has room for
+LONGEST_TIMEOUT_US = 3600 * 1_000_000  # nobody waits longer; keeps deadlines within 64 bits
 HEADER_LENGTH = b"inference-header-content-length"
 BINARY = b"application/octet-stream"
 
@@ -30,8 +32,8 @@ class InferCall:
     outputs: tuple[OutputWanted, ...]
 
 
-def parse(body: bytes, headers: Mapping[bytes, bytes]) -> InferCall:
-    """Read a v2 inference request body.
+def parse(body: bytes, headers: Mapping[bytes, bytes], max_images: int) -> InferCall:
+    """Read a v2 inference request body of at most ``max_images`` images.
 
     Raises:
         BadRequestError: malformed; BadTensorError: a tensor is wrong.
@@ -44,7 +46,7 @@ def parse(body: bytes, headers: Mapping[bytes, bytes]) -> InferCall:
     binary = view[len(body) if header_length is None else header_length :]
     header = _json_object(view if header_length is None else view[:header_length])
     parameters = _object(header, "parameters")
-    images = _images(_only_input(header), binary)
+    images = _images(_only_input(header), binary, max_images)
     identifier = header.get("id")
     if identifier is not None and not isinstance(identifier, str):
         raise BadRequestError("id must be a string")
@@ -88,9 +90,13 @@ def render(call: InferCall, model: str, version: str, results: Iterable[OutputTe
 
 def options(parameters: Mapping[str, Any]) -> Options:
     """The request parameters this server knows; others are ignored, as the extension says."""
+    timeout_us = whole(parameters, "timeout")
+    priority = whole(parameters, "priority") or 0
+    if priority > LOWEST_PRIORITY:
+        raise BadRequestError(f"parameter priority is {priority}; the lowest is {LOWEST_PRIORITY}")
     return Options(
-        timeout_us=whole(parameters, "timeout") or None,
-        priority=whole(parameters, "priority") or 0,
+        timeout_us=min(timeout_us, LONGEST_TIMEOUT_US) if timeout_us else None,
+        priority=priority,
         top_k=whole(parameters, "top_k"),
     )
 
@@ -165,11 +171,11 @@ def _only_input(header: Mapping[str, Any]) -> Mapping[str, Any]:
     return inputs[0]
 
 
-def _images(tensor: Mapping[str, Any], binary: memoryview) -> tuple[Image, ...]:
+def _images(tensor: Mapping[str, Any], binary: memoryview, max_images: int) -> tuple[Image, ...]:
     shape = tensor.get("shape")
     if not isinstance(shape, list):
         raise BadTensorError("shape must be a list")
-    spec = tensors.declared(str(tensor.get("name")), str(tensor.get("datatype")), shape)
+    spec = tensors.declared(tensor.get("name"), tensor.get("datatype"), shape, max_images)
     parameters = _object(tensor, "parameters")
     size = whole(parameters, "binary_data_size")
     data = tensor.get("data")
@@ -207,12 +213,12 @@ def _wanted(requested: Any, binary_default: bool) -> tuple[OutputWanted, ...]:
         return tuple(OutputWanted(name, binary_default) for name in OUTPUT_DATATYPES)
     if not isinstance(requested, list) or not all(isinstance(item, dict) for item in requested):
         raise BadRequestError("outputs must be a list of objects")
-    wanted = []
+    wanted: list[OutputWanted] = []
     for item in requested:
         parameters = _object(item, "parameters")
         wanted.append(
             OutputWanted(
-                str(item.get("name")),
+                tensors.wanted_output(item.get("name"), wanted),
                 _flag(parameters, "binary_data", default=binary_default),
                 whole(parameters, "classification") or 0,
             )

@@ -7,18 +7,26 @@ import grpc
 from predictor import errors
 
 GENERIC_TEXT = "internal error"
+LONGEST_TEXT = 500  # characters; gRPC carries it in a header, where room is scarce
 
 # Most specific first: the first class that an error is an instance of decides.
 TABLE: tuple[tuple[type[errors.PredictorError], int, grpc.StatusCode], ...] = (
     (errors.BadRequestError, 400, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.UnknownModelError, 404, grpc.StatusCode.NOT_FOUND),
     (errors.TooLargeError, 413, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (errors.UnsupportedError, 501, grpc.StatusCode.UNIMPLEMENTED),
+    (errors.BodyTimeoutError, 408, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (errors.UnsupportedEncodingError, 415, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.OverloadedError, 503, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.NotReadyError, 503, grpc.StatusCode.UNAVAILABLE),
     (errors.DeadlineError, 504, grpc.StatusCode.DEADLINE_EXCEEDED),
     (errors.PredictorError, 500, grpc.StatusCode.INTERNAL),
 )
+
+
+def client_text(error: errors.PredictorError) -> str:
+    """What a client is told; cut, because it may repeat what the client sent."""
+    text = str(error)
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
 
 
 def http_status(error: errors.PredictorError) -> int:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from predictor.errors import BadTensorError
-from predictor.types import Answer, Image, Pixels
+from predictor.errors import BadRequestError, BadTensorError
+from predictor.types import Answer, Image
 
 INPUT_NAME = "image"
 INPUT_DATATYPES = ("BYTES", "UINT8", "FP32")
@@ -66,26 +66,36 @@ class OutputTensor:
         return self.values.tobytes()
 
 
-def declared(name: str, datatype: str, shape: Sequence[int]) -> TensorSpec:
+def check_count(images: int, max_images: int) -> None:
+    """Refuse a request that could never be accepted, before anything is built for it."""
+    if images > max_images:
+        raise BadRequestError(
+            f"the request has {images} images; the limit is {max_images} (max_queue_size)"
+        )
+
+
+def declared(name: object, datatype: object, shape: Sequence[Any], max_images: int) -> TensorSpec:
     """Check an input's name, datatype and shape.
 
     Raises:
         BadTensorError: says what is wrong and what is taken.
     """
     if name != INPUT_NAME:
-        raise BadTensorError(f"unknown input {name!r}; the input is called {INPUT_NAME!r}")
-    if datatype not in INPUT_DATATYPES:
-        raise BadTensorError(
-            f"input {INPUT_NAME!r} is {datatype!r}; it takes {', '.join(INPUT_DATATYPES)}"
-        )
+        raise BadTensorError(f"there is no such input; the input is called {INPUT_NAME!r}")
+    if not isinstance(datatype, str) or datatype not in INPUT_DATATYPES:
+        raise BadTensorError(f"input {INPUT_NAME!r} takes {', '.join(INPUT_DATATYPES)}")
     dimensions = tuple(shape)
     if any(type(size) is not int or size < 1 for size in dimensions):
-        raise BadTensorError(f"shape {list(shape)} must be of whole numbers of at least 1")
+        raise BadTensorError("a shape is of whole numbers of at least 1")
+    if len(dimensions) > len("NHWC"):
+        raise BadTensorError(f"a shape has at most 4 numbers, not {len(dimensions)}")
     if datatype == "BYTES":
         if not (len(dimensions) == 1 or (len(dimensions) == 2 and dimensions[1] == 1)):
             raise BadTensorError(f"shape {list(dimensions)} of BYTES must be [N] or [N,1]")
     elif len(dimensions) != 4 or dimensions[3] != 3:
         raise BadTensorError(f"shape {list(dimensions)} of {datatype} must be [N,H,W,3]")
+    if dimensions:
+        check_count(dimensions[0], max_images)
     return TensorSpec(datatype, dimensions)
 
 
@@ -103,7 +113,7 @@ def images_from_raw(spec: TensorSpec, raw: memoryview) -> tuple[Image, ...]:
         raise BadTensorError(
             f"{spec.datatype} {list(spec.shape)} takes {expected} bytes, got {len(raw)}"
         )
-    return tuple(_pixels(np.frombuffer(raw, dtype).reshape(spec.shape)))
+    return tuple(whole_pixels(np.frombuffer(raw, dtype).reshape(spec.shape)))
 
 
 def images_from_values(spec: TensorSpec, values: Sequence[Any]) -> tuple[Image, ...]:
@@ -113,15 +123,10 @@ def images_from_values(spec: TensorSpec, values: Sequence[Any]) -> tuple[Image, 
         BadTensorError: not as many numbers as the shape says, or no pixel values.
     """
     expected = math.prod(spec.shape)
-    try:
-        numbers = np.asarray(values, dtype=np.float32)
-    except (ValueError, TypeError):
-        raise BadTensorError(f"data of {spec.datatype} must be numbers of even nesting") from None
-    if numbers.size != expected:
-        raise BadTensorError(
-            f"shape {list(spec.shape)} takes {expected} values, got {numbers.size}"
-        )
-    return tuple(_pixels(numbers.reshape(spec.shape)))
+    array = numbers(values, f"data of {spec.datatype}")
+    if array.size != expected:
+        raise BadTensorError(f"shape {list(spec.shape)} takes {expected} values, got {array.size}")
+    return tuple(whole_pixels(array.reshape(spec.shape)))
 
 
 def split_elements(raw: memoryview, count: int) -> tuple[memoryview, ...]:
@@ -151,19 +156,11 @@ def split_elements(raw: memoryview, count: int) -> tuple[memoryview, ...]:
 def outputs(
     answers: Sequence[Answer], labels: Sequence[bytes], wanted: Sequence[OutputWanted]
 ) -> tuple[OutputTensor, ...]:
-    """The outputs asked for, in the order asked; all three when none was named.
-
-    Raises:
-        BadTensorError: an output that does not exist.
-    """
+    """The outputs asked for, in the order asked."""
     indices = np.stack([answer.indices for answer in answers])  # (N, k) int64
     scores = np.stack([answer.scores for answer in answers])  # (N, k) float32
     tensors = []
     for want in wanted:
-        if want.name not in OUTPUT_DATATYPES:
-            raise BadTensorError(
-                f"unknown output {want.name!r}; there are {', '.join(OUTPUT_DATATYPES)}"
-            )
         if want.classification:
             tensors.append(_classification(want, indices, scores, labels))
             continue
@@ -195,14 +192,46 @@ def _classification(
     return OutputTensor(want.name, "BYTES", (indices.shape[0], count), want.binary, values)
 
 
-def _pixels(array: NDArray[Any]) -> list[Pixels]:
-    """(N, H, W, 3) numbers → N images of uint8 (H, W, 3)."""
+def numbers(values: Sequence[Any], what: str) -> NDArray[np.float64]:
+    """Flat or nested lists → an array of numbers, whatever hides in the lists.
+
+    The type is given because numpy would otherwise find one itself: a single long text among
+    thousands of short ones makes it reserve the long one's size for each.
+
+    Raises:
+        BadTensorError: uneven nesting, or something that is no number.
+    """
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):
+        raise BadTensorError(f"{what} must be numbers of even nesting") from None
+
+
+def whole_pixels(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Numbers of any shape → uint8 of the same shape.
+
+    Raises:
+        BadTensorError: a number that is not whole, or not from 0 to 255.
+    """
     if array.dtype == np.uint8:
-        return list(array)
+        return array
     whole = array.astype(np.uint8) if _in_range(array) else None
     if whole is None or not np.array_equal(whole, array):
         raise BadTensorError("pixels must be whole numbers from 0 to 255")
-    return list(whole)
+    return whole
+
+
+def wanted_output(name: object, seen: Sequence[OutputWanted]) -> str:
+    """Check the name of an output a client asks for, given those it asked for before.
+
+    Raises:
+        BadTensorError: it does not exist, or was asked for twice.
+    """
+    if not isinstance(name, str) or name not in OUTPUT_DATATYPES:
+        raise BadTensorError(f"unknown output; there are {', '.join(OUTPUT_DATATYPES)}")
+    if any(want.name == name for want in seen):
+        raise BadTensorError(f"output {name!r} is asked for twice")
+    return name
 
 
 def _in_range(array: NDArray[Any]) -> bool:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import orjson
 
 from predictor.errors import BadImageError, BadRequestError, PredictorError
 from predictor.protocol.http import JSON, Response, json_response
 from predictor.protocol.oip import decode_base64
+from predictor.protocol.tensors import check_count, numbers, whole_pixels
 from predictor.types import Answer, ClassifyRequest, ClassifyResult, Image
 
 RAW_TYPES = (b"image/", b"application/octet-stream")
 
 
-def parse(method: str, headers: Mapping[bytes, bytes], body: bytes) -> ClassifyRequest:
+def parse(
+    method: str, headers: Mapping[bytes, bytes], body: bytes, max_images: int
+) -> ClassifyRequest:
     """Read a v1 predict body: JSON instances, or one raw image.
 
     An image is told by its Content-Type, or by PUT, which is what ``curl -T cat.jpg`` sends.
@@ -36,6 +38,7 @@ def parse(method: str, headers: Mapping[bytes, bytes], body: bytes) -> ClassifyR
     instances = content.get("instances") if isinstance(content, dict) else None
     if not isinstance(instances, list) or not instances:
         raise BadRequestError('the request must be {"instances": [at least one]}')
+    check_count(len(instances), max_images)
     return ClassifyRequest(tuple(_instance(instance) for instance in instances))
 
 
@@ -61,15 +64,10 @@ def _instance(instance: Any) -> Image | PredictorError:
 def _nested_pixels(instance: Any) -> Image:
     if not isinstance(instance, list):
         raise BadImageError("an instance is an object with b64, or rows of pixels [H][W][3]")
-    try:
-        array = np.asarray(instance)
-    except ValueError:
-        raise BadImageError("rows of pixels must be of even length") from None
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind not in "iu" or array.size == 0:
-        raise BadImageError(f"pixels must be whole numbers [H][W][3], not {list(array.shape)}")
-    if array.min() < 0 or array.max() > 255:
-        raise BadImageError("pixels must be from 0 to 255")
-    return array.astype(np.uint8)
+    array = numbers(instance, "pixels")
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise BadImageError(f"pixels must be [H][W][3], not {list(array.shape)}")
+    return whole_pixels(array)
 
 
 def _prediction(answer: Answer | PredictorError, labels: Sequence[bytes]) -> dict[str, Any]:

@@ -49,9 +49,10 @@ class Load:
             while not self._stopping.is_set():
                 outcome: int | str
                 try:
-                    outcome = client.post(
-                        self._url, content=self._body, headers=headers
-                    ).status_code
+                    answer = client.post(self._url, content=self._body, headers=headers)
+                    outcome = answer.status_code
+                    if outcome == 200 and "error" in answer.json()["predictions"][0]:
+                        outcome = "error in its place"
                 except httpx.ConnectError:
                     outcome = "refused"
                 except httpx.TransportError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -263,13 +264,21 @@ BAD_REQUESTS = {
         400,
         "1 to 3",
     ),
+    "compressed body": (
+        "POST",
+        "/v2/models/colours/infer",
+        {"Content-Encoding": "zstd"},
+        b"{}",
+        415,
+        "zstd is not taken",
+    ),
     "unknown output": (
         "POST",
         "/v2/models/colours/infer",
         {},
         json.dumps(v2_json(IMAGES["red"], outputs=[{"name": "nobody"}])).encode(),
         400,
-        "unknown output 'nobody'",
+        "unknown output",
     ),
 }
 
@@ -300,14 +309,46 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(start, colours):
     assert "limit of 1000 bytes" in by_length.json()["error"]
 
 
-def test_a_request_larger_than_the_queue_is_refused_at_once(start, colours):
-    """503 with Retry-After, nothing decoded, and the next request is served."""
+def test_a_request_that_could_never_be_accepted_is_refused_for_good(start, colours):
+    """400 that names the limit, not 503: trying again would not help."""
     pod = start(colours, "--max-queue-size", "4", "--drain-delay-s", "0")
     url = f"{pod.url}/v2/models/colours/infer"
 
     refused = httpx.post(url, json=v2_json(*[IMAGES["red"]] * 5))
     served = httpx.post(url, json=v2_json(*[IMAGES["red"]] * 4))
 
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    assert "4 of 4 slots free" in refused.json()["error"]
+    assert refused.status_code == 400
+    assert "has 5 images; the limit is 4" in refused.json()["error"]
     assert served.status_code == 200
+
+
+def test_a_slow_sender_is_told_and_hung_up_on(start, colours):
+    """408 once body_timeout_s is over, whether it sent a part or nothing; others are served."""
+    pod = start(colours, "--body-timeout-s", "0.5", "--drain-delay-s", "0")
+    host, port = pod.http.split(":")
+    path = b"/v1/models/colours:predict"
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    for sent in (head, head + b"a part"):
+        with socket.create_connection((host, int(port)), timeout=60) as slow:
+            slow.sendall(sent)
+            answer = b"".join(iter(lambda: slow.recv(65536), b""))
+
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"body_timeout_s" in answer
+    assert httpx.get(f"{pod.url}/v2/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "instance",
+    [[["x" * 10_000, *[""] * 1000]], [[[1, 2, 3], [4, 5]]], [[[1, 2, 0.5]]], [[[None, 1, 2]]], 7],
+    ids=["text", "uneven", "fractions", "null", "number"],
+)
+def test_pixels_that_are_none_fail_in_their_place(pod, instance):
+    """Whatever hides in the lists, the instance beside them is answered."""
+    instances = [instance, {"b64": base64_text(IMAGES["red"])}]
+
+    answer = httpx.post(f"{pod.url}/v1/models/colours:predict", json={"instances": instances})
+
+    bad, good = answer.json()["predictions"]
+    assert "error" in bad
+    assert good["label"] == "red"

@@ -53,13 +53,14 @@ class Rig:
         fd = Slab.create(LAYOUT)
         board = Board.create(2, 1)
         self.slab = Slab(fd, LAYOUT)
+        self.board = Board(board, 2, 1).outstanding
         self.ready: list[bool] = []
         self.channels: list[Channel] = []
         loop = asyncio.get_running_loop()
         self.pool = DecodePool(2, target(), DecodeLimits(10_000, 2), True, loop)
         self.dispatcher = Dispatcher(
             Slab(fd, LAYOUT),
-            Board(board, 2, 1).outstanding,
+            self.board,
             0,
             self.pool,
             FrontendMetrics("m", "1"),
@@ -264,6 +265,17 @@ def test_a_batch_that_failed_is_run_once_more(with_rig):
             rig.answer(channel, work, Outcome.FAILED)
         with pytest.raises(InferenceError):
             await ticket.future
+
+    with_rig(scene)
+
+
+def test_what_a_dead_frontend_left_on_the_board_is_forgotten(with_rig):
+    """Or its instance would seem busy for ever."""
+
+    async def scene(rig: Rig) -> None:
+        rig.board[0, 0] = 200
+        rig.attach(0)
+        assert rig.board[0, 0] == 0
 
     with_rig(scene)
 

@@ -32,6 +32,8 @@ def test_flags_beat_environment_beats_file_beats_default(tmp_path, monkeypatch):
         ({"frontends": "many"}, "frontends.*many"),
         ({"http_prot": "1"}, "http_prot"),
         ({"config": "nowhere.yaml"}, "nowhere.yaml"),
+        ({"config": __file__}, "not readable"),
+        ({"devices": " , "}, "at least one device"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(flags, words):

@@ -17,7 +17,7 @@ def curve(per_batch_s: float, per_image_s: float) -> list[float]:
 
 def test_a_device_without_fixed_cost_wants_single_images():
     """A larger batch would only wait longer."""
-    assert worthwhile_size(SIZES, curve(0.0, 0.008)) == 1
+    assert worthwhile_size(SIZES, curve(0.0, 0.02)) == 1
 
 
 def test_a_device_with_a_high_fixed_cost_wants_large_batches():
@@ -26,8 +26,8 @@ def test_a_device_with_a_high_fixed_cost_wants_large_batches():
 
 
 def test_a_fast_network_wants_a_few_images_to_share_the_handling():
-    """0.2 ms per batch are a fifth of a 1 ms image, and a twentieth of four."""
-    assert worthwhile_size(SIZES, curve(0.0, 0.001)) == 4
+    """0.4 ms per batch are two fifths of a 1 ms image, and a twentieth of eight."""
+    assert worthwhile_size(SIZES, curve(0.0, 0.001)) == 8
 
 
 def test_in_between_the_smallest_size_near_the_best_is_taken():

@@ -15,6 +15,8 @@ from predictor.errors import BadRequestError
 from predictor.protocol import oip, tensors
 from predictor.types import Answer
 
+MAX = 8  # images per request
+
 
 def binary(header: dict[str, object], body: bytes = b"") -> tuple[bytes, dict[bytes, bytes]]:
     """A request in the binary extension."""
@@ -42,7 +44,7 @@ def test_raw_images_are_views_of_the_body():
     raw = elements(b"first", b"second")
     body, headers = binary(sized(raw, shape=[2, 1]), raw)
 
-    images = oip.parse(body, headers).request.images
+    images = oip.parse(body, headers, MAX).request.images
 
     assert [bytes(image) for image in images] == [b"first", b"second"]
     assert all(isinstance(image, memoryview) and image.obj is body for image in images)
@@ -50,7 +52,7 @@ def test_raw_images_are_views_of_the_body():
 
 def test_a_header_length_of_zero_means_the_body_is_the_image():
     """Triton's raw binary request; its outputs come back binary."""
-    call = oip.parse(b"\xff\xd8 an image", {oip.HEADER_LENGTH: b"0"})
+    call = oip.parse(b"\xff\xd8 an image", {oip.HEADER_LENGTH: b"0"}, MAX)
 
     assert bytes(call.request.images[0]) == b"\xff\xd8 an image"
     assert all(output.binary for output in call.outputs)
@@ -64,7 +66,7 @@ def test_parameters_reach_the_request():
         "parameters": {"timeout": 5000, "priority": 2, "top_k": 3, "colour": "mauve"},
     }
 
-    call = oip.parse(json.dumps(header).encode(), {})
+    call = oip.parse(json.dumps(header).encode(), {}, MAX)
 
     assert (
         call.request.options.timeout_us,
@@ -72,6 +74,15 @@ def test_parameters_reach_the_request():
         call.request.options.top_k,
     ) == (5000, 2, 3)
     assert (call.id, call.request.images[0]) == ("x", b"image")
+
+
+def test_a_timeout_beyond_reason_is_an_hour():
+    """Deadlines stay within the 64 bits of a message."""
+    header = {"inputs": [tensor(data=["aQ=="])], "parameters": {"timeout": 2**63 - 1}}
+
+    call = oip.parse(json.dumps(header).encode(), {}, MAX)
+
+    assert call.request.options.timeout_us == 3_600_000_000
 
 
 def test_binary_data_of_an_output_overrides_the_default():
@@ -82,7 +93,7 @@ def test_binary_data_of_an_output_overrides_the_default():
         "outputs": [{"name": "labels"}, {"name": "scores", "parameters": {"binary_data": False}}],
     }
 
-    outputs = oip.parse(json.dumps(header).encode(), {}).outputs
+    outputs = oip.parse(json.dumps(header).encode(), {}, MAX).outputs
 
     assert [(o.name, o.binary) for o in outputs] == [("labels", True), ("scores", False)]
 
@@ -100,7 +111,7 @@ def test_pixels_come_as_uint8_or_as_whole_floats(datatype, as_binary):
         described = tensor(datatype, [2, 2, 2, 3], data=array.tolist())
         body, headers = json.dumps({"inputs": [described]}).encode(), {}
 
-    images = oip.parse(body, headers).request.images
+    images = oip.parse(body, headers, MAX).request.images
 
     assert np.array_equal(pixels, np.stack(images))
     assert np.uint8 == images[0].dtype
@@ -108,6 +119,9 @@ def test_pixels_come_as_uint8_or_as_whole_floats(datatype, as_binary):
 
 RAW = elements(b"image")
 HUGE = 2**62
+NESTED: list[object] = []
+for _ in range(900):
+    NESTED = [NESTED]
 REFUSED = {
     "prefix that lies": (
         *binary(sized(b"\xff\xff\xff\xff1"), b"\xff\xff\xff\xff1"),
@@ -126,7 +140,32 @@ REFUSED = {
     ),
     "huge shape": (
         *binary(sized(RAW, datatype="UINT8", shape=[HUGE, HUGE, HUGE, 3]), RAW),
-        "takes 294",
+        "limit is 8",
+    ),
+    "huge image": (
+        *binary(sized(RAW, datatype="UINT8", shape=[1, HUGE, HUGE, 3]), RAW),
+        "takes 638",
+    ),
+    "too many images": (*binary(sized(RAW, shape=[9]), RAW), "has 9 images; the limit is 8"),
+    "endless rank": (*binary(sized(RAW, shape=[1] * 100_000), RAW), "at most 4 numbers"),
+    "nesting in a name": (*binary({"inputs": [{**tensor(), "name": NESTED}]}), "called 'image'"),
+    "nesting in a shape": (*binary(sized(RAW, shape=[NESTED]), RAW), "whole numbers"),
+    "an output twice": (
+        json.dumps(
+            {"inputs": [tensor(data=["aQ=="])], "outputs": [{"name": "labels"}] * 2}
+        ).encode(),
+        {},
+        "asked for twice",
+    ),
+    "nesting in an output": (
+        json.dumps({"inputs": [tensor(data=["aQ=="])], "outputs": [{"name": NESTED}]}).encode(),
+        {},
+        "unknown output",
+    ),
+    "priority that fits no message": (
+        json.dumps({"inputs": [tensor(data=["aQ=="])], "parameters": {"priority": 256}}).encode(),
+        {},
+        "the lowest is 255",
     ),
     "rank": (*binary(sized(RAW, shape=[1, 1, 1]), RAW), "must be [N] or [N,1]"),
     "bool in shape": (*binary(sized(RAW, shape=[True]), RAW), "whole numbers"),
@@ -134,12 +173,12 @@ REFUSED = {
     "null in shape": (*binary(sized(RAW, shape=[None]), RAW), "whole numbers"),
     "empty batch": (*binary(sized(b"", shape=[0])), "at least 1"),
     "shape that is no list": (*binary(sized(RAW, shape=7), RAW), "must be a list"),
-    "datatype": (*binary(sized(RAW, datatype="FP64"), RAW), "'FP64'"),
+    "datatype": (*binary(sized(RAW, datatype="FP64"), RAW), "takes BYTES, UINT8, FP32"),
     "channels": (
         *binary(sized(b"1234", datatype="UINT8", shape=[1, 1, 1, 4]), b"1234"),
         "[N,H,W,3]",
     ),
-    "name": (*binary({"inputs": [{**tensor(), "name": "x"}]}), "unknown input 'x'"),
+    "name": (*binary({"inputs": [{**tensor(), "name": "x"}]}), "called 'image'"),
     "two inputs": (*binary({"inputs": [tensor(), tensor()]}), "list of one tensor"),
     "header length of letters": (b"{}", {oip.HEADER_LENGTH: b"2x"}, "plain decimal"),
     "negative header length": (b"{}", {oip.HEADER_LENGTH: b"-1"}, "plain decimal"),
@@ -178,7 +217,7 @@ def test_what_lies_is_refused_with_a_reason(name):
     body, headers, words = REFUSED[name]
 
     with pytest.raises(BadRequestError) as caught:
-        oip.parse(body, headers)
+        oip.parse(body, headers, MAX)
 
     assert words in str(caught.value)
 
@@ -206,7 +245,7 @@ def test_any_body_is_parsed_or_refused(body, length):
     """Nothing but a BadRequestError leaves the parser."""
     headers = {} if length is None else {oip.HEADER_LENGTH: str(length).encode()}
     try:
-        oip.parse(body, headers)
+        oip.parse(body, headers, MAX)
     except BadRequestError:
         return
     assert length == 0  # random bytes are nothing else
@@ -247,7 +286,7 @@ JSON_VALUES = st.recursive(
 def test_any_json_is_parsed_or_refused(header):
     """Wrong types in every place."""
     try:
-        call = oip.parse(json.dumps(header).encode(), {})
+        call = oip.parse(json.dumps(header).encode(), {}, MAX)
     except BadRequestError:
         return
     assert call.request.images
@@ -261,7 +300,7 @@ def test_binary_outputs_lie_behind_the_header_in_order():
         tensors.OutputWanted("scores"),
         tensors.OutputWanted("indices", binary=True),
     ]
-    call = oip.parse(b"x", {oip.HEADER_LENGTH: b"0"})
+    call = oip.parse(b"x", {oip.HEADER_LENGTH: b"0"}, MAX)
 
     response = oip.render(call, "m", "1", tensors.outputs(answers, [b"cat", b"dog"], wanted))
 
