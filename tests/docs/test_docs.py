@@ -37,7 +37,7 @@ def test_every_link_between_pages_leads_somewhere(page):
 def test_every_command_and_flag_shown_exists(page):
     """By the commands' own help."""
     unknown = []
-    for line in re.findall(r"^\$ (.*(?:\\\n.*)*)", page.read_text(encoding="utf-8"), re.MULTILINE):
+    for line in re.findall(r"^\$ ((?:\\\n|.)*)", page.read_text(encoding="utf-8"), re.MULTILINE):
         match = COMMAND.match(line)
         if match is None:
             continue

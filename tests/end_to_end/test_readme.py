@@ -15,7 +15,7 @@ import pytest
 from tests.end_to_end.conftest import Pod
 
 ROOT = Path(__file__).parents[2]
-COMMAND = re.compile(r"^\$ (.*(?:\\\n.*)*)", re.MULTILINE)
+COMMAND = re.compile(r"^\$ ((?:\\\n|.)*)", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
