@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,8 @@ class Link:
 
     channel: Channel
     cost: BatchCost
-    tickets: dict[int, Ticket]
+    tickets: dict[int, Ticket] = field(default_factory=dict)
+    unsent: list[Work] = field(default_factory=list)
 
 
 def earliest_finish(outstanding: Sequence[int], costs: Sequence[BatchCost]) -> int:
@@ -180,11 +181,17 @@ class Dispatcher:
             ticket.slot, ticket.number, time.monotonic_ns(), ticket.deadline_ns, ticket.priority
         )
         self._slab.started[ticket.slot] = 0
-        sent = link.channel.send_work((work,))
         link.tickets[ticket.number] = ticket
         ticket.instance = chosen
         self._board[chosen, self._frontend] = len(link.tickets)
-        if not sent:
+        if not link.unsent:
+            self._loop.call_soon(self._send, link)
+        link.unsent.append(work)
+
+    def _send(self, link: Link) -> None:
+        """Send what this turn of the event loop has gathered; one packet wakes the instance once."""
+        works, link.unsent = link.unsent, []
+        if link.channel.socket.fileno() >= 0 and not link.channel.send_work(works):
             self._loop.add_writer(link.channel.socket, self._flush, link.channel)
 
     def _flush(self, channel: Channel) -> None:
@@ -239,7 +246,7 @@ class Dispatcher:
     def attach(self, instance: int, channel: Channel, cost: BatchCost) -> None:
         """An instance is ready: send it work, what waited for one first."""
         self._board[instance, self._frontend] = 0  # whatever a predecessor of ours had left there
-        link = Link(channel, cost, {})
+        link = Link(channel, cost)
         self._links[instance] = link
         self._loop.add_reader(channel.socket, self._receive, instance, link)
         self.metrics.attached(instance, True)
