@@ -189,7 +189,7 @@ class Dispatcher:
         link.unsent.append(work)
 
     def _send(self, link: Link) -> None:
-        """Send what this turn of the event loop has gathered; one packet wakes the instance once."""
+        """Send what one turn of the event loop has gathered: one packet, one awakening there."""
         works, link.unsent = link.unsent, []
         if link.channel.socket.fileno() >= 0 and not link.channel.send_work(works):
             self._loop.add_writer(link.channel.socket, self._flush, link.channel)
