@@ -15,11 +15,11 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from prometheus_client.multiprocess import mark_process_dead
 
 from model_store.package import ModelPackage
+from predictor.child import LONGEST_BACKOFF_S, Child, all_ready
 from predictor.control import Control, Message
 from predictor.errors import StartupError
 from predictor.listener import bind, ignore_new_connections
@@ -31,32 +31,8 @@ from predictor.slab import Board, Channel, Slab, SlabLayout
 logger = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections the kernel holds while frontends are busy
-BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the n-th restart in a row
-STEADY_S = 60.0  # a child that lived this long starts over at the first backoff
 SETTLE_S = 0.2  # for connections the kernel has already made to be accepted and read
 KILL_AFTER_S = 5.0  # how long a child may take to exit once it has nothing left to do
-
-
-@dataclass(slots=True, eq=False)
-class Child:
-    """One place in the pod and the process that holds it now."""
-
-    kind: str  # "frontend" or "instance"
-    number: int
-    process: asyncio.subprocess.Process | None = None
-    control: Control | None = None
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-    failure: str = ""
-    cost: dict[str, float] = field(default_factory=dict)
-    slab: int = -1
-    generation: int = 0
-    failures_in_a_row: int = 0
-    stopping: bool = False
-
-    @property
-    def name(self) -> str:
-        """As in the log."""
-        return f"{self.kind} {self.number}"
 
 
 class Supervisor:
@@ -140,7 +116,7 @@ class Supervisor:
                 await self._spawn(child)
         except OSError as error:
             raise StartupError(f"cannot start: {error.strerror or error}") from error
-        ready = asyncio.create_task(_all_ready(children))
+        ready = asyncio.create_task(all_ready(children))
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait(
             {ready, stopped},
@@ -198,7 +174,7 @@ class Supervisor:
             self._places[child.number],
             child.generation,
         )
-        _tell(child, Message("start", order.content()))
+        child.tell(Message("start", order.content()))
 
     def _order_frontend(self, child: Child) -> None:
         if child.slab >= 0:
@@ -215,9 +191,9 @@ class Supervisor:
             settings=self._settings.model_dump(mode="json", exclude={"config"}),
         )
         fds = (self._http.fileno(), child.slab, self._board)
-        _tell(child, Message("start", order.content(), fds))
+        child.tell(Message("start", order.content(), fds))
         if self._draining:
-            _tell(child, Message("drain"))
+            child.tell(Message("drain"))
         for instance in self._instances:
             if instance.ready.is_set():
                 self._connect(child, instance)
@@ -244,7 +220,7 @@ class Supervisor:
         left, right = Channel.pair()
         with left, right:
             content = {"instance": instance.number, "cost": instance.cost}
-            _tell(frontend, Message("attach", content, (left.fileno(),)))
+            frontend.tell(Message("attach", content, (left.fileno(),)))
             layout = {
                 "slots": self._layout.slots,
                 "height": self._layout.height,
@@ -252,7 +228,7 @@ class Supervisor:
                 "top_k": self._layout.top_k,
             }
             fds = (right.fileno(), frontend.slab)
-            _tell(instance, Message("attach", {"layout": layout}, fds))
+            instance.tell(Message("attach", {"layout": layout}, fds))
 
     async def _watch(self, child: Child, process: asyncio.subprocess.Process) -> None:
         """Wait for a child's end; unless it was told to stop, put another in its place."""
@@ -273,9 +249,7 @@ class Supervisor:
             )
             self._stop.set()
             return
-        steady = loop.time() - began > STEADY_S
-        child.failures_in_a_row = 0 if steady else child.failures_in_a_row + 1
-        wait_s = BACKOFF_S[min(child.failures_in_a_row, len(BACKOFF_S)) - 1] if not steady else 0.0
+        wait_s = child.backoff_s(lived_s=loop.time() - began)
         logger.warning(
             "%s ended with code %d%s; starting another in %g s",
             child.name,
@@ -295,7 +269,7 @@ class Supervisor:
                 break
             except OSError as error:
                 logger.error("%s cannot be started: %s; trying again", child.name, error)  # noqa: TRY400
-                await asyncio.sleep(BACKOFF_S[-1])
+                await asyncio.sleep(LONGEST_BACKOFF_S)
 
     # Drain and stop
 
@@ -306,7 +280,7 @@ class Supervisor:
         )
         self._draining = True
         for frontend in self._frontends:
-            _tell(frontend, Message("drain"))
+            frontend.tell(Message("drain"))
         await asyncio.sleep(self._settings.drain_delay_s)
         ignore_new_connections(self._http)
         await asyncio.sleep(SETTLE_S)
@@ -324,18 +298,17 @@ class Supervisor:
         running = []
         for child in children:
             child.stopping = True
-            _tell(child, Message("stop"))
-            if child.process is not None and child.process.returncode is None:
+            child.tell(Message("stop"))
+            if child.running:
                 running.append(child)
         if not running:
             return
-        waits = [asyncio.ensure_future(_wait(child)) for child in running]
+        waits = [asyncio.ensure_future(child.ended()) for child in running]
         _, pending = await asyncio.wait(waits, timeout=timeout_s)
         if pending:
-            for child in running:
-                if child.process is not None and child.process.returncode is None:
-                    logger.warning("%s does not stop; killing it", child.name)
-                    child.process.kill()
+            for child in filter(lambda child: child.running, running):
+                logger.warning("%s does not stop; killing it", child.name)
+                child.kill()
             await asyncio.wait(pending)
 
 
@@ -350,20 +323,3 @@ def serve(settings: Settings, package: ModelPackage) -> None:
         await Supervisor(settings, package).run()
 
     asyncio.run(life())
-
-
-def _tell(child: Child, message: Message) -> None:
-    """Send, if there is still somebody to hear it; whoever is gone is noticed by its watcher."""
-    if child.control is not None:
-        with contextlib.suppress(OSError):
-            child.control.send(message)
-
-
-async def _all_ready(children: Iterable[Child]) -> None:
-    for child in children:
-        await child.ready.wait()
-
-
-async def _wait(child: Child) -> None:
-    if child.process is not None:
-        await child.process.wait()

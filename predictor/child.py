@@ -1,0 +1,81 @@
+"""One place in a pod, and the process that holds it now."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from predictor.control import Control, Message
+
+BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the n-th restart in a row
+LONGEST_BACKOFF_S = BACKOFF_S[-1]
+STEADY_S = 60.0  # a child that lived this long starts over at the first backoff
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """A frontend or an instance, over all the processes that take its place in turn.
+
+    Attributes:
+        ready: set while the present process can do its work.
+        failure: why the present process could not get ready, in its own words.
+        cost: what an instance said its batches cost.
+        slab: descriptor of a frontend's slab; -1 for none.
+        generation: how many processes held this place before the present one.
+        stopping: told to stop, so that its end is nothing to worry about.
+    """
+
+    kind: Literal["frontend", "instance"]
+    number: int
+    process: asyncio.subprocess.Process | None = None
+    control: Control | None = None
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: str = ""
+    cost: dict[str, float] = field(default_factory=dict)
+    slab: int = -1
+    generation: int = 0
+    failures_in_a_row: int = 0
+    stopping: bool = False
+
+    @property
+    def name(self) -> str:
+        """As in the log."""
+        return f"{self.kind} {self.number}"
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process that has not ended."""
+        return self.process is not None and self.process.returncode is None
+
+    def tell(self, message: Message) -> None:
+        """Send, if there is somebody to hear it; whoever is gone is noticed by who waits for it."""
+        if self.control is not None:
+            with contextlib.suppress(OSError):
+                self.control.send(message)
+
+    async def ended(self) -> None:
+        """Wait for the present process to end."""
+        if self.process is not None:
+            await self.process.wait()
+
+    def kill(self) -> None:
+        """End the present process at once."""
+        if self.process is not None:
+            self.process.kill()
+
+    def backoff_s(self, lived_s: float) -> float:
+        """Count an unwanted end, and say how long to wait before the next start."""
+        if lived_s > STEADY_S:
+            self.failures_in_a_row = 0
+            return BACKOFF_S[0]
+        self.failures_in_a_row += 1
+        return BACKOFF_S[min(self.failures_in_a_row, len(BACKOFF_S)) - 1]
+
+
+async def all_ready(children: Iterable[Child]) -> None:
+    """Wait until every one of ``children`` is ready."""
+    for child in children:
+        await child.ready.wait()
