@@ -19,7 +19,7 @@ from predictor.decode import decode
 from predictor.errors import BadImageError
 from predictor.runtimes import Runtime
 from predictor.runtimes.onnx import OnnxRuntime
-from predictor.settings import read_settings
+from predictor.settings import Settings, read_settings
 
 
 @click.command(name="classify", short_help="classify image files here, without a server")
@@ -45,7 +45,7 @@ def command(
     package = load_package(resolve(model, settings.store))
     graph = package.path / package.manifest.variants[0].file
     runtime = OnnxRuntime(graph, "cpu", threads=len(os.sched_getaffinity(0)))
-    rows = [_classify(image, package, runtime, top_k) for image in images]
+    rows = [_classify(image, package, runtime, settings, top_k) for image in images]
     if as_json:
         for row in rows:
             click.echo(json.dumps(row, ensure_ascii=False))
@@ -55,9 +55,16 @@ def command(
         context.exit(ANSWER_IS_NO)
 
 
-def _classify(file: Path, package: ModelPackage, runtime: Runtime, top_k: int) -> dict[str, object]:
+def _classify(
+    file: Path, package: ModelPackage, runtime: Runtime, settings: Settings, top_k: int
+) -> dict[str, object]:
     try:
-        pixels = decode(file.read_bytes(), package.manifest.input)
+        pixels = decode(
+            file.read_bytes(),
+            package.manifest.input,
+            settings.decode_limits,
+            scaled=settings.scaled_decode,
+        )
     except OSError as error:
         return {"file": str(file), "error": error.strerror or str(error)}
     except BadImageError as error:

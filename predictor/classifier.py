@@ -41,6 +41,7 @@ class ImageClassifier(kserve.Model):  # type: ignore[misc]  # kserve carries no 
         super().__init__(name)
         self.package = package
         self.version = package.version
+        self.labels = tuple(label.encode() for label in package.labels)  # as the wire has them
         self.dispatcher = dispatcher
         self._default_timeout_us = int(default_timeout_s * 1e6)
 

@@ -43,7 +43,6 @@ class Ticket:
     deadline_ns: int
     priority: int
     future: asyncio.Future[Answer]
-    instance: int | None = None
     runs: int = 0
     abandoned: bool = False
 
@@ -135,9 +134,12 @@ class Dispatcher:
         for ticket in tickets:
             if not ticket.future.done():
                 ticket.future.cancel()
-            ticket.abandoned = True
-            if ticket.number in self._tickets:
-                self._slab.abandoned[ticket.slot] = 1
+            self._mark_abandoned(ticket)
+
+    def _mark_abandoned(self, ticket: Ticket) -> None:
+        ticket.abandoned = True
+        if ticket.number in self._tickets:
+            self._slab.abandoned[ticket.slot] = 1
 
     def _accept(self, image: Image, deadline_ns: int, priority: int, alone: bool) -> Ticket:
         slot = self._free.pop()
@@ -182,7 +184,6 @@ class Dispatcher:
         )
         self._slab.started[ticket.slot] = 0
         link.tickets[ticket.number] = ticket
-        ticket.instance = chosen
         self._board[chosen, self._frontend] = len(link.tickets)
         if not link.unsent:
             self._loop.call_soon(self._send, link)
@@ -220,10 +221,8 @@ class Dispatcher:
             self._finish(ticket, DeadlineError("the deadline passed in the queue"))
 
     def _run_again(self, ticket: Ticket, error: PredictorError) -> None:
-        ticket.runs += int(
-            self._slab.started[ticket.slot]
-        )  # only queued there: not held against it
-        ticket.instance = None
+        # An image that was only queued there has done nothing wrong.
+        ticket.runs += int(self._slab.started[ticket.slot])
         if ticket.abandoned or ticket.runs >= MAX_RUNS:
             self._finish(ticket, error)
         else:
@@ -291,8 +290,7 @@ class Dispatcher:
         for ticket in list(self._tickets.values()):
             if ticket.deadline_ns <= now and not ticket.future.done():
                 ticket.future.set_exception(DeadlineError("no answer before the deadline"))
-                ticket.abandoned = True
-                self._slab.abandoned[ticket.slot] = 1
+                self._mark_abandoned(ticket)
         for ticket in [waiting for waiting in self._waiting if waiting.abandoned]:
             self._waiting.remove(ticket)
             self._finish(ticket, None)

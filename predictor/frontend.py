@@ -23,6 +23,7 @@ from predictor.classifier import ImageClassifier
 from predictor.control import Control, Message
 from predictor.decode_pool import DecodePool
 from predictor.dispatch import Dispatcher
+from predictor.listener import BACKLOG
 from predictor.metrics import FrontendMetrics
 from predictor.process import FrontendOrder, enter_process, leave_stopping_to_the_supervisor
 from predictor.protocol.grpc import InferenceService
@@ -31,8 +32,6 @@ from predictor.protocol.rest import RestRoutes
 from predictor.settings import Settings
 from predictor.slab import Board, Channel, Slab, SlabLayout
 from predictor.types import BatchCost
-
-BACKLOG = 2048  # connections the kernel holds for us while the event loop is busy
 
 
 def main() -> None:
@@ -73,7 +72,6 @@ class Frontend:
         settings, order = self._settings, self._order
         package = load_package(Path(order.package))
         manifest = package.manifest
-        layout = _layout(settings, manifest.input.shape, manifest.top_k)
         metrics = FrontendMetrics(order.model_name, package.version)
         loop = asyncio.get_running_loop()
         pool = DecodePool(
@@ -84,7 +82,7 @@ class Frontend:
             loop,
         )
         dispatcher = Dispatcher(
-            Slab(slab, layout),
+            Slab(slab, SlabLayout(**order.layout)),
             Board(board, settings.instances, settings.frontends).outstanding,
             order.frontend,
             pool,
@@ -150,10 +148,6 @@ class Frontend:
             self._draining = True
         elif message.kind == "stop":
             self._stop.set()
-
-
-def _layout(settings: Settings, shape: tuple[int, int, int], top_k: int) -> SlabLayout:
-    return SlabLayout(settings.max_queue_size, shape[0], shape[1], top_k)
 
 
 def _grpc_server(service: InferenceService, settings: Settings, port: int) -> grpc.aio.Server:

@@ -9,6 +9,7 @@ import struct
 
 from predictor.errors import StartupError
 
+BACKLOG = 2048  # connections the kernel holds while frontends are busy
 SO_ATTACH_FILTER = 26  # <asm-generic/socket.h>; not in the socket module
 
 # A classic BPF program over the TCP header (RFC 9293 §3.1: flags are byte 13, SYN is bit 0x02).

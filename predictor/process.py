@@ -69,8 +69,8 @@ class FrontendOrder:
     model_name: str
     frontend: int
     decode_threads: int
-    http_port: int
     grpc_port: int
+    layout: dict[str, int]  # of its slab, a SlabLayout
     settings: dict[str, Any]
 
     def content(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 
 from prometheus_client.multiprocess import mark_process_dead
 
@@ -22,7 +23,7 @@ from model_store.package import ModelPackage
 from predictor.child import LONGEST_BACKOFF_S, Child, all_ready
 from predictor.control import Control, Message
 from predictor.errors import StartupError
-from predictor.listener import bind, ignore_new_connections
+from predictor.listener import BACKLOG, bind, ignore_new_connections
 from predictor.placement import Placement, place
 from predictor.process import METRICS_FOLDER_VARIABLE, FrontendOrder, InstanceOrder
 from predictor.settings import Settings
@@ -30,7 +31,6 @@ from predictor.slab import Board, Channel, Slab, SlabLayout
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 2048  # connections the kernel holds while frontends are busy
 SETTLE_S = 0.2  # for connections the kernel has already made to be accepted and read
 KILL_AFTER_S = 5.0  # how long a child may take to exit once it has nothing left to do
 
@@ -136,6 +136,8 @@ class Supervisor:
             )
 
     async def _spawn(self, child: Child) -> None:
+        if child.kind == "frontend":
+            self._renew_slab(child)  # before the process: this may fail, and it must not be alone
         mine, theirs = Control.pair()
         environment = {
             # The user's environment goes along, less our settings: they travel in the order.
@@ -166,6 +168,12 @@ class Supervisor:
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
+    def _renew_slab(self, frontend: Child) -> None:
+        if frontend.slab >= 0:
+            os.close(frontend.slab)  # what its predecessor left undone, nobody waits for
+            frontend.slab = -1
+        frontend.slab = Slab.create(self._layout)
+
     def _order_instance(self, child: Child) -> None:
         order = InstanceOrder.of(
             self._settings,
@@ -177,17 +185,13 @@ class Supervisor:
         child.tell(Message("start", order.content()))
 
     def _order_frontend(self, child: Child) -> None:
-        if child.slab >= 0:
-            os.close(child.slab)  # what its predecessor left undone, nobody waits for
-            child.slab = -1
-        child.slab = Slab.create(self._layout)
         order = FrontendOrder(
             package=str(self._package.path),
             model_name=self._model_name,
             frontend=child.number,
             decode_threads=self._decode_threads,
-            http_port=self._http_port,
             grpc_port=self._grpc_port,
+            layout=asdict(self._layout),
             settings=self._settings.model_dump(mode="json", exclude={"config"}),
         )
         fds = (self._http.fileno(), child.slab, self._board)
@@ -221,14 +225,8 @@ class Supervisor:
         with left, right:
             content = {"instance": instance.number, "cost": instance.cost}
             frontend.tell(Message("attach", content, (left.fileno(),)))
-            layout = {
-                "slots": self._layout.slots,
-                "height": self._layout.height,
-                "width": self._layout.width,
-                "top_k": self._layout.top_k,
-            }
             fds = (right.fileno(), frontend.slab)
-            instance.tell(Message("attach", {"layout": layout}, fds))
+            instance.tell(Message("attach", {"layout": asdict(self._layout)}, fds))
 
     async def _watch(self, child: Child, process: asyncio.subprocess.Process) -> None:
         """Wait for a child's end; unless it was told to stop, put another in its place."""

@@ -45,7 +45,6 @@ class InferenceService(stubs.GRPCInferenceServiceServicer):  # type: ignore[misc
         self._classifier = classifier
         self._ready = ready
         self._metrics = metrics
-        self._labels = [label.encode() for label in classifier.package.labels]
 
     async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
         return pb.ServerLiveResponse(live=True)
@@ -99,7 +98,7 @@ class InferenceService(stubs.GRPCInferenceServiceServicer):  # type: ignore[misc
         capacity = self._classifier.dispatcher.capacity
         call = _parse(request, context.time_remaining(), capacity)
         answers = all_answers(await self._classifier(call.request))
-        results = tensors.outputs(answers, self._labels, call.outputs)
+        results = tensors.outputs(answers, self._classifier.labels, call.outputs)
         response = pb.ModelInferResponse(
             model_name=self._classifier.name,
             model_version=self._classifier.version,

@@ -73,7 +73,6 @@ class RestRoutes:
     def __init__(self, classifier: ImageClassifier, draining: Callable[[], bool]) -> None:
         self._classifier = classifier
         self._draining = draining
-        self._labels = [label.encode() for label in classifier.package.labels]
         self._receive_seconds = classifier.dispatcher.metrics.stage("receive")
 
     def table(self) -> Routes:
@@ -113,7 +112,7 @@ class RestRoutes:
             request, lambda: oip.parse(request.body, request.headers, capacity)
         )
         answers = all_answers(await self._classifier(call.request))
-        results = tensors.outputs(answers, self._labels, call.outputs)
+        results = tensors.outputs(answers, self._classifier.labels, call.outputs)
         return oip.render(call, self._classifier.name, self._classifier.version, results)
 
     async def _predict(self, request: Request) -> Response:
@@ -125,7 +124,7 @@ class RestRoutes:
         for answer in result:  # a bad image has its error in its place; our own faults are no 200
             if isinstance(answer, PredictorError) and not isinstance(answer, BadRequestError):
                 raise answer
-        return v1.render(result, self._labels)
+        return v1.render(result, self._classifier.labels)
 
     async def _parsed(self, request: Request, parse: Callable[[], Parsed]) -> Parsed:
         """Parse on the event loop, or in a thread where it would hold up everybody else."""

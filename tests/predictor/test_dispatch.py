@@ -96,6 +96,12 @@ class Rig:
         self.slab.scores[work.slot] = (0.75, 0.25)
         channel.send_completions([Completion(work.slot, work.ticket, outcome)])
 
+    async def die(self, only: Channel) -> None:
+        """The only instance dies, and the dispatcher has noticed."""
+        only.close()
+        while self.ready[-1]:
+            await asyncio.sleep(0)
+
     async def idle(self) -> None:
         """Until every slot is back."""
         while self.dispatcher.outstanding:
@@ -203,9 +209,7 @@ def test_images_wait_for_the_successor_of_the_only_instance(with_rig):
         channel = rig.attach()
         (ticket,) = rig.submit()
         await rig.work(channel)
-        channel.close()
-        while rig.ready[-1]:
-            await asyncio.sleep(0)
+        await rig.die(channel)
         successor = rig.attach()
         (work,) = await rig.work(successor)
         rig.answer(successor, work)
@@ -224,9 +228,7 @@ def test_an_image_that_two_instances_died_on_is_given_up(with_rig):
         for _ in range(2):
             (work,) = await rig.work(channel)
             rig.slab.started[work.slot] = 1
-            channel.close()
-            while rig.ready[-1]:
-                await asyncio.sleep(0)
+            await rig.die(channel)
             channel = rig.attach()
         with pytest.raises(InstanceLostError):
             await ticket.future
@@ -242,9 +244,7 @@ def test_an_image_that_was_only_queued_at_dead_instances_is_not_given_up(with_ri
         (ticket,) = rig.submit()
         for _ in range(5):
             await rig.work(channel)
-            channel.close()
-            while rig.ready[-1]:
-                await asyncio.sleep(0)
+            await rig.die(channel)
             channel = rig.attach()
         (work,) = await rig.work(channel)
         rig.answer(channel, work)
