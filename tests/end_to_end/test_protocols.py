@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -295,47 +294,6 @@ def test_a_bad_request_gets_its_status_and_a_reason(pod, name):
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers["x-request-id"]
         assert client.get("/v2/health/ready").status_code == 200
-
-
-def test_a_body_over_the_limit_is_refused_before_it_is_read(start, colours):
-    """By its Content-Length, and at the limit when it comes in chunks."""
-    pod = start(colours, "--max-body-bytes", "1000", "--drain-delay-s", "0")
-    url = f"{pod.url}/v2/models/colours/infer"
-
-    by_length = httpx.post(url, content=b"x" * 2000)
-    chunked = httpx.post(url, content=iter([b"x" * 600] * 3))
-
-    assert (by_length.status_code, chunked.status_code) == (413, 413)
-    assert "limit of 1000 bytes" in by_length.json()["error"]
-
-
-def test_a_request_that_could_never_be_accepted_is_refused_for_good(start, colours):
-    """400 that names the limit, not 503: trying again would not help."""
-    pod = start(colours, "--max-queue-size", "4", "--drain-delay-s", "0")
-    url = f"{pod.url}/v2/models/colours/infer"
-
-    refused = httpx.post(url, json=v2_json(*[IMAGES["red"]] * 5))
-    served = httpx.post(url, json=v2_json(*[IMAGES["red"]] * 4))
-
-    assert refused.status_code == 400
-    assert "has 5 images; the limit is 4" in refused.json()["error"]
-    assert served.status_code == 200
-
-
-def test_a_slow_sender_is_told_and_hung_up_on(start, colours):
-    """408 once body_timeout_s is over, whether it sent a part or nothing; others are served."""
-    pod = start(colours, "--body-timeout-s", "0.5", "--drain-delay-s", "0")
-    host, port = pod.http.split(":")
-    path = b"/v1/models/colours:predict"
-    head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
-    for sent in (head, head + b"a part"):
-        with socket.create_connection((host, int(port)), timeout=60) as slow:
-            slow.sendall(sent)
-            answer = b"".join(iter(lambda: slow.recv(65536), b""))
-
-        assert answer.startswith(b"HTTP/1.1 408")
-        assert b"body_timeout_s" in answer
-    assert httpx.get(f"{pod.url}/v2/health/ready").status_code == 200
 
 
 @pytest.mark.parametrize(
