@@ -1,0 +1,49 @@
+"""What happened to one request, as its statistics, its log line and its trace are made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True, eq=False)
+class ImageTimes:
+    """When one image passed each point of the path; CLOCK_MONOTONIC ns, 0 where it never came."""
+
+    accepted_ns: int = 0
+    decode_began_ns: int = 0
+    decoded_ns: int = 0
+    queued_ns: int = 0  # handed to an instance
+    infer_began_ns: int = 0
+    infer_ended_ns: int = 0
+    collected_ns: int = 0  # its answer is back in the frontend
+
+
+@dataclass(slots=True, eq=False)
+class Observation:
+    """One inference request from its arrival to its answer; times as in ``ImageTimes``.
+
+    Attributes:
+        protocol: v1, v2 or grpc.
+        operation: what was called: the HTTP method and path, or the gRPC method.
+        request_id: the client's ``x-request-id``, or one made here.
+        traceparent: the client's W3C trace context; empty when it sent none.
+        code: HTTP status, or name of the gRPC code.
+        error: what the client was told; empty when it was answered.
+        images: how many it held.
+        parsed_ns: its body had been read and parsed.
+        last: the image that was answered last: its path is the request's critical path.
+        rendered_ns: its answer had been rendered; what follows is the sending.
+    """
+
+    protocol: str
+    operation: str
+    request_id: str
+    traceparent: str = ""
+    code: str = ""
+    error: str = ""
+    images: int = 0
+    began_ns: int = 0
+    parsed_ns: int = 0
+    last: ImageTimes | None = field(default=None)
+    rendered_ns: int = 0
+    ended_ns: int = 0
