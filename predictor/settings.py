@@ -120,6 +120,29 @@ class Settings(BaseSettings):
     grpc_max_message_bytes: int = Field(
         default=64 * MIB, ge=1, le=2**31 - 1, description="largest gRPC message, in bytes"
     )
+    max_buffered_bytes: int = Field(
+        default=512 * MIB,
+        ge=1,
+        description="HTTP request bodies one frontend holds at a time, in bytes; over it, 503",
+    )
+    cors_origins: str = Field(
+        default="",
+        description="origins whose pages may call this pod, separated by commas, or *; empty: none",
+    )
+    repository_token: str = Field(
+        default="",
+        repr=False,
+        description="bearer token that opens the repository routes (index, load, unload); "
+        "empty: they are off",
+    )
+    request_log: Literal["off", "errors", "all"] = Field(
+        default="errors", description="which inference requests get a line in the log"
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        description="OTLP/HTTP collector that gets a trace of every inference request, such as "
+        "http://collector:4318; empty: nothing is traced",
+    )
     keep_alive_s: int = Field(
         default=65,
         ge=1,
