@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check fuzz proto bench lock clean
 
 $(READY): requirements.lock setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -26,6 +26,17 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Compiles the gRPC service's description; the result is committed, since servers load it.
+proto: $(READY)
+	$(BIN)/python -m grpc_tools.protoc --proto_path predictor/protocol \
+	  --descriptor_set_out predictor/protocol/inference.binpb inference.proto
+
+# FUZZ_SECONDS is for each target. The fuzzer is installed here and not locked: nothing else needs it.
+FUZZ_SECONDS ?= 60
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet atheris==3.0.0
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,7 +19,10 @@ class Child:
     """A frontend or an instance, over all the processes that take its place in turn.
 
     Attributes:
+        started: done once the first process in this place is ready; its exception says why it
+            never will be.
         ready: set while the present process can do its work.
+        settled: set when a frontend has done what the last load or unload asked of it.
         failure: why the present process could not get ready, in its own words.
         cost: what an instance said its batches cost.
         slab: descriptor of a frontend's slab; -1 for none.
@@ -32,7 +34,9 @@ class Child:
     number: int
     process: asyncio.subprocess.Process | None = None
     control: Control | None = None
+    started: asyncio.Future[None] | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
     failure: str = ""
     cost: dict[str, float] = field(default_factory=dict)
     slab: int = -1
@@ -49,6 +53,18 @@ class Child:
     def running(self) -> bool:
         """Whether there is a process that has not ended."""
         return self.process is not None and self.process.returncode is None
+
+    @property
+    def starting(self) -> bool:
+        """Whether no process in this place has got ready yet."""
+        return self.started is not None and not self.started.done()
+
+    def begin(self) -> asyncio.Future[None]:
+        """Forget what was here before; gives ``started``."""
+        self.started = asyncio.get_running_loop().create_future()
+        self.generation = self.failures_in_a_row = 0
+        self.stopping = False
+        return self.started
 
     def tell(self, message: Message) -> None:
         """Send, if there is somebody to hear it; whoever is gone is noticed by who waits for it."""
@@ -73,9 +89,3 @@ class Child:
             return BACKOFF_S[0]
         self.failures_in_a_row += 1
         return BACKOFF_S[min(self.failures_in_a_row, len(BACKOFF_S)) - 1]
-
-
-async def all_ready(children: Iterable[Child]) -> None:
-    """Wait until every one of ``children`` is ready."""
-    for child in children:
-        await child.ready.wait()

@@ -11,6 +11,7 @@ import kserve
 from model_store.package import ModelPackage
 from predictor.dispatch import Dispatcher, Ticket
 from predictor.errors import BadRequestError, PredictorError
+from predictor.observation import ImageTimes
 from predictor.types import Answer, ClassifyRequest, ClassifyResult
 
 
@@ -98,7 +99,7 @@ class ImageClassifier(kserve.Model):  # type: ignore[misc]  # kserve carries no 
         if top_k == self.package.manifest.top_k:
             return result
         return tuple(
-            Answer(answer.indices[:top_k], answer.scores[:top_k])
+            Answer(answer.indices[:top_k], answer.scores[:top_k], answer.times)
             if isinstance(answer, Answer)
             else answer
             for answer in result
@@ -111,6 +112,25 @@ class ImageClassifier(kserve.Model):  # type: ignore[misc]  # kserve carries no 
         if not 1 <= wanted <= largest:
             raise BadRequestError(f"top_k is {wanted}; this model gives 1 to {largest}")
         return wanted
+
+
+def all_answers(result: ClassifyResult) -> list[Answer]:
+    """The answers of a request that is answered whole or refused whole.
+
+    Raises:
+        PredictorError: the first image that has none; the text carries its 0-based place.
+    """
+    answers = []
+    for place, answer in enumerate(result):
+        if isinstance(answer, PredictorError):
+            raise type(answer)(f"image {place}: {answer}")
+        answers.append(answer)
+    return answers
+
+
+def times(result: ClassifyResult) -> list[ImageTimes]:
+    """When each image that was answered passed each point of the path."""
+    return [answer.times for answer in result if isinstance(answer, Answer)]
 
 
 async def _outcome(ticket: Ticket | PredictorError) -> Answer | PredictorError:

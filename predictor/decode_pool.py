@@ -38,7 +38,8 @@ class DecodeJob:
     image: Image
     slot: Pixels
     wanted: Callable[[], bool]  # asked just before decoding: does anybody still wait?
-    done: Callable[[PredictorError | None, float], None]  # the error if any, and busy seconds
+    # The error if any, and when decoding began and ended (CLOCK_MONOTONIC ns).
+    done: Callable[[PredictorError | None, int, int], None]
 
 
 class DecodePool:
@@ -88,17 +89,17 @@ class DecodePool:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            began = time.perf_counter()
+            began_ns = time.monotonic_ns()
             error = self._decode(job, self._limits) if job.wanted() else None
-            self._loop.call_soon_threadsafe(job.done, error, time.perf_counter() - began)
+            self._loop.call_soon_threadsafe(job.done, error, began_ns, time.monotonic_ns())
 
     def _decoded_here(self, job: DecodeJob) -> bool:
         """Decode on the event loop, unless the header says that this is no thumbnail."""
-        began = time.perf_counter()
+        began_ns = time.monotonic_ns()
         error = self._decode(job, self._thumbnail_limits)
         if isinstance(error, ImageTooLargeError):
             return False
-        job.done(error, time.perf_counter() - began)
+        job.done(error, began_ns, time.monotonic_ns())
         return True
 
     def _decode(self, job: DecodeJob, limits: DecodeLimits) -> PredictorError | None:

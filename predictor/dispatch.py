@@ -25,6 +25,7 @@ from predictor.errors import (
     PredictorError,
 )
 from predictor.metrics import FrontendMetrics
+from predictor.observation import ImageTimes
 from predictor.slab import Channel, Completion, Outcome, Slab, Work
 from predictor.types import Answer, BatchCost, Image
 
@@ -43,6 +44,7 @@ class Ticket:
     deadline_ns: int
     priority: int
     future: asyncio.Future[Answer]
+    times: ImageTimes
     runs: int = 0
     abandoned: bool = False
 
@@ -104,6 +106,7 @@ class Dispatcher:
         self._tickets: dict[int, Ticket] = {}  # every ticket whose slot is taken, by number
         self._links: dict[int, Link] = {}
         self._waiting: list[Ticket] = []  # decoded while no instance was there
+        self._admitting = True
         self._next_number = 0
         self._decode_seconds = metrics.stage("decode")
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
@@ -117,6 +120,9 @@ class Dispatcher:
             NotReadyError: no instance takes work.
             OverloadedError: not enough free slots.
         """
+        if not self._admitting:
+            self.metrics.rejected("unloaded")
+            raise NotReadyError("the model is unloaded")
         if not self._links:
             self.metrics.rejected("not_ready")
             raise NotReadyError("no instance is ready; try again")
@@ -145,14 +151,17 @@ class Dispatcher:
         slot = self._free.pop()
         self._slab.abandoned[slot] = 0
         number = self._next_number = (self._next_number + 1) & 0xFFFFFFFF
-        ticket = Ticket(number, slot, deadline_ns, priority, self._loop.create_future())
+        times = ImageTimes(accepted_ns=time.monotonic_ns())
+        ticket = Ticket(number, slot, deadline_ns, priority, self._loop.create_future(), times)
         self._tickets[number] = ticket
         self._pool.submit(
             DecodeJob(
                 image=image,
                 slot=self._slab.pixels[slot],
                 wanted=lambda: not ticket.abandoned,
-                done=lambda error, seconds: self._decoded(ticket, error, seconds),
+                done=lambda error, began_ns, ended_ns: self._decoded(
+                    ticket, error, began_ns, ended_ns
+                ),
             ),
             alone=alone,
         )
@@ -160,8 +169,12 @@ class Dispatcher:
 
     # From decoded to an instance
 
-    def _decoded(self, ticket: Ticket, error: PredictorError | None, seconds: float) -> None:
-        self._decode_seconds.observe(seconds)
+    def _decoded(
+        self, ticket: Ticket, error: PredictorError | None, began_ns: int, ended_ns: int
+    ) -> None:
+        ticket.times.decode_began_ns = began_ns
+        ticket.times.decoded_ns = ended_ns
+        self._decode_seconds.observe((ended_ns - began_ns) / 1e9)
         if error is not None or ticket.abandoned:
             self._finish(ticket, error)
         else:
@@ -179,9 +192,8 @@ class Dispatcher:
             load = [sum(everyone[instance]) for instance in instances]
             chosen = instances[earliest_finish(load, costs)]
         link = self._links[chosen]
-        work = Work(
-            ticket.slot, ticket.number, time.monotonic_ns(), ticket.deadline_ns, ticket.priority
-        )
+        now_ns = ticket.times.queued_ns = time.monotonic_ns()
+        work = Work(ticket.slot, ticket.number, now_ns, ticket.deadline_ns, ticket.priority)
         self._slab.started[ticket.slot] = 0
         link.tickets[ticket.number] = ticket
         self._board[chosen, self._frontend] = len(link.tickets)
@@ -214,6 +226,9 @@ class Dispatcher:
 
     def _completed(self, ticket: Ticket, completion: Completion) -> None:
         if completion.outcome is Outcome.DONE:
+            times = ticket.times
+            times.infer_began_ns, times.infer_ended_ns = completion.began_ns, completion.ended_ns
+            times.collected_ns = time.monotonic_ns()
             self._finish(ticket, None)
         elif completion.outcome is Outcome.FAILED:
             self._run_again(ticket, InferenceError("inference failed"))
@@ -235,8 +250,8 @@ class Dispatcher:
             if error is not None:
                 ticket.future.set_exception(error)
             else:
-                answer = Answer(self._slab.indices[slot].copy(), self._slab.scores[slot].copy())
-                ticket.future.set_result(answer)
+                indices, scores = self._slab.indices[slot].copy(), self._slab.scores[slot].copy()
+                ticket.future.set_result(Answer(indices, scores, ticket.times))
         del self._tickets[ticket.number]
         self._free.append(slot)
 
@@ -276,6 +291,19 @@ class Dispatcher:
     def capacity(self) -> int:
         """Most images that can be accepted and not yet answered: the number of slots."""
         return self._slab.layout.slots
+
+    def batch_sizes(self) -> list[int]:
+        """The largest batches of the attached instances, without repetition."""
+        return sorted({link.cost.max_batch_size for link in self._links.values()})
+
+    def admit(self, admitting: bool) -> None:
+        """Take new images, or refuse them while those that were accepted are finished."""
+        self._admitting = admitting
+
+    async def settled(self) -> None:
+        """Wait until everything accepted has been answered."""
+        while waiting := [t.future for t in self._tickets.values() if not t.future.done()]:
+            await asyncio.wait(waiting)
 
     @property
     def outstanding(self) -> int:

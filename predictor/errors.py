@@ -42,6 +42,18 @@ class UnsupportedEncodingError(PredictorError):
     """The body is compressed in a way that is not taken."""
 
 
+class UnsupportedError(PredictorError):
+    """It could be done here, but it is turned off."""
+
+
+class UnauthorizedError(PredictorError):
+    """The request needs a token that it does not carry."""
+
+
+class ModelControlError(PredictorError):
+    """The model could not be loaded or unloaded; the text says why."""
+
+
 class OverloadedError(PredictorError):
     """Every slot is taken: nothing was decoded, try again after ``retry_after_s`` seconds."""
 

@@ -56,6 +56,8 @@ class Batch:
     items: list[Item] = field(default_factory=list)
     oldest_ns: int = 0
     copy_ns: int = 0
+    began_ns: int = 0  # set by whoever runs it, as is the end
+    ended_ns: int = 0
 
     @property
     def images(self) -> NDArray[np.uint8]:
@@ -138,7 +140,9 @@ class Feeder:
             if answers is not None:
                 item.peer.slab.indices[item.work.slot] = answers.indices[row]
                 item.peer.slab.scores[item.work.slot] = answers.scores[row]
-            done = Completion(item.work.slot, item.work.ticket, outcome)
+            done = Completion(
+                item.work.slot, item.work.ticket, outcome, batch.began_ns, batch.ended_ns
+            )
             by_peer.setdefault(item.peer, []).append(done)
         with self._ready:
             for peer, completions in by_peer.items():

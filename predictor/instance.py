@@ -23,6 +23,7 @@ from predictor.metrics import InstanceMetrics, instance_restarted
 from predictor.process import InstanceOrder, enter_process, leave_stopping_to_the_supervisor
 from predictor.runtimes import Runtime
 from predictor.slab import Outcome
+from predictor.statistics import BatchCounts, Statistics, StatisticsLayout
 from predictor.types import BatchCost
 from predictor.warm_up import warm_up
 
@@ -46,6 +47,7 @@ def main() -> None:
         control.send(Message("failed", {"reason": str(error)}))
         sys.exit(1)
     metrics = InstanceMetrics(order.model_name, package.version, order.instance)
+    counts = Statistics(start.fds[0], StatisticsLayout(**order.statistics)).batches(order.instance)
     shape = package.manifest.input.shape
     with Feeder(
         control, shape, cost.max_batch_size, order.max_queue_delay_us, metrics.outcome
@@ -57,7 +59,7 @@ def main() -> None:
             cost.per_batch_s * 1e3,
         )
         control.send(Message("ready", asdict(cost)))
-        _serve(feeder, runtime, metrics)
+        _serve(feeder, runtime, metrics, counts)
     runtime.close()
 
 
@@ -75,9 +77,9 @@ def _load(order: InstanceOrder) -> tuple[ModelPackage, Runtime, BatchCost]:
     return package, runtime, cost
 
 
-def _serve(feeder: Feeder, runtime: Runtime, metrics: InstanceMetrics) -> None:
+def _serve(feeder: Feeder, runtime: Runtime, metrics: InstanceMetrics, counts: BatchCounts) -> None:
     while (batch := feeder.next_batch()) is not None:
-        began = time.monotonic_ns()
+        batch.began_ns = time.monotonic_ns()
         try:
             answers = runtime.run(batch.images)
         # Whatever a runtime raises, it costs this batch and not the process.
@@ -86,18 +88,21 @@ def _serve(feeder: Feeder, runtime: Runtime, metrics: InstanceMetrics) -> None:
             feeder.complete(batch, Outcome.FAILED)
             metrics.outcome(Outcome.FAILED, len(batch.items))
             continue
-        ended = time.monotonic_ns()
+        batch.ended_ns = time.monotonic_ns()
         feeder.complete(batch, Outcome.DONE, answers)
-        _count(metrics, batch, began, ended)
+        _count(metrics, counts, batch)
 
 
-def _count(metrics: InstanceMetrics, batch: Batch, began_ns: int, ended_ns: int) -> None:
+def _count(metrics: InstanceMetrics, counts: BatchCounts, batch: Batch) -> None:
     size = len(batch.items)
-    metrics.batch_ran(size, (ended_ns - began_ns) / 1e9)
+    infer_ns = batch.ended_ns - batch.began_ns
+    collect_ns = time.monotonic_ns() - batch.ended_ns
+    counts.count(size, batch.copy_ns, infer_ns, collect_ns)
+    metrics.batch_ran(size, infer_ns / 1e9)
     metrics.outcome(Outcome.DONE, size)
-    metrics.stage_took("queue", (began_ns - batch.oldest_ns) / 1e9)
+    metrics.stage_took("queue", (batch.began_ns - batch.oldest_ns) / 1e9)
     metrics.stage_took("copy", batch.copy_ns / size / 1e9)
-    metrics.stage_took("collect", (time.monotonic_ns() - ended_ns) / size / 1e9)
+    metrics.stage_took("collect", collect_ns / size / 1e9)
 
 
 if __name__ == "__main__":

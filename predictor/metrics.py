@@ -6,6 +6,8 @@ a scrape of any frontend shows the whole pod and a killed process loses no count
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -15,6 +17,8 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from predictor.slab import Outcome
 
@@ -56,6 +60,9 @@ _busy = Counter(
     "Seconds an instance's device ran batches.",
     ["model", "instance"],
 )
+
+
+BUSY_RATIO = "millrace_instance_busy_ratio"  # computed at the scrape, from all processes
 
 
 class FrontendMetrics:
@@ -128,8 +135,28 @@ def instance_restarted(model: str, instance: int) -> None:
     _restarts.labels(model, instance).inc()
 
 
-def scrape() -> tuple[bytes, str]:
+class BusyRatios(Collector):
+    """The busy ratio of every instance of ``model``, as ``ratios`` gives them in order."""
+
+    def __init__(self, model: str, ratios: Callable[[], Sequence[float]]) -> None:
+        self._model = model
+        self._ratios = ratios
+
+    def collect(self) -> Iterator[Metric]:
+        """One gauge with a sample per instance."""
+        family = GaugeMetricFamily(
+            BUSY_RATIO,
+            "Share of the last ten seconds in which the instance's device ran batches.",
+            labels=["model", "instance"],
+        )
+        for instance, ratio in enumerate(self._ratios()):
+            family.add_metric([self._model, str(instance)], ratio)
+        yield family
+
+
+def scrape(busy: BusyRatios) -> tuple[bytes, str]:
     """All processes' metrics in Prometheus' text format, and its content type."""
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(busy)
     return generate_latest(registry), CONTENT_TYPE_LATEST

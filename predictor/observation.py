@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 @dataclass(slots=True, eq=False)
@@ -30,9 +32,10 @@ class Observation:
         code: HTTP status, or name of the gRPC code.
         error: what the client was told; empty when it was answered.
         images: how many it held.
-        parsed_ns: its body had been read and parsed.
+        read_ns: its body had been read.
+        parsed_ns: its images were known.
+        classified_ns: its last image had been answered; what follows is rendering and sending.
         last: the image that was answered last: its path is the request's critical path.
-        rendered_ns: its answer had been rendered; what follows is the sending.
     """
 
     protocol: str
@@ -43,7 +46,14 @@ class Observation:
     error: str = ""
     images: int = 0
     began_ns: int = 0
+    read_ns: int = 0
     parsed_ns: int = 0
-    last: ImageTimes | None = field(default=None)
-    rendered_ns: int = 0
+    classified_ns: int = 0
     ended_ns: int = 0
+    last: ImageTimes | None = None
+
+    def classified(self, images: int, times: Sequence[ImageTimes]) -> None:
+        """All ``images`` have been dealt with; ``times`` are of those that were answered."""
+        self.classified_ns = time.monotonic_ns()
+        self.images = images
+        self.last = max(times, key=lambda image: image.collected_ns, default=None)

@@ -13,6 +13,7 @@ from setproctitle import setproctitle
 
 from predictor.placement import Placement
 from predictor.settings import Settings
+from predictor.statistics import StatisticsLayout
 
 # Read by prometheus_client when it is imported, so it must be there before a process starts.
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -34,10 +35,17 @@ class InstanceOrder:
     max_batch_size: int
     max_queue_delay_us: int
     log_level: str
+    statistics: dict[str, int]  # a StatisticsLayout
 
     @classmethod
     def of(
-        cls, settings: Settings, package: Path, model_name: str, place: Placement, generation: int
+        cls,
+        settings: Settings,
+        package: Path,
+        model_name: str,
+        place: Placement,
+        generation: int,
+        statistics: StatisticsLayout,
     ) -> InstanceOrder:
         """The order for the instance at ``place``."""
         return cls(
@@ -54,6 +62,7 @@ class InstanceOrder:
             max_batch_size=settings.max_batch_size,
             max_queue_delay_us=settings.max_queue_delay_us,
             log_level=settings.log_level,
+            statistics=asdict(statistics),
         )
 
     def content(self) -> dict[str, Any]:
@@ -71,6 +80,7 @@ class FrontendOrder:
     decode_threads: int
     grpc_port: int
     layout: dict[str, int]  # of its slab, a SlabLayout
+    statistics: dict[str, int]  # a StatisticsLayout
     settings: dict[str, Any]
 
     def content(self) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Slab:
         Raises:
             OSError: there is not enough memory (said now, rather than by a kill under load).
         """
-        return _reserve("millrace-slab", _slab_bytes(layout))
+        return reserve("millrace-slab", _slab_bytes(layout))
 
 
 class Board:
@@ -85,7 +85,7 @@ class Board:
     @staticmethod
     def create(instances: int, frontends: int) -> int:
         """Reserve a board's memory; returns its file descriptor."""
-        return _reserve("millrace-board", 8 * instances * frontends)
+        return reserve("millrace-board", 8 * instances * frontends)
 
 
 class Outcome(IntEnum):
@@ -110,17 +110,19 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One image handed back."""
+    """One image handed back, and when its batch ran (CLOCK_MONOTONIC ns; 0 if it never did)."""
 
     slot: int
     ticket: int
     outcome: Outcome
+    began_ns: int = 0
+    ended_ns: int = 0
 
 
 WORK = struct.Struct("<IIQQB7x")
-COMPLETION = struct.Struct("<IIB7x")
+COMPLETION = struct.Struct("<IIB7xQQ")
 PACKET_BYTES = 65536
-PER_PACKET = PACKET_BYTES // WORK.size
+PER_PACKET = PACKET_BYTES // max(WORK.size, COMPLETION.size)
 
 
 class Channel:
@@ -148,7 +150,12 @@ class Channel:
 
     def send_completions(self, completions: Iterable[Completion]) -> bool:
         """Post answers' places; True when all of it has left the outbox."""
-        return self._send([COMPLETION.pack(c.slot, c.ticket, c.outcome) for c in completions])
+        return self._send(
+            [
+                COMPLETION.pack(c.slot, c.ticket, c.outcome, c.began_ns, c.ended_ns)
+                for c in completions
+            ]
+        )
 
     def receive_work(self) -> list[Work] | None:
         """Everything in the next packet; empty when there is none; None when the peer is gone."""
@@ -161,8 +168,8 @@ class Channel:
         if packet is None:
             return None
         return [
-            Completion(slot, ticket, Outcome(outcome))
-            for slot, ticket, outcome in COMPLETION.iter_unpack(packet)
+            Completion(slot, ticket, Outcome(outcome), began_ns, ended_ns)
+            for slot, ticket, outcome, began_ns, ended_ns in COMPLETION.iter_unpack(packet)
         ]
 
     def flush(self) -> bool:
@@ -226,7 +233,12 @@ def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def _reserve(name: str, size: int) -> int:
+def reserve(name: str, size: int) -> int:
+    """Anonymous shared memory of ``size`` zero bytes; returns its file descriptor.
+
+    Raises:
+        OSError: there is not enough memory.
+    """
     # Checked by hand: reserving every page now would cost memory that a quiet pod never touches,
     # and more than there is would end in a kill, not in an error.
     available = psutil.virtual_memory().available

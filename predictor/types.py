@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictor.errors import PredictorError
+from predictor.observation import ImageTimes
 
 Pixels: TypeAlias = NDArray[np.uint8]  # (H, W, 3) RGB
 Image: TypeAlias = bytes | memoryview | Pixels  # an encoded file, or pixels already
+
+DEFAULT_PRIORITY = 128  # of 1 to 255: there is room on both sides of who states none
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +31,18 @@ class Answer:
 
     indices: NDArray[np.int64]
     scores: NDArray[np.float32]
+    times: ImageTimes = field(default_factory=ImageTimes)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a request may ask of the queue and of the answer; None means the server's default."""
+    """What a request may ask of the queue and of the answer; None means the server's default.
+
+    Priority 1 goes first, 255 last.
+    """
 
     timeout_us: int | None = None
-    priority: int = 0
+    priority: int = DEFAULT_PRIORITY
     top_k: int | None = None
 
 

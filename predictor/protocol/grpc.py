@@ -1,177 +1,214 @@
-"""Open Inference Protocol over gRPC (v2), on KServe's own stubs."""
+"""The gRPC service of a pod: Open Inference Protocol and Triton's extensions."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
-from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as stubs
+from google.protobuf.json_format import ParseDict
 
-from predictor.classifier import ImageClassifier
-from predictor.errors import (
-    BadRequestError,
-    BadTensorError,
-    PredictorError,
-    UnknownModelError,
-)
-from predictor.metrics import FrontendMetrics
-from predictor.protocol import oip, tensors
-from predictor.protocol.rest import all_answers, model_metadata, server_metadata
+from predictor.classifier import ImageClassifier, all_answers, times
+from predictor.errors import PredictorError, UnknownModelError
+from predictor.observation import Observation
+from predictor.observer import Observer
+from predictor.protocol import grpc_parse, tensors
+from predictor.protocol.description import Description, index
+from predictor.protocol.messages import SERVICE, message
+from predictor.protocol.request_id import request_id
 from predictor.protocol.status import GENERIC_TEXT, client_text, grpc_code
-from predictor.protocol.tensors import OUTPUT_DATATYPES, OutputTensor, OutputWanted
-from predictor.types import ClassifyRequest, Image, Options
+from predictor.repository import Repository
 
 logger = logging.getLogger(__name__)
 
-PARAMETER_FIELDS = ("bool_param", "int64_param", "string_param")
+METHODS = (
+    "ServerLive",
+    "ServerReady",
+    "ModelReady",
+    "ServerMetadata",
+    "ModelMetadata",
+    "ModelInfer",
+    "ModelConfig",
+    "ModelStatistics",
+    "RepositoryIndex",
+    "RepositoryModelLoad",
+    "RepositoryModelUnload",
+)
+LARGE_CONTENTS = 16_384  # numbers; about a millisecond of parsing
 
 
-class InferenceService(stubs.GRPCInferenceServiceServicer):  # type: ignore[misc]  # no types
-    """The gRPC methods of one served model.
+class InferenceService:
+    """The gRPC methods of one served model; each is named as in inference.proto.
 
     Args:
         classifier: the model.
+        description: what the pod says about itself.
+        repository: index, load and unload.
         ready: whether it takes requests.
-        metrics: where to count.
+        observer: told of every inference request.
     """
 
     def __init__(
-        self, classifier: ImageClassifier, ready: Callable[[], bool], metrics: FrontendMetrics
+        self,
+        classifier: ImageClassifier,
+        description: Description,
+        repository: Repository,
+        ready: Callable[[], bool],
+        observer: Observer,
     ) -> None:
         self._classifier = classifier
+        self._description = description
+        self._repository = repository
         self._ready = ready
-        self._metrics = metrics
+        self._observer = observer
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Serve these methods on ``server``."""
+        methods = {}
+        for name in METHODS:
+            behaviour = getattr(self, name)
+            methods[name] = grpc.unary_unary_rpc_method_handler(
+                behaviour if name == "ModelInfer" else _answered(behaviour),
+                request_deserializer=message(f"{name}Request").FromString,
+                response_serializer=message(f"{name}Response").SerializeToString,
+            )
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
 
     async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
-        return pb.ServerLiveResponse(live=True)
+        return message("ServerLiveResponse")(live=True)
 
     async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
-        return pb.ServerReadyResponse(ready=self._ready())
+        return message("ServerReadyResponse")(ready=self._ready())
 
     async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
-        await self._answer(context, self._known(request.name, request.version))
-        return pb.ModelReadyResponse(ready=self._ready())
+        self._known(request.name, request.version)
+        return message("ModelReadyResponse")(ready=self._ready())
 
     async def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
-        return pb.ServerMetadataResponse(**server_metadata())
+        return message("ServerMetadataResponse")(**self._description.server())
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
-        await self._answer(context, self._known(request.name, request.version))
-        return pb.ModelMetadataResponse(**model_metadata(self._classifier))
+        self._known(request.name, request.version)
+        return message("ModelMetadataResponse")(**self._description.model())
+
+    async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
+        self._known(request.name, request.version)
+        return ParseDict({"config": self._description.config()}, message("ModelConfigResponse")())
+
+    async def ModelStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Without a name: of all models, which is this one."""
+        if request.name:
+            self._known(request.name, request.version)
+        return ParseDict(self._description.statistics(), message("ModelStatisticsResponse")())
+
+    async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
+        self._repository.check(_metadata(context).get("authorization", ""))
+        entries = self._repository.index(only_ready=request.ready)
+        return message("RepositoryIndexResponse")(models=index(entries))
+
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
+        name = await self._control("load", request, context)
+        return message("RepositoryModelLoadResponse")(model_name=name, isLoaded=True)
+
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
+        name = await self._control("unload", request, context)
+        return message("RepositoryModelUnloadResponse")(model_name=name, isUnloaded=True)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Classify; every way out is counted once, under its code's name."""
+        """Classify; every way out is observed once, under its code's name."""
+        given = _metadata(context)
+        observation = Observation(
+            "grpc",
+            f"{SERVICE}/ModelInfer",
+            request_id(given.get("x-request-id", "")),
+            given.get("traceparent", ""),
+            began_ns=time.monotonic_ns(),
+        )
+        context.set_trailing_metadata((("x-request-id", observation.request_id),))
         try:
-            response = await self._answer(context, self._infer(request, context))
-        except grpc.aio.AbortError:
-            self._metrics.answered("grpc", context.code().name)
-            raise
+            response = await self._infer(request, context, observation)
         except asyncio.CancelledError:
-            self._metrics.answered("grpc", "CANCELLED")
+            remaining_s = context.time_remaining()
+            late = remaining_s is not None and remaining_s <= 0
+            observation.code = "DEADLINE_EXCEEDED" if late else "CANCELLED"
+            observation.error = "the client's deadline passed" if late else "the client left"
             raise
-        self._metrics.answered("grpc", "OK")
-        return response
+        except Exception as error:  # noqa: BLE001 (answered and logged in one place)
+            code, text = _refusal(error)
+            observation.code, observation.error = code.name, text
+            await _abort(context, code, text)
+        else:
+            observation.code = "OK"
+            return response
+        finally:
+            self._observer.finished(observation)
 
-    async def _answer(self, context: Any, result: Awaitable[Any]) -> Any:
-        """Await ``result``, turning errors into the gRPC statuses of the one table."""
-        try:
-            return await result
-        except PredictorError as error:
-            await _abort(context, grpc_code(error), client_text(error))
-        # What nobody foresaw: the client learns nothing of our insides, the log has the trace.
-        except Exception:
-            logger.exception("gRPC request failed")
-            await _abort(context, grpc.StatusCode.INTERNAL, GENERIC_TEXT)
+    async def _infer(self, request: Any, context: Any, observation: Observation) -> Any:
+        self._known(request.model_name, request.model_version)
+        capacity, left_s = self._classifier.dispatcher.capacity, context.time_remaining()
+        observation.read_ns = time.monotonic_ns()
+        if _large(request):
+            call = await asyncio.to_thread(grpc_parse.parse, request, left_s, capacity)
+        else:
+            call = grpc_parse.parse(request, left_s, capacity)
+        observation.parsed_ns = time.monotonic_ns()
+        result = await self._classifier(call.request)
+        observation.classified(len(result), times(result))
+        answers = all_answers(result)
+        return grpc_parse.render(
+            call,
+            self._classifier.name,
+            self._classifier.version,
+            tensors.outputs(answers, self._classifier.labels, call.outputs),
+            raw=bool(request.raw_input_contents),
+        )
 
-    async def _known(self, name: str, version: str) -> None:
+    async def _control(self, action: str, request: Any, context: Any) -> str:
+        self._repository.check(_metadata(context).get("authorization", ""))
+        name: str = request.model_name or request.repository_name  # Triton's field or KServe's
+        await self._repository.control(action, name)
+        return name
+
+    def _known(self, name: str, version: str) -> None:
         if name != self._classifier.name:
             raise UnknownModelError(f"no model {name!r} here")
         if version not in ("", self._classifier.version):
             raise UnknownModelError(f"no version {version!r} of model {name!r} here")
 
-    async def _infer(self, request: Any, context: Any) -> Any:
-        await self._known(request.model_name, request.model_version)
-        capacity = self._classifier.dispatcher.capacity
-        call = _parse(request, context.time_remaining(), capacity)
-        answers = all_answers(await self._classifier(call.request))
-        results = tensors.outputs(answers, self._classifier.labels, call.outputs)
-        response = pb.ModelInferResponse(
-            model_name=self._classifier.name,
-            model_version=self._classifier.version,
-            id=call.id,
-        )
-        for tensor in results:
-            _add_output(response, tensor, raw=bool(request.raw_input_contents))
-        return response
+
+def _answered(behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Any]:
+    """A method whose errors become the gRPC statuses of the one table."""
+
+    async def method(request: Any, context: Any) -> Any:
+        try:
+            return await behaviour(request, context)
+        except Exception as error:  # noqa: BLE001 (answered and logged in one place)
+            await _abort(context, *_refusal(error))
+
+    return method
 
 
-def _parse(request: Any, remaining_s: float | None, max_images: int) -> oip.InferCall:
-    parameters = _parameters(request.parameters)
-    asked = oip.options(parameters)
-    if remaining_s is not None:
-        left_us = max(1, int(min(remaining_s * 1e6, oip.LONGEST_TIMEOUT_US)))
-        asked = Options(min(left_us, asked.timeout_us or left_us), asked.priority, asked.top_k)
-    wanted: list[OutputWanted] = []
-    for output in request.outputs:
-        name = tensors.wanted_output(output.name, wanted)
-        classes = oip.whole(_parameters(output.parameters), "classification") or 0
-        wanted.append(OutputWanted(name, classification=classes))
-    every = [OutputWanted(name) for name in OUTPUT_DATATYPES]
-    return oip.InferCall(
-        request.id or oip.new_id(),
-        ClassifyRequest(_images(request, max_images), asked),
-        tuple(wanted or every),
+def _refusal(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """The code and text for an error; of what nobody foresaw only the log has the trace."""
+    if isinstance(error, PredictorError):
+        return grpc_code(error), client_text(error)
+    logger.error("gRPC request failed", exc_info=error)
+    return grpc.StatusCode.INTERNAL, GENERIC_TEXT
+
+
+def _metadata(context: Any) -> dict[str, Any]:
+    return dict(context.invocation_metadata() or ())
+
+
+def _large(request: Any) -> bool:
+    """Whether parsing would hold up everybody else on the event loop."""
+    return any(
+        len(tensor.contents.uint_contents) + len(tensor.contents.fp32_contents) > LARGE_CONTENTS
+        for tensor in request.inputs
     )
-
-
-def _images(request: Any, max_images: int) -> tuple[Image, ...]:
-    if len(request.inputs) != 1:
-        raise BadRequestError("inputs must be one tensor")
-    tensor = request.inputs[0]
-    spec = tensors.declared(tensor.name, tensor.datatype, list(tensor.shape), max_images)
-    if request.raw_input_contents:
-        if len(request.raw_input_contents) != 1 or tensor.HasField("contents"):
-            raise BadTensorError("a request has raw_input_contents for every input, or contents")
-        return tensors.images_from_raw(spec, memoryview(request.raw_input_contents[0]))
-    contents = tensor.contents
-    if spec.datatype == "BYTES":
-        if len(contents.bytes_contents) != spec.images:
-            raise BadTensorError(
-                f"shape {list(spec.shape)} takes {spec.images} values, "
-                f"got {len(contents.bytes_contents)}"
-            )
-        return tuple(contents.bytes_contents)
-    numbers: Sequence[Any] = (
-        contents.uint_contents if spec.datatype == "UINT8" else contents.fp32_contents
-    )
-    return tensors.images_from_values(spec, numbers)
-
-
-def _parameters(given: Any) -> dict[str, Any]:
-    """Give gRPC parameters as plain values; kinds this server does not know are left out."""
-    return {
-        name: getattr(value, kind)
-        for name, value in given.items()
-        if (kind := value.WhichOneof("parameter_choice")) in PARAMETER_FIELDS
-    }
-
-
-def _add_output(response: Any, tensor: OutputTensor, *, raw: bool) -> None:
-    output = response.outputs.add(
-        name=tensor.name, datatype=tensor.datatype, shape=list(tensor.shape)
-    )
-    if raw:
-        response.raw_output_contents.append(tensor.raw())
-    elif isinstance(tensor.values, tuple):
-        output.contents.bytes_contents.extend(tensor.values)
-    elif tensor.datatype == "INT64":
-        output.contents.int64_contents.extend(tensor.values.ravel().tolist())
-    else:
-        output.contents.fp32_contents.extend(tensor.values.ravel().tolist())
 
 
 async def _abort(context: Any, code: grpc.StatusCode, text: str) -> NoReturn:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
@@ -17,15 +16,19 @@ from typing import Any, TypeAlias
 import orjson
 
 from predictor.errors import (
-    BodyTimeoutError,
     NotReadyError,
     OverloadedError,
     PredictorError,
     TooLargeError,
+    UnauthorizedError,
     UnknownModelError,
     UnsupportedEncodingError,
 )
-from predictor.metrics import FrontendMetrics
+from predictor.observation import Observation
+from predictor.observer import Observer
+from predictor.protocol import compression
+from predictor.protocol.cors import Cors
+from predictor.protocol.request_id import request_id
 from predictor.protocol.status import GENERIC_TEXT, client_text, http_status
 
 logger = logging.getLogger(__name__)
@@ -33,18 +36,24 @@ logger = logging.getLogger(__name__)
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Header: TypeAlias = tuple[bytes, bytes]
 
 JSON = b"application/json"  # no charset: KServe's client compares exactly
+CLIENT_LEFT = "the client left"  # the message with which a request is cancelled when it did
+# Not counted against max_buffered_bytes, so that small requests are served while large ones wait:
+# no client has the connections to fill a memory with these.
+SMALL_BODY_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request with its whole body."""
+    """One HTTP request with its whole body; what its route learns of it goes to ``observation``."""
 
     method: str
     path: str
     headers: Mapping[bytes, bytes]  # names in lower case
     body: bytes
+    observation: Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +63,12 @@ class Response:
     status: int
     body: bytes
     content_type: bytes = JSON
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: tuple[Header, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers one method of one path; ``protocol`` labels the requests that are counted."""
+    """What answers one method of one path; with a ``protocol``, its requests are observed."""
 
     endpoint: Callable[[Request], Awaitable[Response]]
     protocol: str | None = None
@@ -70,10 +79,47 @@ Routes: TypeAlias = Mapping[str, Mapping[str, Route]]  # path → method → rou
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """How large a body may be, and how long a client may take to send it."""
+    """Bounds on what clients send.
+
+    Attributes:
+        max_bytes: of one body, as it comes and decompressed.
+        timeout_s: to send the head of a request, and again to send its body.
+        max_buffered_bytes: of all bodies that are held at one time.
+    """
 
     max_bytes: int
     timeout_s: float
+    max_buffered_bytes: int
+
+
+@dataclass(slots=True)
+class Call:
+    """One request under way: what is known of it before its body."""
+
+    method: str
+    path: str
+    headers: Mapping[bytes, bytes]
+    observation: Observation
+
+    @classmethod
+    def of(cls, scope: Scope) -> Call:
+        """Out of an ASGI scope, as it arrives."""
+        began_ns = time.monotonic_ns()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        method, path = scope["method"], scope["path"].rstrip("/") or "/"
+        observation = Observation(
+            protocol="",
+            operation=f"{method} {path}",
+            request_id=request_id(headers.get(b"x-request-id", b"").decode("latin-1")),
+            traceparent=headers.get(b"traceparent", b"").decode("latin-1"),
+            began_ns=began_ns,
+        )
+        return cls(method, path, headers, observation)
+
+    def request(self, body: bytes) -> Request:
+        """As its route gets it."""
+        self.observation.read_ns = time.monotonic_ns()
+        return Request(self.method, self.path, self.headers, body, self.observation)
 
 
 def json_response(content: object, status: int = 200) -> Response:
@@ -86,54 +132,64 @@ class Application:
 
     Args:
         routes: every path there is.
-        limits: bounds on bodies.
-        metrics: where to count.
+        limits: bounds on bodies; their time is kept by the ``connection.Connection``.
+        observer: told of every request of a route with a protocol.
         draining: whether the pod is about to stop; connections are then closed after each answer,
             so that clients move on to another pod before this one's ports close.
+        cors: the web pages that may call; None: none.
     """
 
     def __init__(
         self,
         routes: Routes,
         limits: BodyLimits,
-        metrics: FrontendMetrics,
+        observer: Observer,
         draining: Callable[[], bool],
+        cors: Cors | None = None,
     ) -> None:
         self._routes = routes
-        self._limits = limits
-        self._metrics = metrics
+        self._bodies = Bodies(limits, observer)
+        self._observer = observer
         self._draining = draining
-        self._respond_seconds = metrics.stage("respond")
+        self._cors = cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
         if scope["type"] != "http":
             return
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        request_id = headers.get(b"x-request-id") or secrets.token_hex(8).encode()
-        method, path = scope["method"], scope["path"].rstrip("/") or "/"
-        route: Route | None = None
+        call = Call.of(scope)
+        response = await self._answer(call, receive)
         try:
-            found = self._route(method, path)
+            await self._send(call, response, send)
+        finally:
+            self._finished(call, response)
+
+    async def _answer(self, call: Call, receive: Receive) -> Response:
+        """Have the request answered by its route, or refused; nothing is raised."""
+        share = Share(self._bodies)
+        try:
+            found = self._route(call.method, call.path)
             if isinstance(found, Response):
-                response = found
-            else:
-                route = found
-                body = await self._body(headers, receive)
-                response = await route.endpoint(Request(method, path, headers, body))
-        except ClientLeftError:
-            return
+                return found
+            call.observation.protocol = found.protocol or ""
+            body = await self._bodies.read(call.headers, receive, share)
+            return await found.endpoint(call.request(body))
         except PredictorError as error:
-            response = error_response(error)
+            call.observation.error = client_text(error)
+            return error_response(error)
+        except ClientLeftError:
+            return NOBODY_LISTENS
+        # The request ends here, and with it the task: there is nothing left to cancel.
+        except asyncio.CancelledError as cancelled:
+            return NOBODY_LISTENS if cancelled.args == (CLIENT_LEFT,) else STOPPING
         # What nobody foresaw: the client learns nothing of our insides, the log has the trace.
         except Exception:
-            logger.exception("request %s: %s %s failed", request_id.decode("latin-1"), method, path)
-            response = json_response({"error": GENERIC_TEXT}, 500)
-        if route is not None and route.protocol:
-            self._metrics.answered(route.protocol, str(response.status))
-        began = time.perf_counter()
-        await self._send(response, request_id, method == "HEAD", send)
-        self._respond_seconds.observe(time.perf_counter() - began)
+            observation = call.observation
+            observation.error = GENERIC_TEXT
+            logger.exception("request %s: %r failed", observation.request_id, observation.operation)
+            return json_response({"error": GENERIC_TEXT}, 500)
+        finally:
+            share.cover(0)
 
     def _route(self, method: str, path: str) -> Route | Response:
         methods = self._routes.get(path)
@@ -151,26 +207,71 @@ class Application:
         refusal = json_response({"error": f"{method} is not allowed here; use {allowed}"}, 405)
         return replace(refusal, headers=(allow,))
 
-    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        encoding = headers.get(b"content-encoding", b"identity").lower()
-        if encoding != b"identity":
-            raise UnsupportedEncodingError(
-                f"Content-Encoding {encoding.decode('latin-1')} is not taken"
-            )
+    async def _send(self, call: Call, response: Response, send: Send) -> None:
+        if (accept := call.headers.get(b"accept-encoding")) is not None:
+            response = await encoded(response, accept)
+        if self._cors is not None:
+            methods = dict(response.headers).get(b"allow", b"") if call.method == "OPTIONS" else b""
+            response = with_headers(response, self._cors.headers(call.headers, methods))
+        headers = [(b"x-request-id", call.observation.request_id.encode()), *response.headers]
+        if response.status != 204:  # which has no body to describe
+            headers.append((b"content-type", response.content_type))
+            headers.append((b"content-length", b"%d" % len(response.body)))
+        if self._draining():
+            headers.append((b"connection", b"close"))
+        body = b"" if call.method == "HEAD" else response.body
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _finished(self, call: Call, response: Response) -> None:
+        """A request is over, whichever way: every one comes by here, once."""
+        observation = call.observation
+        if observation.protocol:
+            observation.code = str(response.status)
+            if response is NOBODY_LISTENS:
+                observation.error = CLIENT_LEFT
+            self._observer.finished(observation)
+
+
+class Bodies:
+    """Reads request bodies within a frontend's bounds.
+
+    Args:
+        limits: the bounds.
+        observer: told of refusals.
+    """
+
+    def __init__(self, limits: BodyLimits, observer: Observer) -> None:
+        self._limits = limits
+        self.observer = observer
+        self.free_bytes = limits.max_buffered_bytes
+
+    async def read(self, headers: Mapping[bytes, bytes], receive: Receive, share: Share) -> bytes:
+        """A request's whole body, without its content codings.
+
+        Raises:
+            TooLargeError: it is over the limit.
+            OverloadedError: all bodies together would be.
+            UnsupportedEncodingError, BadRequestError: it is compressed in a way that is not taken,
+                or badly.
+            ClientLeftError: it is not complete and never will be.
+        """
         length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self._limits.max_bytes:
-            raise _too_large(self._limits.max_bytes)
         if not length and b"transfer-encoding" not in headers:
             return b""
-        try:
-            async with asyncio.timeout(self._limits.timeout_s):
-                return await self._read(receive)
-        except TimeoutError:
-            raise BodyTimeoutError(
-                f"the body did not arrive within {self._limits.timeout_s:g} s (body_timeout_s)"
-            ) from None
+        coding = headers.get(b"content-encoding")
+        codings = compression.content_codings(coding) if coding is not None else ()
+        if length.isdigit():  # refused before it is read, where that can be known
+            self._check(int(length))
+            share.check(int(length))
+        body = await self._received(receive, share)
+        if not codings or not body:
+            return body
+        return await compression.decode(
+            body, codings, self._limits.max_bytes, lambda size: share.cover(len(body) + size)
+        )
 
-    async def _read(self, receive: Receive) -> bytes:
+    async def _received(self, receive: Receive, share: Share) -> bytes:
         chunks: list[bytes] = []
         size = 0
         more = True
@@ -180,36 +281,91 @@ class Application:
                 raise ClientLeftError
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
-            if size > self._limits.max_bytes:
-                raise _too_large(self._limits.max_bytes)
+            self._check(size)
+            share.cover(size)
             more = message.get("more_body", False)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def _send(self, response: Response, request_id: bytes, head: bool, send: Send) -> None:
-        headers = [
-            (b"content-type", response.content_type),
-            (b"content-length", str(len(response.body)).encode()),
-            (b"x-request-id", request_id),
-            *response.headers,
-        ]
-        if self._draining():
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if head else response.body})
+    def _check(self, size: int) -> None:
+        if size > self._limits.max_bytes:
+            raise TooLargeError(
+                f"the body is over the limit of {self._limits.max_bytes} bytes (max_body_bytes)"
+            )
+
+
+class Share:
+    """What one request holds of a frontend's room for bodies."""
+
+    __slots__ = ("_bodies", "_held")
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
+        self._held = 0
+
+    def check(self, size: int) -> None:
+        """Whether there is room for ``size`` bytes in all.
+
+        Raises:
+            OverloadedError: there is none.
+        """
+        if size > SMALL_BODY_BYTES and size - self._held > self._bodies.free_bytes:
+            self._bodies.observer.refused("bodies_full")
+            raise OverloadedError(
+                f"no room for a body of {size} bytes beside the others (max_buffered_bytes)"
+            )
+
+    def cover(self, size: int) -> None:
+        """Hold ``size`` bytes from now on, in all; 0 gives everything back.
+
+        Raises:
+            OverloadedError: there is no room for them.
+        """
+        self.check(size)
+        counted = size if size > SMALL_BODY_BYTES else 0
+        self._bodies.free_bytes -= counted - self._held
+        self._held = counted
 
 
 class ClientLeftError(Exception):
     """The client closed the connection before its body was complete."""
 
 
+NOBODY_LISTENS = Response(499, b"")  # nginx's code for a client that left; only ever counted
+
+
 def error_response(error: PredictorError) -> Response:
     """``{"error": …}`` with the status of the one table."""
     response = json_response({"error": client_text(error)}, http_status(error))
-    if isinstance(error, BodyTimeoutError):
-        return replace(response, headers=((b"connection", b"close"),))
+    headers: tuple[Header, ...] = ()
     if isinstance(error, OverloadedError | NotReadyError):
-        return replace(response, headers=((b"retry-after", b"%d" % error.retry_after_s),))
-    return response
+        headers = ((b"retry-after", b"%d" % error.retry_after_s),)
+    elif isinstance(error, UnsupportedEncodingError):
+        headers = ((b"accept-encoding", b"gzip, deflate"),)
+    elif isinstance(error, UnauthorizedError):
+        headers = ((b"www-authenticate", b"Bearer"),)
+    return replace(response, headers=headers)
+
+
+STOPPING = error_response(NotReadyError("the pod is stopping; try again"))
+
+
+async def encoded(response: Response, accept: bytes) -> Response:
+    """``response`` in the content coding that an Accept-Encoding prefers."""
+    body, coding = await compression.encode(response.body, accept)
+    if coding == compression.IDENTITY:
+        return response
+    added = ((b"content-encoding", coding.encode()), (b"vary", b"accept-encoding"))
+    return with_headers(replace(response, body=body), added)
+
+
+def with_headers(response: Response, added: tuple[Header, ...]) -> Response:
+    """``response`` with more headers; all that it varies by stands in one of them."""
+    headers = (*response.headers, *added)
+    vary = [value for name, value in headers if name == b"vary"]
+    if len(vary) > 1:
+        others = tuple(header for header in headers if header[0] != b"vary")
+        headers = (*others, (b"vary", b", ".join(vary)))
+    return replace(response, headers=headers)
 
 
 def unknown_path(path: str, routes: Routes) -> str:
@@ -225,7 +381,3 @@ def unknown_path(path: str, routes: Routes) -> str:
         if len(parts) > 5 and parts[4] == "versions":
             return f"no version {parts[5]!r} of model {named!r} here"
     return f"no route {path}"
-
-
-def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError(f"the body is over the limit of {limit} bytes (max_body_bytes)")

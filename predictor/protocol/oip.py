@@ -15,12 +15,14 @@ from predictor.errors import BadRequestError, BadTensorError
 from predictor.protocol import tensors
 from predictor.protocol.http import Response, json_response
 from predictor.protocol.tensors import OUTPUT_DATATYPES, OutputTensor, OutputWanted, TensorSpec
-from predictor.types import ClassifyRequest, Image, Options
+from predictor.types import DEFAULT_PRIORITY, ClassifyRequest, Image, Options
 
-LOWEST_PRIORITY = 255  # what a message to an instance has room for
+LOWEST_PRIORITY = 255  # what a message to an instance has room for; 1 is the highest
 LONGEST_TIMEOUT_US = 3600 * 1_000_000  # nobody waits longer; keeps deadlines within 64 bits
+LONGEST_ID = 1024  # characters; an id is echoed, and kept as long as its request
 HEADER_LENGTH = b"inference-header-content-length"
 BINARY = b"application/octet-stream"
+BASE64 = "base64"  # the one content_type of BYTES that is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +42,17 @@ def parse(body: bytes, headers: Mapping[bytes, bytes], max_images: int) -> Infer
     """
     view = memoryview(body)
     header_length = _header_length(headers.get(HEADER_LENGTH), len(body))
-    if header_length == 0:  # Triton's raw binary request: the body is the one image
-        every = tuple(OutputWanted(name, binary=True) for name in OUTPUT_DATATYPES)
-        return InferCall(new_id(), ClassifyRequest((view,)), every)
+    if header_length == 0:
+        return _raw_call(view)
     binary = view[len(body) if header_length is None else header_length :]
     header = _json_object(view if header_length is None else view[:header_length])
+    identifier = request_id(header.get("id"))
     parameters = _object(header, "parameters")
-    images = _images(_only_input(header), binary, max_images)
-    identifier = header.get("id")
-    if identifier is not None and not isinstance(identifier, str):
-        raise BadRequestError("id must be a string")
-    return InferCall(
-        identifier or new_id(),
-        ClassifyRequest(images, options(parameters)),
-        _wanted(header.get("outputs"), _flag(parameters, "binary_data_output", default=False)),
-    )
+    asked = options(parameters)
+    default = _flag(parameters, "binary_data_output", default=False)
+    wanted = _wanted(header.get("outputs"), default)
+    images = _images(_only_input(header), binary, max_images)  # last: it alone can take long
+    return InferCall(identifier, ClassifyRequest(images, asked), wanted)
 
 
 def render(call: InferCall, model: str, version: str, results: Iterable[OutputTensor]) -> Response:
@@ -91,7 +89,7 @@ def render(call: InferCall, model: str, version: str, results: Iterable[OutputTe
 def options(parameters: Mapping[str, Any]) -> Options:
     """The request parameters this server knows; others are ignored, as the extension says."""
     timeout_us = whole(parameters, "timeout")
-    priority = whole(parameters, "priority") or 0
+    priority = whole(parameters, "priority") or DEFAULT_PRIORITY
     if priority > LOWEST_PRIORITY:
         raise BadRequestError(f"parameter priority is {priority}; the lowest is {LOWEST_PRIORITY}")
     return Options(
@@ -101,13 +99,41 @@ def options(parameters: Mapping[str, Any]) -> Options:
     )
 
 
+def request_id(given: object) -> str:
+    """The id a request came with, or a new one where it has none.
+
+    Raises:
+        BadRequestError: it is no string, or too long to be echoed.
+    """
+    if given is None or given == "":
+        return new_id()
+    if not isinstance(given, str):
+        raise BadRequestError("id must be a string")
+    if len(given) > LONGEST_ID:
+        raise BadRequestError(f"id has {len(given)} characters; the limit is {LONGEST_ID}")
+    return given
+
+
 def new_id() -> str:
     """An id for a request that came without one."""
     return secrets.token_hex(8)
 
 
+def declared_elements(
+    elements: Sequence[bytes | memoryview], parameters: Mapping[str, Any]
+) -> tuple[bytes | memoryview, ...]:
+    """Raw BYTES elements as they are, or out of base64 where ``content_type`` declares that.
+
+    Raises:
+        BadTensorError: declared, but an element is none.
+    """
+    if parameters.get("content_type") != BASE64:
+        return tuple(elements)
+    return tuple(decode_base64(item, f"element {place}") for place, item in enumerate(elements))
+
+
 def decode_base64(text: str | bytes | memoryview, what: str) -> bytes:
-    """Base64 (standard alphabet, white space forbidden) → bytes.
+    """Base64 (standard alphabet, padded, white space forbidden) → bytes.
 
     Raises:
         BadTensorError: it is none; says which one.
@@ -115,7 +141,9 @@ def decode_base64(text: str | bytes | memoryview, what: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise BadTensorError(f"{what} is not base64") from None
+        raise BadTensorError(
+            f"{what} is not base64 (standard alphabet, padded, no white space)"
+        ) from None
 
 
 def whole(parameters: Mapping[str, Any], name: str) -> int | None:
@@ -127,7 +155,7 @@ def whole(parameters: Mapping[str, Any], name: str) -> int | None:
     value = parameters.get(name)
     if value is None:
         return None
-    if type(value) is not int or not 0 <= value < 2**63:
+    if type(value) is not int or value < 0:
         raise BadRequestError(f"parameter {name} must be a whole number of at least 0")
     return value
 
@@ -145,11 +173,22 @@ def _header_length(given: bytes | None, body_length: int) -> int | None:
     return length
 
 
+def _raw_call(body: memoryview) -> InferCall:
+    """Triton's raw binary request: the body is the one image."""
+    if not body:
+        raise BadRequestError("Inference-Header-Content-Length is 0 and so is the body")
+    every = tuple(OutputWanted(name, binary=True) for name in OUTPUT_DATATYPES)
+    return InferCall(new_id(), ClassifyRequest((body,)), every)
+
+
 def _json_object(data: memoryview) -> dict[str, Any]:
     try:
         content = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise BadRequestError(f"the request is not valid JSON: {error}") from None
+        raise BadRequestError(
+            f"the request is not valid JSON: {error} "
+            "(binary tensors behind it need Inference-Header-Content-Length)"
+        ) from None
     if not isinstance(content, dict):
         raise BadRequestError("the request must be a JSON object")
     return content
@@ -166,9 +205,11 @@ def _object(container: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _only_input(header: Mapping[str, Any]) -> Mapping[str, Any]:
     inputs = header.get("inputs")
-    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+    if not isinstance(inputs, list) or not all(isinstance(item, dict) for item in inputs):
         raise BadRequestError("inputs must be a list of one tensor")
-    return inputs[0]
+    tensors.check_one_input(len(inputs))
+    only: dict[str, Any] = inputs[0]
+    return only
 
 
 def _images(tensor: Mapping[str, Any], binary: memoryview, max_images: int) -> tuple[Image, ...]:
@@ -177,35 +218,49 @@ def _images(tensor: Mapping[str, Any], binary: memoryview, max_images: int) -> t
         raise BadTensorError("shape must be a list")
     spec = tensors.declared(tensor.get("name"), tensor.get("datatype"), shape, max_images)
     parameters = _object(tensor, "parameters")
+    tensors.refuse_shared_memory(parameters)
     size = whole(parameters, "binary_data_size")
     data = tensor.get("data")
     if (data is None) == (size is None):
         raise BadTensorError("an input has either data or binary_data_size")
     if size is not None:
-        if size != len(binary):
-            raise BadTensorError(
-                f"binary_data_size is {size}, {len(binary)} bytes follow the header"
-            )
-        return tensors.images_from_raw(spec, binary)
+        return _binary_images(spec, size, binary, parameters)
     if len(binary):
         raise BadRequestError(f"{len(binary)} bytes follow the header, but no tensor takes them")
     if not isinstance(data, list):
         raise BadTensorError("data must be a list")
     if spec.datatype == "BYTES":
-        return _base64_images(spec, data)
+        return _base64_images(spec, data, parameters)
     return tensors.images_from_values(spec, data)
 
 
-def _base64_images(spec: TensorSpec, data: Sequence[Any]) -> tuple[Image, ...]:
-    """JSON cannot carry raw bytes, so BYTES elements in it are base64, declared or not."""
-    flat = [item for row in data for item in (row if isinstance(row, list) else (row,))]
-    if len(flat) != spec.images:
+def _binary_images(
+    spec: TensorSpec, size: int, binary: memoryview, parameters: Mapping[str, Any]
+) -> tuple[Image, ...]:
+    if size != len(binary):
         raise BadTensorError(
-            f"shape {list(spec.shape)} takes {spec.images} values, got {len(flat)}"
+            f"binary_data_size is {size}, but {len(binary)} bytes follow the header"
         )
-    if not all(isinstance(item, str) for item in flat):
-        raise BadTensorError("data of BYTES in JSON must be base64 strings")
-    return tuple(decode_base64(item, f"element {place}") for place, item in enumerate(flat))
+    if spec.datatype == "BYTES":
+        return declared_elements(tensors.split_elements(binary, spec.images), parameters)
+    return tensors.images_from_raw(spec, binary)
+
+
+def _base64_images(
+    spec: TensorSpec, data: Sequence[Any], parameters: Mapping[str, Any]
+) -> tuple[Image, ...]:
+    """JSON cannot carry raw bytes, so BYTES elements in it are base64, declared or not."""
+    if parameters.get("content_type") not in (None, BASE64):
+        raise BadTensorError("content_type of BYTES in JSON must be base64, or left out")
+    if len(data) != spec.images:
+        raise BadTensorError(
+            f"shape {list(spec.shape)} takes {spec.images} values, got {len(data)}"
+        )
+    if len(spec.shape) > 1 and all(isinstance(row, list) and len(row) == 1 for row in data):
+        data = [row[0] for row in data]
+    if not all(isinstance(item, str) for item in data):
+        raise BadTensorError("data of BYTES in JSON must be base64 strings, one for each image")
+    return tuple(decode_base64(item, f"element {place}") for place, item in enumerate(data))
 
 
 def _wanted(requested: Any, binary_default: bool) -> tuple[OutputWanted, ...]:
@@ -216,6 +271,7 @@ def _wanted(requested: Any, binary_default: bool) -> tuple[OutputWanted, ...]:
     wanted: list[OutputWanted] = []
     for item in requested:
         parameters = _object(item, "parameters")
+        tensors.refuse_shared_memory(parameters)
         wanted.append(
             OutputWanted(
                 tensors.wanted_output(item.get("name"), wanted),
@@ -227,7 +283,9 @@ def _wanted(requested: Any, binary_default: bool) -> tuple[OutputWanted, ...]:
 
 
 def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
-    value = parameters.get(name, default)
+    value = parameters.get(name)
+    if value is None:
+        return default
     if not isinstance(value, bool):
         raise BadRequestError(f"parameter {name} must be true or false")
     return value

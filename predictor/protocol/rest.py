@@ -1,65 +1,25 @@
-"""The table of REST routes of one pod: v1, v2, health, metadata and metrics."""
+"""The table of REST routes of one pod: v1, v2 and its extensions, health, metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from importlib import metadata
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from predictor.classifier import ImageClassifier
+import orjson
+
+from predictor.classifier import ImageClassifier, all_answers, times
 from predictor.errors import BadRequestError, PredictorError
-from predictor.metrics import scrape
-from predictor.protocol import oip, tensors, v1
+from predictor.metrics import BusyRatios, scrape
+from predictor.protocol import oip, openapi, tensors, v1
+from predictor.protocol.description import Description, index
 from predictor.protocol.http import Request, Response, Route, Routes, json_response
-from predictor.protocol.tensors import INPUT_NAME, OUTPUT_DATATYPES
-from predictor.types import Answer, ClassifyResult
+from predictor.repository import Repository
 
 Parsed = TypeVar("Parsed")
 
 LARGE_JSON_BYTES = 256 * 1024  # about a millisecond of parsing, or ten where it is all numbers
-SERVER_NAME = "millrace"
-PLATFORM = "millrace_onnx"
-EXTENSIONS = ("binary_tensor_data", "classification", "parameters")
-
-
-def server_metadata() -> dict[str, object]:
-    """Name, version and the extensions that work."""
-    return {
-        "name": SERVER_NAME,
-        "version": metadata.version("millrace"),
-        "extensions": list(EXTENSIONS),
-    }
-
-
-def model_metadata(classifier: ImageClassifier) -> dict[str, object]:
-    """Names, types and shapes of a model's tensors, for REST and gRPC alike."""
-    top_k = classifier.package.manifest.top_k
-    return {
-        "name": classifier.name,
-        "versions": [classifier.version],
-        "platform": PLATFORM,
-        "inputs": [{"name": INPUT_NAME, "datatype": "BYTES", "shape": [-1, 1]}],
-        "outputs": [
-            {"name": name, "datatype": datatype, "shape": [-1, top_k]}
-            for name, datatype in OUTPUT_DATATYPES.items()
-        ],
-    }
-
-
-def all_answers(result: ClassifyResult) -> list[Answer]:
-    """The answers of a v2 request, which is answered whole or refused whole.
-
-    Raises:
-        PredictorError: the first image that has none; the text carries its 0-based place.
-    """
-    answers = []
-    for place, answer in enumerate(result):
-        if isinstance(answer, PredictorError):
-            raise type(answer)(f"image {place}: {answer}")
-        answers.append(answer)
-    return answers
 
 
 class RestRoutes:
@@ -67,52 +27,78 @@ class RestRoutes:
 
     Args:
         classifier: the model.
-        draining: whether the pod is about to stop.
+        description: what the pod says about itself.
+        repository: index, load and unload.
+        busy: how busy the instances are, for the scrape.
+        ready: whether the pod takes requests.
     """
 
-    def __init__(self, classifier: ImageClassifier, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        classifier: ImageClassifier,
+        description: Description,
+        repository: Repository,
+        busy: BusyRatios,
+        ready: Callable[[], bool],
+    ) -> None:
         self._classifier = classifier
-        self._draining = draining
-        self._receive_seconds = classifier.dispatcher.metrics.stage("receive")
+        self._description = description
+        self._repository = repository
+        self._busy = busy
+        self._ready = ready
+        # One large body is parsed at a time: as Python objects it takes many times its size.
+        self._large = asyncio.Lock()
 
     def table(self) -> Routes:
         """Every path this pod answers."""
         name, version = self._classifier.name, self._classifier.version
-        model, dated = f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"
-        metadata_route = {"GET": Route(_constant(model_metadata(self._classifier)))}
-        ready_route = {"GET": Route(self._model_ready)}
-        infer_route = {"POST": Route(self._infer, "v2")}
         predict = Route(self._predict, "v1")
-        return {
+        routes: dict[str, dict[str, Route]] = {
             "/": {"GET": Route(_constant({"status": "alive"}))},
-            "/metrics": {"GET": Route(_metrics)},
-            "/v2": {"GET": Route(_constant(server_metadata()))},
+            "/metrics": {"GET": Route(self._metrics)},
+            "/openapi.json": {"GET": Route(_constant(openapi.document(self._served())))},
+            "/v2": {"GET": Route(_constant(self._description.server()))},
             "/v2/health/live": {"GET": Route(_constant({"live": True}))},
             "/v2/health/ready": {"GET": Route(self._server_ready)},
             "/v2/models": {"GET": Route(_constant({"models": [name]}))},
-            model: metadata_route,
-            dated: metadata_route,
-            f"{model}/ready": ready_route,
-            f"{dated}/ready": ready_route,
-            f"{model}/infer": infer_route,
-            f"{dated}/infer": infer_route,
+            "/v2/models/stats": {"GET": Route(self._statistics)},
+            "/v2/repository/index": {"POST": Route(self._index)},
+            f"/v2/repository/models/{name}/load": {"POST": Route(self._load)},
+            f"/v2/repository/models/{name}/unload": {"POST": Route(self._unload)},
             "/v1/models": {"GET": Route(_constant({"models": [name]}))},
-            f"/v1/models/{name}": ready_route,
+            f"/v1/models/{name}": {"GET": Route(self._model_ready)},
             f"/v1/models/{name}:predict": {"POST": predict, "PUT": predict},
         }
+        for model in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"):
+            routes |= {
+                model: {"GET": Route(_constant(self._description.model()))},
+                f"{model}/ready": {"GET": Route(self._model_ready)},
+                f"{model}/config": {"GET": Route(self._config)},
+                f"{model}/stats": {"GET": Route(self._statistics)},
+                f"{model}/infer": {"POST": Route(self._infer, "v2")},
+            }
+        return routes
 
-    @property
-    def ready(self) -> bool:
-        """An instance takes work and the pod is not about to stop."""
-        return bool(self._classifier.ready) and not self._draining()
+    def _served(self) -> openapi.Served:
+        classifier = self._classifier
+        return openapi.Served(
+            classifier.name,
+            classifier.version,
+            classifier.package.manifest.top_k,
+            classifier.dispatcher.capacity,
+            self._repository.open,
+        )
+
+    # Inference
 
     async def _infer(self, request: Request) -> Response:
         capacity = self._classifier.dispatcher.capacity
         call = await self._parsed(
             request, lambda: oip.parse(request.body, request.headers, capacity)
         )
-        answers = all_answers(await self._classifier(call.request))
-        results = tensors.outputs(answers, self._classifier.labels, call.outputs)
+        result = await self._classifier(call.request)
+        request.observation.classified(len(result), times(result))
+        results = tensors.outputs(all_answers(result), self._classifier.labels, call.outputs)
         return oip.render(call, self._classifier.name, self._classifier.version, results)
 
     async def _predict(self, request: Request) -> Response:
@@ -121,25 +107,82 @@ class RestRoutes:
             request, lambda: v1.parse(request.method, request.headers, request.body, capacity)
         )
         result = await self._classifier(parsed)
-        for answer in result:  # a bad image has its error in its place; our own faults are no 200
-            if isinstance(answer, PredictorError) and not isinstance(answer, BadRequestError):
-                raise answer
+        request.observation.classified(len(result), times(result))
+        for place, answer in enumerate(result):
+            if not isinstance(answer, PredictorError):
+                continue
+            if not isinstance(answer, BadRequestError):
+                raise answer  # a bad image has its error in its place; our own faults are no 200
+            request.observation.error = f"image {place}: {answer}"
         return v1.render(result, self._classifier.labels)
 
     async def _parsed(self, request: Request, parse: Callable[[], Parsed]) -> Parsed:
         """Parse on the event loop, or in a thread where it would hold up everybody else."""
-        began = time.perf_counter()
-        large = len(request.body) > LARGE_JSON_BYTES and oip.HEADER_LENGTH not in request.headers
-        parsed = await asyncio.to_thread(parse) if large else parse()
-        self._receive_seconds.observe(time.perf_counter() - began)
+        if len(request.body) > LARGE_JSON_BYTES and oip.HEADER_LENGTH not in request.headers:
+            async with self._large:
+                parsed = await asyncio.to_thread(parse)
+        else:
+            parsed = parse()
+        request.observation.parsed_ns = time.monotonic_ns()
         return parsed
 
+    # The pod about itself
+
     async def _server_ready(self, request: Request) -> Response:
-        return json_response({"live": True, "ready": self.ready}, 200 if self.ready else 503)
+        ready = self._ready()
+        return json_response({"live": True, "ready": ready}, 200 if ready else 503)
 
     async def _model_ready(self, request: Request) -> Response:
-        content = {"name": self._classifier.name, "ready": self.ready}
-        return json_response(content, 200 if self.ready else 503)
+        ready = self._ready()
+        content = {"name": self._classifier.name, "ready": ready}
+        return json_response(content, 200 if ready else 503)
+
+    async def _config(self, request: Request) -> Response:
+        return json_response(self._description.config())
+
+    async def _statistics(self, request: Request) -> Response:
+        return json_response(self._description.statistics())
+
+    async def _metrics(self, request: Request) -> Response:
+        # It reads files: not on the event loop.
+        body, content_type = await asyncio.to_thread(scrape, self._busy)
+        return Response(200, body, content_type.encode())
+
+    # The repository
+
+    async def _index(self, request: Request) -> Response:
+        self._repository.check(_authorization(request))
+        wanted = _optional_object(request)
+        only_ready = wanted.get("ready", False)
+        if not isinstance(only_ready, bool):
+            raise BadRequestError("ready must be true or false")
+        return json_response(index(self._repository.index(only_ready=only_ready)))
+
+    async def _load(self, request: Request) -> Response:
+        return await self._control("load", request)
+
+    async def _unload(self, request: Request) -> Response:
+        return await self._control("unload", request)
+
+    async def _control(self, action: str, request: Request) -> Response:
+        self._repository.check(_authorization(request))
+        _optional_object(request)  # Triton's parameters: none of them means anything here
+        await self._repository.control(action, self._classifier.name)
+        return json_response({"name": self._classifier.name, action: True})
+
+
+def _authorization(request: Request) -> str:
+    return request.headers.get(b"authorization", b"").decode("latin-1")
+
+
+def _optional_object(request: Request) -> dict[str, Any]:
+    try:
+        content = orjson.loads(request.body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise BadRequestError(f"the request is not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise BadRequestError("the request must be a JSON object")
+    return content
 
 
 def _constant(content: object) -> Callable[[Request], Awaitable[Response]]:
@@ -149,8 +192,3 @@ def _constant(content: object) -> Callable[[Request], Awaitable[Response]]:
         return response
 
     return answer
-
-
-async def _metrics(request: Request) -> Response:
-    body, content_type = await asyncio.to_thread(scrape)  # reads files: not on the event loop
-    return Response(200, body, content_type.encode())

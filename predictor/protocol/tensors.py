@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from predictor.types import Answer, Image
 
 INPUT_NAME = "image"
 INPUT_DATATYPES = ("BYTES", "UINT8", "FP32")
+NO_PIXELS = "pixels must be whole numbers from 0 to 255"
+UNEVEN = "pixels must be numbers, flat or evenly nested"
+LONGEST_ECHO = 40  # characters of what a client sent that an error repeats
 OUTPUT_DATATYPES = {"indices": "INT64", "scores": "FP32", "labels": "BYTES"}
 LENGTH = struct.Struct("<I")  # the prefix of every element of a raw BYTES tensor
 PIXEL_DTYPES: dict[str, np.dtype[Any]] = {
@@ -74,6 +78,12 @@ def check_count(images: int, max_images: int) -> None:
         )
 
 
+def check_one_input(count: int) -> None:
+    """Refuse a request of no input, or of several."""
+    if count != 1:
+        raise BadTensorError(f"a request has one input, {INPUT_NAME!r}; this one has {count}")
+
+
 def declared(name: object, datatype: object, shape: Sequence[Any], max_images: int) -> TensorSpec:
     """Check an input's name, datatype and shape.
 
@@ -81,22 +91,33 @@ def declared(name: object, datatype: object, shape: Sequence[Any], max_images: i
         BadTensorError: says what is wrong and what is taken.
     """
     if name != INPUT_NAME:
-        raise BadTensorError(f"there is no such input; the input is called {INPUT_NAME!r}")
+        raise BadTensorError(f"there is no input {echo(name)}; the input is called {INPUT_NAME!r}")
     if not isinstance(datatype, str) or datatype not in INPUT_DATATYPES:
-        raise BadTensorError(f"input {INPUT_NAME!r} takes {', '.join(INPUT_DATATYPES)}")
+        raise BadTensorError(
+            f"input {INPUT_NAME!r} takes {', '.join(INPUT_DATATYPES)}, not {echo(datatype)}"
+        )
+    if len(shape) > len("NHWC"):
+        raise BadTensorError(f"a shape has at most 4 numbers, not {len(shape)}")
     dimensions = tuple(shape)
     if any(type(size) is not int or size < 1 for size in dimensions):
         raise BadTensorError("a shape is of whole numbers of at least 1")
-    if len(dimensions) > len("NHWC"):
-        raise BadTensorError(f"a shape has at most 4 numbers, not {len(dimensions)}")
     if datatype == "BYTES":
         if not (len(dimensions) == 1 or (len(dimensions) == 2 and dimensions[1] == 1)):
             raise BadTensorError(f"shape {list(dimensions)} of BYTES must be [N] or [N,1]")
     elif len(dimensions) != 4 or dimensions[3] != 3:
         raise BadTensorError(f"shape {list(dimensions)} of {datatype} must be [N,H,W,3]")
-    if dimensions:
-        check_count(dimensions[0], max_images)
+    check_count(dimensions[0], max_images)
     return TensorSpec(datatype, dimensions)
+
+
+def refuse_shared_memory(parameters: Iterable[str]) -> None:
+    """Refuse a tensor that lies, or is to be put, in shared memory; takes its parameters' names.
+
+    Such a parameter cannot be ignored like other unknown ones: the client would look for its answer
+    where none ever comes.
+    """
+    if any(name.startswith("shared_memory_") for name in parameters):
+        raise BadTensorError("shared memory is not supported; send the tensor in the request")
 
 
 def images_from_raw(spec: TensorSpec, raw: memoryview) -> tuple[Image, ...]:
@@ -117,16 +138,20 @@ def images_from_raw(spec: TensorSpec, raw: memoryview) -> tuple[Image, ...]:
 
 
 def images_from_values(spec: TensorSpec, values: Sequence[Any]) -> tuple[Image, ...]:
-    """The images of a numeric tensor given as flat or nested numbers.
+    """The images of a numeric tensor given as numbers, flat or nested like its shape.
 
     Raises:
         BadTensorError: not as many numbers as the shape says, or no pixel values.
     """
     expected = math.prod(spec.shape)
-    array = numbers(values, f"data of {spec.datatype}")
+    array = listed_pixels(values)
     if array.size != expected:
         raise BadTensorError(f"shape {list(spec.shape)} takes {expected} values, got {array.size}")
-    return tuple(whole_pixels(array.reshape(spec.shape)))
+    if array.shape not in (spec.shape, (expected,)):
+        raise BadTensorError(
+            f"data is nested like {list(array.shape)}; it must be flat or like {list(spec.shape)}"
+        )
+    return tuple(array.reshape(spec.shape))
 
 
 def split_elements(raw: memoryview, count: int) -> tuple[memoryview, ...]:
@@ -192,19 +217,40 @@ def _classification(
     return OutputTensor(want.name, "BYTES", (indices.shape[0], count), want.binary, values)
 
 
-def numbers(values: Sequence[Any], what: str) -> NDArray[np.float64]:
-    """Flat or nested lists → an array of numbers, whatever hides in the lists.
+def listed_pixels(values: Sequence[Any]) -> NDArray[np.uint8]:
+    """Flat or evenly nested lists of numbers → uint8 of their shape.
 
-    The type is given because numpy would otherwise find one itself: a single long text among
-    thousands of short ones makes it reserve the long one's size for each.
+    numpy is not asked what is in the lists: it takes true for 1 and "12" for 12, and a single long
+    text among thousands of short ones makes it reserve the long one's size for each.
 
     Raises:
-        BadTensorError: uneven nesting, or something that is no number.
+        BadTensorError: uneven nesting, something that is no number, or no pixel value.
     """
+    shape, flat = _unnested(values)
+    kinds = set(map(type, flat))
+    if not kinds <= {int, float}:
+        raise BadTensorError(UNEVEN)
+    if float in kinds:
+        return whole_pixels(np.array(flat, np.float64)).reshape(shape)
     try:
-        return np.asarray(values, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError):
-        raise BadTensorError(f"{what} must be numbers of even nesting") from None
+        return np.frombuffer(bytes(flat), np.uint8).reshape(shape)
+    except ValueError:
+        raise BadTensorError(NO_PIXELS) from None
+
+
+def _unnested(values: Sequence[Any]) -> tuple[tuple[int, ...], list[Any]]:
+    """Take nested lists apart, level by level, and say what shape they had."""
+    shape = [len(values)]
+    level = list(values)
+    while level and isinstance(level[0], list):
+        length = len(level[0])
+        if set(map(type, level)) != {list} or set(map(len, level)) != {length}:
+            raise BadTensorError(UNEVEN)
+        if len(shape) == len("NHWC"):
+            raise BadTensorError("pixels are nested at most 4 deep")
+        shape.append(length)
+        level = list(chain.from_iterable(level))
+    return tuple(shape), level
 
 
 def whole_pixels(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -217,7 +263,7 @@ def whole_pixels(array: NDArray[Any]) -> NDArray[np.uint8]:
         return array
     whole = array.astype(np.uint8) if _in_range(array) else None
     if whole is None or not np.array_equal(whole, array):
-        raise BadTensorError("pixels must be whole numbers from 0 to 255")
+        raise BadTensorError(NO_PIXELS)
     return whole
 
 
@@ -228,10 +274,19 @@ def wanted_output(name: object, seen: Sequence[OutputWanted]) -> str:
         BadTensorError: it does not exist, or was asked for twice.
     """
     if not isinstance(name, str) or name not in OUTPUT_DATATYPES:
-        raise BadTensorError(f"unknown output; there are {', '.join(OUTPUT_DATATYPES)}")
+        raise BadTensorError(
+            f"unknown output {echo(name)}; there are {', '.join(OUTPUT_DATATYPES)}"
+        )
     if any(want.name == name for want in seen):
         raise BadTensorError(f"output {name!r} is asked for twice")
     return name
+
+
+def echo(given: object) -> str:
+    """What a client sent, for an error's one line: short, and only where it is plain text."""
+    if not isinstance(given, str):
+        return "(none given)" if given is None else "(not a text)"
+    return repr(given if len(given) <= LONGEST_ECHO else given[:LONGEST_ECHO] + "…")
 
 
 def _in_range(array: NDArray[Any]) -> bool:

@@ -10,7 +10,7 @@ import orjson
 from predictor.errors import BadImageError, BadRequestError, PredictorError
 from predictor.protocol.http import JSON, Response, json_response
 from predictor.protocol.oip import decode_base64
-from predictor.protocol.tensors import check_count, numbers, whole_pixels
+from predictor.protocol.tensors import check_count, listed_pixels
 from predictor.types import Answer, ClassifyRequest, ClassifyResult, Image
 
 RAW_TYPES = (b"image/", b"application/octet-stream")
@@ -24,10 +24,12 @@ def parse(
     An image is told by its Content-Type, or by PUT, which is what ``curl -T cat.jpg`` sends.
 
     Raises:
-        BadRequestError: the body is neither.
+        BadRequestError: the body is neither, or empty.
     """
     kind = headers.get(b"content-type", b"").lower()
     if kind.startswith(RAW_TYPES) or (method == "PUT" and not kind.startswith(JSON)):
+        if not body:
+            raise BadRequestError("the body is empty; it must be one image")
         return ClassifyRequest((body,))
     try:
         content = orjson.loads(body)
@@ -64,10 +66,10 @@ def _instance(instance: Any) -> Image | PredictorError:
 def _nested_pixels(instance: Any) -> Image:
     if not isinstance(instance, list):
         raise BadImageError("an instance is an object with b64, or rows of pixels [H][W][3]")
-    array = numbers(instance, "pixels")
-    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-        raise BadImageError(f"pixels must be [H][W][3], not {list(array.shape)}")
-    return whole_pixels(array)
+    pixels = listed_pixels(instance)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        raise BadImageError(f"pixels must be [H][W][3], not {list(pixels.shape)}")
+    return pixels
 
 
 def _prediction(answer: Answer | PredictorError, labels: Sequence[bytes]) -> dict[str, Any]:

@@ -1,0 +1,429 @@
+"""One HTTP connection: uvicorn's, with bounds on what its client sends and how long that takes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from enum import Enum, auto
+from typing import Any
+from urllib.parse import unquote
+
+import httptools
+import orjson
+from uvicorn._types import ASGI3Application, ASGIReceiveEvent
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.server import ServerState
+
+from predictor.errors import BadRequestError, BodyTimeoutError, PredictorError
+from predictor.protocol.http import CLIENT_LEFT, JSON, BodyLimits
+from predictor.protocol.request_id import request_id
+
+logger = logging.getLogger(__name__)
+
+LARGEST_HEAD_BYTES = 64 * 1024  # URL, header names and values of one request
+HEAD_TOO_LARGE = f"URL and headers are over the limit of {LARGEST_HEAD_BYTES} bytes"
+MOST_AHEAD = 128  # requests sent before their turn; each takes a few KiB while it waits
+LEAST_DISCARDED_BYTES = 1024 * 1024
+SWEEP_S = 1.0  # between two looks at every connection
+LINGER_S = 2.0  # for a client that is hung up on to read why
+
+
+class Reading(Enum):
+    """What a connection is waiting for its client to send."""
+
+    ANYTHING = auto()  # it has just connected
+    HEAD = auto()
+    BODY = auto()
+    NEXT = auto()  # another request, if it likes
+    NOTHING = auto()  # it is hung up on; what it still sends is thrown away
+
+
+class HeadTooLargeError(Exception):
+    """URL and headers of a request are over the limit."""
+
+
+class Connections:
+    """Makes a server's connections, and looks once a second which have waited too long.
+
+    One timer serves them all. Given to ``uvicorn.Config`` as ``http``.
+
+    Args:
+        limits: bounds on what clients send.
+    """
+
+    def __init__(self, limits: BodyLimits) -> None:
+        self._limits = limits
+        self._sweep_s = min(SWEEP_S, limits.timeout_s)
+        self._sweeping = False
+
+    def __call__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Connection:
+        """A new connection (uvicorn's protocol factory)."""
+        connection = Connection(config, server_state, app_state, _loop, limits=self._limits)
+        if not self._sweeping:
+            self._sweep_later(server_state, connection.loop)
+        return connection
+
+    def _sweep_later(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeping = True
+        loop.call_later(self._sweep_s, self._sweep, state, loop)
+
+    def _sweep(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeping = bool(state.connections)
+        if self._sweeping:
+            self._sweep_later(state, loop)
+        now = loop.time()
+        for connection in tuple(state.connections):
+            if isinstance(connection, Connection):
+                connection.look_at_the_clock(now)
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its answer: uvicorn's, except for how they go wrong.
+
+    A body that will not be complete is refused where it is read, so that the application answers
+    in its own way; a client that has left ends the task without a word in the log.
+    """
+
+    task: asyncio.Task[None] | None = None
+    keep_alive_after_continue = False
+    fault: PredictorError | None = None  # why the rest of the body is not coming
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Let the application answer; it does so whatever happens."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except Exception:
+            logger.exception("an answer could not be sent")
+            self.transport.close()
+        finally:
+            self.on_response = _nothing  # or connection and cycle would keep each other alive
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """The next part of the body, or what is wrong with it.
+
+        Raises:
+            PredictorError: it is malformed or too slow.
+        """
+        if self.waiting_for_100_continue:
+            self.keep_alive = self.keep_alive_after_continue
+        message = await super().receive()
+        if self.fault is not None:
+            raise self.fault
+        return message
+
+    def take(self, body: bytes) -> None:
+        """Keep a part of the body for ``receive``: as it is, unless others wait there already."""
+        waiting: bytes | bytearray = self.body
+        if not waiting:
+            self.body = body  # type: ignore[assignment]  # receive makes bytes of it: no copy then
+        elif isinstance(waiting, bytearray):
+            waiting += body
+        else:
+            self.body = bytearray(waiting)
+            self.body += body
+        self.message_event.set()
+
+    def expect_continue(self) -> None:
+        """The client may wait for leave to send its body.
+
+        Refused without one, it sends either the body or its next request, and nothing tells which:
+        then the connection must not be used again (RFC 9110, 10.1.1).
+        """
+        self.keep_alive_after_continue, self.keep_alive = self.keep_alive, False
+
+    def complete(self) -> None:
+        """The whole body has come, perhaps without waiting for leave."""
+        if self.waiting_for_100_continue:
+            self.waiting_for_100_continue = False
+            self.keep_alive = self.keep_alive_after_continue
+        self.more_body = False
+        self.message_event.set()
+
+    def fail(self, fault: PredictorError) -> None:
+        """The rest of the body is not coming: refuse the request, and close the connection."""
+        self.fault = fault
+        self.keep_alive = False
+        self.message_event.set()
+
+
+def _nothing() -> None:
+    pass
+
+
+class Connection(HttpToolsProtocol):
+    """Reads requests and has them answered in order, one at a time.
+
+    What is wrong with a head is answered here, what is wrong with a body by the application.
+    """
+
+    cycle: Cycle  # the request that was read last
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: BodyLimits,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._timeout_s = limits.timeout_s
+        self._most_discarded = max(limits.max_bytes, LEAST_DISCARDED_BYTES)
+        self._answering: Cycle | None = None
+        self._ahead: deque[Cycle] = deque()  # requests that came before their turn, in order
+        self._reading = Reading.ANYTHING
+        self._since = 0.0  # loop time at which the wait for what is ``_reading`` began
+        self._received = 0  # bytes before those that are being parsed
+        self._head_from = 0  # of these, at the first that are the head's alone
+        self._head_bytes = 0
+        self._discarded = 0
+        self._other_protocol = False
+        self._refusal: tuple[int, str] | None = None  # to be sent after the answers still owed
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._since = self.loop.time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the request that is being answered: nobody waits for it."""
+        super().connection_lost(exc)
+        self._ahead.clear()
+        answering = self._answering
+        if answering is not None and answering.task is not None:
+            answering.disconnected = True
+            answering.task.cancel(CLIENT_LEFT)
+
+    # What comes in
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come; a request starts as soon as its head is complete."""
+        if self._reading is Reading.NOTHING:
+            self._discard(len(data))
+            return
+        self._received += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay_with_http_1(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._refuse_malformed(error)
+        if self._reading is Reading.HEAD and self._received - self._head_from > LARGEST_HEAD_BYTES:
+            self._refuse(431, HEAD_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """A request begins (parser)."""
+        super().on_message_begin()
+        self._reading, self._since = Reading.HEAD, self.loop.time()
+        self._head_bytes = self._discarded = 0
+        self._head_from = self._received
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header (parser)."""
+        self._head_bytes += len(name) + len(value)
+        if self._reading is Reading.HEAD:  # what trails a body is no header: it could forge one
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Start the request, or queue it behind those before it (parser).
+
+        Raises:
+            HeadTooLargeError, BadRequestError: it is refused, with all that follows it.
+        """
+        if len(self.url) + self._head_bytes > LARGEST_HEAD_BYTES:
+            raise HeadTooLargeError
+        if len(self._ahead) >= MOST_AHEAD:
+            raise BadRequestError(f"over {MOST_AHEAD} requests were sent before their turn")
+        self._complete_scope()
+        if self.scope["method"] == "CONNECT":
+            raise BadRequestError("CONNECT is not taken: this is no proxy")
+        if self.parser.should_upgrade():
+            self._other_protocol = True
+            return
+        self._reading, self._since = Reading.BODY, self.loop.time()
+        before, self.cycle = self.cycle, self._new_cycle()
+        if before is None or before.response_complete:
+            self._start(self.cycle)
+        else:
+            self._ahead.append(self.cycle)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body (parser)."""
+        if self.cycle.response_complete:
+            self._discard(len(body))
+            return
+        self.cycle.take(body)
+        ahead = sum(len(cycle.body) for cycle in self._ahead) if self._ahead else 0
+        if max(len(self.cycle.body), ahead) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+
+    def on_message_complete(self) -> None:
+        """A request has been read (parser)."""
+        if self._other_protocol:
+            return
+        self._reading = Reading.NEXT
+        self._since = self.loop.time()
+        if not self.cycle.response_complete:
+            self.cycle.complete()
+        if not self._ahead:
+            self.flow.resume_reading()  # one who does not read does not see that a client leaves
+
+    # What goes out
+
+    def on_response_complete(self) -> None:
+        """A request was answered: go on to the next."""
+        self.server_state.total_requests += 1
+        self._answering = None
+        self._since = self.loop.time()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self._ahead:
+            self._start(self._ahead.popleft())
+        elif self._refusal is not None:
+            self._refuse(*self._refusal)
+
+    def pause_writing(self) -> None:
+        """The client does not read what it is sent (transport)."""
+        super().pause_writing()
+        self._since = self.loop.time()
+
+    def look_at_the_clock(self, now: float) -> None:
+        """Hang up on a client that has kept this connection waiting for too long."""
+        waited_s = now - self._since
+        if self.flow.write_paused or self.transport.is_closing():
+            if waited_s > self._timeout_s:
+                self.transport.abort()
+        elif self.flow.read_paused:
+            self._since = now  # it is the client that waits
+        elif waited_s > self._patience_s():
+            self._give_up()
+
+    def _patience_s(self) -> float:
+        """How long the client may take for what it is to send next."""
+        if self._reading not in (Reading.NEXT, Reading.NOTHING):
+            return self._timeout_s
+        if self._answering is not None:
+            return math.inf
+        return self.timeout_keep_alive if self._reading is Reading.NEXT else LINGER_S
+
+    def _give_up(self) -> None:
+        if self._reading is Reading.HEAD:
+            text = f"the headers did not arrive within {self._timeout_s:g} s (body_timeout_s)"
+            self._refuse(408, text)
+        elif self._reading is Reading.BODY and not self.cycle.response_complete:
+            text = f"the body did not arrive within {self._timeout_s:g} s (body_timeout_s)"
+            self.cycle.fail(BodyTimeoutError(text))
+        else:
+            self.transport.close()
+
+    # Refusals
+
+    def _refuse_malformed(self, error: httptools.HttpParserError) -> None:
+        callback = isinstance(error, httptools.HttpParserCallbackError)
+        cause = error.__context__ if callback else error
+        if isinstance(cause, HeadTooLargeError):
+            self._refuse(431, HEAD_TOO_LARGE)
+            return
+        if isinstance(cause, BadRequestError):
+            text = str(cause)
+        elif isinstance(cause, httptools.HttpParserError):
+            text = f"malformed HTTP: {cause}"
+        else:
+            raise error
+        if self._reading is not Reading.BODY:
+            self._refuse(400, text)
+        elif self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self._reading = Reading.NOTHING
+            self.cycle.fail(BadRequestError(text))
+
+    def _refuse(self, status: int, text: str) -> None:
+        """Answer what never became a request, and hang up: after the answers that are owed."""
+        self._reading = Reading.NOTHING
+        self._since = self.loop.time()
+        if self._answering is not None:
+            self._refusal = (status, text)
+            return
+        body = orjson.dumps({"error": text})
+        given = dict(self.headers).get(b"x-request-id", b"").decode("latin-1")
+        self.transport.write(
+            STATUS_LINE[status]
+            + b"content-type: %b\r\ncontent-length: %d\r\n" % (JSON, len(body))
+            + b"x-request-id: %b\r\nconnection: close\r\n\r\n" % request_id(given).encode()
+            + body
+        )
+        # Closed at once, what the client is still sending would destroy the answer on its way.
+        self.transport.write_eof()
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > self._most_discarded:
+            self.transport.close()
+
+    # Requests
+
+    def _complete_scope(self) -> None:
+        """Complete what the application is told of the request."""
+        url = httptools.parse_url(self.url)
+        raw_path = url.path or b"/"
+        path = raw_path.decode("ascii")
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = self.parser.get_http_version()
+        self.scope["path"] = unquote(path) if "%" in path else path
+        self.scope["raw_path"] = raw_path
+        self.scope["query_string"] = url.query or b""
+
+    def _new_cycle(self) -> Cycle:
+        cycle = Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=self.scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if self.expect_100_continue:
+            cycle.expect_continue()
+        return cycle
+
+    def _start(self, cycle: Cycle) -> None:
+        self._answering = cycle
+        cycle.task = self.loop.create_task(cycle.run_asgi(self.app))
+        cycle.task.add_done_callback(self.tasks.discard)
+        self.tasks.add(cycle.task)
+
+    def _stay_with_http_1(self, rest: bytes) -> None:
+        """Answer a request for another protocol as if it had not asked (RFC 9110, 7.8).
+
+        The parser believes that the protocol changes behind the head and has left the body out, so
+        it gets the head again, without the wish. Java's client asks for HTTP/2 in this way.
+        """
+        self._other_protocol = False
+        head = b"".join(
+            b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"
+        )
+        method, version = self.scope["method"].encode(), self.scope["http_version"].encode()
+        start = b"%b %b HTTP/%b\r\n" % (method, self.url, version)
+        self.data_received(b"".join((start, head, b"\r\n", rest)))

@@ -1,0 +1,164 @@
+"""What a pod says about itself: metadata, configuration, statistics, repository index.
+
+Plain data in the words of the Open Inference Protocol and of Triton's extensions; REST sends it as
+JSON, gRPC as the messages of the same shape.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from predictor.classifier import ImageClassifier
+from predictor.protocol.tensors import INPUT_NAME, OUTPUT_DATATYPES
+from predictor.repository import IndexEntry, Repository
+from predictor.settings import Settings
+from predictor.statistics import BATCH_DURATIONS, DURATIONS, Statistics
+
+SERVER_NAME = "millrace"
+BACKEND = "onnxruntime"
+PLATFORM = "millrace_onnx"
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "parameters",
+    "schedule_policy",
+    "model_configuration",
+    "statistics",
+)
+CONFIG_TYPES = {"INT64": "TYPE_INT64", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
+
+
+class Description:
+    """Describes one pod.
+
+    Args:
+        classifier: the model.
+        settings: of the pod.
+        statistics: of the whole pod.
+        repository: index, load and unload.
+    """
+
+    def __init__(
+        self,
+        classifier: ImageClassifier,
+        settings: Settings,
+        statistics: Statistics,
+        repository: Repository,
+    ) -> None:
+        self._classifier = classifier
+        self._settings = settings
+        self._statistics = statistics
+        self._repository = repository
+
+    def server(self) -> dict[str, Any]:
+        """Name, version and the extensions that work."""
+        repository = ("model_repository",) if self._repository.open else ()
+        return {
+            "name": SERVER_NAME,
+            "version": metadata.version("millrace"),
+            "extensions": [*EXTENSIONS, *repository],
+        }
+
+    def model(self) -> dict[str, Any]:
+        """Names, types and shapes of the model's tensors."""
+        top_k = self._classifier.package.manifest.top_k
+        return {
+            "name": self._classifier.name,
+            "versions": [self._classifier.version],
+            "platform": PLATFORM,
+            "inputs": [{"name": INPUT_NAME, "datatype": "BYTES", "shape": [-1, 1]}],
+            "outputs": [
+                {"name": name, "datatype": datatype, "shape": [-1, top_k]}
+                for name, datatype in OUTPUT_DATATYPES.items()
+            ],
+        }
+
+    def config(self) -> dict[str, Any]:
+        """The model's configuration, as Triton's clients read it.
+
+        ``max_batch_size`` is the most images that one *request* may hold; what instances batch is
+        in ``dynamic_batching``.
+        """
+        classifier = self._classifier
+        manifest = classifier.package.manifest
+        kinds = self._settings.device_list  # taken in turn
+        devices = [kinds[number % len(kinds)] for number in range(self._settings.instances)]
+        versions = [int(classifier.version)] if classifier.version.isdigit() else []
+        return {
+            "name": classifier.name,
+            "platform": PLATFORM,
+            "backend": BACKEND,
+            "version_policy": {"specific": {"versions": versions}},
+            "max_batch_size": classifier.dispatcher.capacity,
+            "input": [
+                {
+                    "name": INPUT_NAME,
+                    "data_type": "TYPE_STRING",
+                    "format": "FORMAT_NONE",
+                    "dims": [1],
+                }
+            ],
+            "output": [
+                {"name": name, "data_type": CONFIG_TYPES[datatype], "dims": [manifest.top_k]}
+                for name, datatype in OUTPUT_DATATYPES.items()
+            ],
+            "instance_group": [
+                _instance_group(device, count) for device, count in Counter(devices).items()
+            ],
+            "default_model_filename": manifest.variants[0].file,
+            "dynamic_batching": {
+                "preferred_batch_size": classifier.dispatcher.batch_sizes(),
+                "max_queue_delay_microseconds": self._settings.max_queue_delay_us,
+            },
+            "model_transaction_policy": {"decoupled": False},
+        }
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts and durations of the whole pod since its start."""
+        totals = self._statistics.totals()
+        nothing = {"count": 0, "ns": 0}
+        durations = {
+            name: {"count": totals.requests[name].count, "ns": totals.requests[name].ns}
+            for name in DURATIONS
+        }
+        return {
+            "model_stats": [
+                {
+                    "name": self._classifier.name,
+                    "version": self._classifier.version,
+                    "last_inference": totals.last_inference_ms,
+                    "inference_count": totals.inference_count,
+                    "execution_count": totals.execution_count,
+                    "inference_stats": {**durations, "cache_hit": nothing, "cache_miss": nothing},
+                    "batch_stats": [
+                        {"batch_size": batch.size}
+                        | {
+                            name: {"count": batch.count, "ns": ns}
+                            for name, ns in zip(BATCH_DURATIONS, batch.ns, strict=True)
+                        }
+                        for batch in totals.batches
+                    ],
+                }
+            ]
+        }
+
+
+def index(entries: Sequence[IndexEntry]) -> list[dict[str, Any]]:
+    """The repository's index."""
+    return [
+        {"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason}
+        for entry in entries
+    ]
+
+
+def _instance_group(device: str, count: int) -> dict[str, Any]:
+    kind, _, number = device.partition(":")
+    return {
+        "name": device,
+        "kind": "KIND_CPU" if kind == "cpu" else "KIND_GPU",
+        "count": count,
+        "gpus": [] if kind == "cpu" else [int(number or 0)],
+    }

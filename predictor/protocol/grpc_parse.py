@@ -1,0 +1,101 @@
+"""A gRPC inference message ⇄ images and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from predictor.errors import BadRequestError, BadTensorError
+from predictor.protocol import oip, tensors
+from predictor.protocol.messages import message
+from predictor.protocol.tensors import OUTPUT_DATATYPES, OutputTensor, OutputWanted
+from predictor.types import ClassifyRequest, Image, Options
+
+PARAMETER_FIELDS = ("bool_param", "int64_param", "string_param", "uint64_param")
+
+ModelInferResponse = message("ModelInferResponse")
+
+
+def parse(request: Any, remaining_s: float | None, max_images: int) -> oip.InferCall:
+    """Read a ``ModelInferRequest``.
+
+    Args:
+        request: the message.
+        remaining_s: seconds to the call's deadline; None without one.
+        max_images: the most images a request may hold.
+
+    Raises:
+        BadRequestError: malformed; BadTensorError: a tensor is wrong.
+    """
+    parameters = _parameters(request.parameters)
+    asked = oip.options(parameters)
+    if remaining_s is not None:
+        left_us = max(1, int(min(remaining_s * 1e6, oip.LONGEST_TIMEOUT_US)))
+        asked = Options(min(left_us, asked.timeout_us or left_us), asked.priority, asked.top_k)
+    wanted: list[OutputWanted] = []
+    for output in request.outputs:
+        name = tensors.wanted_output(output.name, wanted)
+        classes = oip.whole(_parameters(output.parameters), "classification") or 0
+        wanted.append(OutputWanted(name, classification=classes))
+    every = [OutputWanted(name) for name in OUTPUT_DATATYPES]
+    return oip.InferCall(
+        request.id or oip.new_id(),
+        ClassifyRequest(_images(request, max_images), asked),
+        tuple(wanted or every),
+    )
+
+
+def render(
+    call: oip.InferCall, model: str, version: str, results: Iterable[OutputTensor], *, raw: bool
+) -> Any:
+    """A ``ModelInferResponse``, its contents raw or typed as the request's were."""
+    response = ModelInferResponse(model_name=model, model_version=version, id=call.id)
+    for tensor in results:
+        _add_output(response, tensor, raw=raw)
+    return response
+
+
+def _images(request: Any, max_images: int) -> tuple[Image, ...]:
+    if len(request.inputs) != 1:
+        raise BadRequestError("inputs must be one tensor")
+    tensor = request.inputs[0]
+    spec = tensors.declared(tensor.name, tensor.datatype, list(tensor.shape), max_images)
+    if request.raw_input_contents:
+        if len(request.raw_input_contents) != 1 or tensor.HasField("contents"):
+            raise BadTensorError("a request has raw_input_contents for every input, or contents")
+        return tensors.images_from_raw(spec, memoryview(request.raw_input_contents[0]))
+    contents = tensor.contents
+    if spec.datatype == "BYTES":
+        if len(contents.bytes_contents) != spec.images:
+            raise BadTensorError(
+                f"shape {list(spec.shape)} takes {spec.images} values, "
+                f"got {len(contents.bytes_contents)}"
+            )
+        return tuple(contents.bytes_contents)
+    numbers: Sequence[Any] = (
+        contents.uint_contents if spec.datatype == "UINT8" else contents.fp32_contents
+    )
+    return tensors.images_from_values(spec, numbers)
+
+
+def _parameters(given: Any) -> dict[str, Any]:
+    """Give gRPC parameters as plain values; kinds this server does not know are left out."""
+    return {
+        name: getattr(value, kind)
+        for name, value in given.items()
+        if (kind := value.WhichOneof("parameter_choice")) in PARAMETER_FIELDS
+    }
+
+
+def _add_output(response: Any, tensor: OutputTensor, *, raw: bool) -> None:
+    output = response.outputs.add(
+        name=tensor.name, datatype=tensor.datatype, shape=list(tensor.shape)
+    )
+    if raw:
+        response.raw_output_contents.append(tensor.raw())
+    elif isinstance(tensor.values, tuple):
+        output.contents.bytes_contents.extend(tensor.values)
+    elif tensor.datatype == "INT64":
+        output.contents.int64_contents.extend(tensor.values.ravel().tolist())
+    else:
+        output.contents.fp32_contents.extend(tensor.values.ravel().tolist())

@@ -1,0 +1,13 @@
+"""The id under which a request is found in the log, in its trace and in its answer."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+WELL_FORMED = re.compile(r"[!-~]{1,128}")  # visible ASCII: it goes into headers and log lines
+
+
+def request_id(given: str) -> str:
+    """The client's own id where it is well-formed, else a new one."""
+    return given if WELL_FORMED.fullmatch(given) else secrets.token_hex(8)

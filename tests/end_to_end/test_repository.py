@@ -1,0 +1,127 @@
+"""Index, load and unload: behind a token, and without losing a request."""
+
+from __future__ import annotations
+
+import shutil
+
+import httpx
+import pytest
+
+from model_store.package import load_package
+from tests.conftest import colour_image
+from tests.end_to_end.load import Load
+
+TOKEN = "open sesame"
+AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
+FLAGS = ("--repository-token", TOKEN, "--frontends", "2", "--instances", "2")
+INDEX = "/v2/repository/index"
+LOAD = "/v2/repository/models/colours/load"
+UNLOAD = "/v2/repository/models/colours/unload"
+
+
+@pytest.mark.parametrize("path", [INDEX, LOAD, UNLOAD])
+def test_without_a_token_in_the_settings_the_repository_is_off(pod, path):
+    """501, whatever the client shows; and the extension is not advertised."""
+    answer = httpx.post(f"{pod.url}{path}", headers={"Authorization": "Bearer guess"})
+
+    assert answer.status_code == 501
+    assert "repository_token" in answer.json()["error"]
+    assert "model_repository" not in httpx.get(f"{pod.url}/v2").json()["extensions"]
+
+
+def test_only_the_token_opens_it(start, colours):
+    """None, another one, and another scheme are all 401."""
+    pod = start(colours, *FLAGS)
+    for headers in (
+        {},
+        {"Authorization": "Bearer open"},
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Authorization": TOKEN},
+    ):
+        for path in (INDEX, LOAD, UNLOAD):
+            answer = httpx.post(f"{pod.url}{path}", headers=headers)
+            assert answer.status_code == 401, (headers, path)
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+    assert httpx.get(f"{pod.url}/v2/health/ready").status_code == 200
+    opened = httpx.post(f"{pod.url}{INDEX}", headers=AUTHORIZED, json={"ready": True})
+    assert opened.json() == [{"name": "colours", "version": "1", "state": "READY", "reason": ""}]
+
+
+def test_an_unloaded_model_is_not_ready_and_gives_its_memory_back(start, colours):
+    """Every frontend says so; there is no instance left; loading brings all of it back."""
+    pod = start(colours, *FLAGS)
+
+    assert httpx.post(f"{pod.url}{UNLOAD}", headers=AUTHORIZED).status_code == 200
+    assert pod.instances() == []
+    for _ in range(10):  # enough to meet both frontends
+        assert httpx.get(f"{pod.url}/v2/models/colours/ready").status_code == 503
+        refused = predict(pod)
+        assert (refused.status_code, refused.json()["error"]) == (503, "the model is unloaded")
+    index = httpx.post(f"{pod.url}{INDEX}", headers=AUTHORIZED).json()
+    assert index[0]["state"] == "UNAVAILABLE"
+    assert httpx.post(f"{pod.url}{INDEX}", headers=AUTHORIZED, json={"ready": True}).json() == []
+    assert httpx.get(f"{pod.url}/v2/health/live").status_code == 200
+
+    assert httpx.post(f"{pod.url}{LOAD}", headers=AUTHORIZED).status_code == 200
+    for _ in range(10):
+        assert predict(pod).status_code == 200
+    assert len(pod.instances()) == 2
+
+
+def test_unloading_under_load_answers_all_that_was_accepted(start, colours):
+    """Requests are answered or refused with 503; none fails, none hangs."""
+    pod = start(colours, *FLAGS)
+    load = Load(f"{pod.url}/v1/models/colours:predict", colour_image("red"), clients=16)
+    load.wait_for(100)
+
+    for _ in range(3):
+        assert httpx.post(f"{pod.url}{UNLOAD}", headers=AUTHORIZED, timeout=60).status_code == 200
+        load.wait_for(50, 503)
+        assert httpx.post(f"{pod.url}{LOAD}", headers=AUTHORIZED, timeout=60).status_code == 200
+        load.wait_for(100)
+
+    assert {200, 503} == set(load.stop())
+
+
+def test_a_frontend_started_while_the_model_is_unloaded_knows_it(start, colours):
+    """What replaces a killed frontend refuses as the others do, and serves after a load."""
+    pod = start(colours, "--repository-token", TOKEN)
+    httpx.post(f"{pod.url}{UNLOAD}", headers=AUTHORIZED).raise_for_status()
+
+    victim = pod.frontends()[0]
+    victim.kill()
+    victim.wait()
+
+    assert predict(pod).status_code == 503
+    httpx.post(f"{pod.url}{LOAD}", headers=AUTHORIZED, timeout=60).raise_for_status()
+    assert predict(pod).status_code == 200
+
+
+def test_a_package_that_was_damaged_meanwhile_is_not_loaded(start, colours, tmp_path):
+    """400 with the reason; the pod lives on, not ready, and loads once the package is whole."""
+    folder = tmp_path / "colours" / "1"
+    shutil.copytree(colours.path, folder)
+    pod = start(load_package(folder), "--repository-token", TOKEN)
+    httpx.post(f"{pod.url}{UNLOAD}", headers=AUTHORIZED).raise_for_status()
+    labels = folder / "labels.txt"
+    whole = labels.read_bytes()
+    labels.write_bytes(b"mauve\n")
+
+    refused = httpx.post(f"{pod.url}{LOAD}", headers=AUTHORIZED)
+
+    assert refused.status_code == 400
+    assert "labels.txt" in refused.json()["error"]
+    assert httpx.get(f"{pod.url}/v2/health/ready").status_code == 503
+    labels.write_bytes(whole)
+    httpx.post(f"{pod.url}{LOAD}", headers=AUTHORIZED, timeout=60).raise_for_status()
+    assert predict(pod).status_code == 200
+
+
+def predict(pod) -> httpx.Response:
+    """One image, on a connection of its own."""
+    return httpx.post(
+        f"{pod.url}/v1/models/colours:predict",
+        content=colour_image("red"),
+        headers={"Content-Type": "image/jpeg"},
+    )
