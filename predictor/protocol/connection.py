@@ -235,9 +235,13 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header (parser)."""
+        if self._reading is not Reading.HEAD:
+            return  # what trails a body is no header: it came behind every check of them
+        name = name.lower()
         self._head_bytes += len(name) + len(value)
-        if self._reading is Reading.HEAD:  # what trails a body is no header: it could forge one
-            super().on_header(name, value)
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Start the request, or queue it behind those before it (parser).
@@ -362,7 +366,7 @@ class Connection(HttpToolsProtocol):
             self._refusal = (status, text)
             return
         body = orjson.dumps({"error": text})
-        given = dict(self.headers).get(b"x-request-id", b"").decode("latin-1")
+        given = dict(self.headers or ()).get(b"x-request-id", b"").decode("latin-1")
         self.transport.write(
             STATUS_LINE[status]
             + b"content-type: %b\r\ncontent-length: %d\r\n" % (JSON, len(body))

@@ -35,11 +35,12 @@ def parse(request: Any, remaining_s: float | None, max_images: int) -> oip.Infer
     wanted: list[OutputWanted] = []
     for output in request.outputs:
         name = tensors.wanted_output(output.name, wanted)
+        tensors.refuse_shared_memory(output.parameters)
         classes = oip.whole(_parameters(output.parameters), "classification") or 0
         wanted.append(OutputWanted(name, classification=classes))
     every = [OutputWanted(name) for name in OUTPUT_DATATYPES]
     return oip.InferCall(
-        request.id or oip.new_id(),
+        oip.request_id(request.id),
         ClassifyRequest(_images(request, max_images), asked),
         tuple(wanted or every),
     )
@@ -60,10 +61,15 @@ def _images(request: Any, max_images: int) -> tuple[Image, ...]:
         raise BadRequestError("inputs must be one tensor")
     tensor = request.inputs[0]
     spec = tensors.declared(tensor.name, tensor.datatype, list(tensor.shape), max_images)
+    tensors.refuse_shared_memory(tensor.parameters)
+    parameters = _parameters(tensor.parameters)
     if request.raw_input_contents:
         if len(request.raw_input_contents) != 1 or tensor.HasField("contents"):
             raise BadTensorError("a request has raw_input_contents for every input, or contents")
-        return tensors.images_from_raw(spec, memoryview(request.raw_input_contents[0]))
+        raw = memoryview(request.raw_input_contents[0])
+        if spec.datatype != "BYTES":
+            return tensors.images_from_raw(spec, raw)
+        return oip.declared_elements(tensors.split_elements(raw, spec.images), parameters)
     contents = tensor.contents
     if spec.datatype == "BYTES":
         if len(contents.bytes_contents) != spec.images:
@@ -71,7 +77,7 @@ def _images(request: Any, max_images: int) -> tuple[Image, ...]:
                 f"shape {list(spec.shape)} takes {spec.images} values, "
                 f"got {len(contents.bytes_contents)}"
             )
-        return tuple(contents.bytes_contents)
+        return oip.declared_elements(contents.bytes_contents, parameters)
     numbers: Sequence[Any] = (
         contents.uint_contents if spec.datatype == "UINT8" else contents.fp32_contents
     )

@@ -208,7 +208,7 @@ class Application:
         return replace(refusal, headers=(allow,))
 
     async def _send(self, call: Call, response: Response, send: Send) -> None:
-        if (accept := call.headers.get(b"accept-encoding")) is not None:
+        if (accept := call.headers.get(b"accept-encoding")) and _worth_encoding(call, response):
             response = await encoded(response, accept)
         if self._cors is not None:
             methods = dict(response.headers).get(b"allow", b"") if call.method == "OPTIONS" else b""
@@ -347,6 +347,12 @@ def error_response(error: PredictorError) -> Response:
 
 
 STOPPING = error_response(NotReadyError("the pod is stopping; try again"))
+
+
+def _worth_encoding(call: Call, response: Response) -> bool:
+    """Only inference and the metrics: Triton's aio client always asks, and reads no others."""
+    inference = bool(call.observation.protocol)
+    return response.status == 200 and (inference or response.content_type != JSON)
 
 
 async def encoded(response: Response, accept: bytes) -> Response:

@@ -20,6 +20,8 @@ from predictor.types import DEFAULT_PRIORITY, ClassifyRequest, Image, Options
 LOWEST_PRIORITY = 255  # what a message to an instance has room for; 1 is the highest
 LONGEST_TIMEOUT_US = 3600 * 1_000_000  # nobody waits longer; keeps deadlines within 64 bits
 LONGEST_ID = 1024  # characters; an id is echoed, and kept as long as its request
+# What images begin with in base64: JPEG, PNG, GIF, WebP. No image file begins with these letters.
+BASE64_IMAGES = (b"/9j/", b"iVBO", b"R0lG", b"UklG")
 HEADER_LENGTH = b"inference-header-content-length"
 BINARY = b"application/octet-stream"
 BASE64 = "base64"  # the one content_type of BYTES that is looked at
@@ -122,14 +124,25 @@ def new_id() -> str:
 def declared_elements(
     elements: Sequence[bytes | memoryview], parameters: Mapping[str, Any]
 ) -> tuple[bytes | memoryview, ...]:
-    """Raw BYTES elements as they are, or out of base64 where ``content_type`` declares that.
+    """Raw BYTES elements as they are, or out of base64 where that is declared or unmistakable.
 
     Raises:
-        BadTensorError: declared, but an element is none.
+        BadTensorError: declared by ``content_type``, but an element is none.
     """
     if parameters.get("content_type") != BASE64:
-        return tuple(elements)
+        return tuple(
+            undeclared_base64(item) if bytes(item[:4]) in BASE64_IMAGES else item
+            for item in elements
+        )
     return tuple(decode_base64(item, f"element {place}") for place, item in enumerate(elements))
+
+
+def undeclared_base64(element: bytes | memoryview) -> bytes | memoryview:
+    """An element that begins as an image in base64 does: decoded, if all of it is base64."""
+    try:
+        return decode_base64(element, "it")
+    except BadTensorError:
+        return element
 
 
 def decode_base64(text: str | bytes | memoryview, what: str) -> bytes:

@@ -291,6 +291,12 @@ TEXT: Json = {"type": "string"}
 FLAG: Json = {"type": "boolean"}
 COUNT: Json = {"type": "integer", "minimum": 0}
 SIZE: Json = {"type": "integer", "minimum": 1}
+WHOLE: Json = {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": 2**64 - 1,
+    "description": "written without a fraction: 1, not 1.0",
+}
 PIXEL: Json = {"type": "integer", "minimum": 0, "maximum": 255}
 ENCODED: Json = {
     "type": "string",
@@ -301,7 +307,8 @@ RAW_IMAGE: Json = {"type": "string", "format": "binary", "description": "the ima
 BINARY_ANSWER: Json = {
     "type": "string",
     "format": "binary",
-    "description": "InferResponse as JSON, then the tensors that have `binary_data_size`, in order",
+    "description": "InferResponse as JSON, with the parameter `binary_data_size` in place of a "
+    "tensor's `data`; then these tensors, in order",
 }
 METRICS: Mapping[int, Json] = {200: {"text/plain": {"schema": {"type": "string"}}}}
 
@@ -317,7 +324,7 @@ PARAMETERS: Json = {
         "in": "header",
         "description": "bytes of JSON at the front of the body, binary tensors follow; 0 when the "
         "body is one raw image, whose outputs then come binary",
-        "schema": {"type": "integer", "minimum": 0},
+        "schema": {"type": "integer", "minimum": 0, "maximum": 10**10 - 1},
     },
 }
 HEADERS: Json = {
@@ -397,9 +404,10 @@ INFER_BODY: Json = {
             "schema": {
                 "type": "string",
                 "format": "binary",
-                "description": "InferRequest as JSON, its tensor with `binary_data_size` in place "
-                "of `data`, then the tensor: row-major little-endian pixels, or for BYTES each "
-                "element behind its length of 4 bytes, little-endian",
+                "description": "InferRequest as JSON, with the parameter `binary_data_size` in "
+                "place of the tensor's `data`; then the tensor: row-major little-endian pixels, or "
+                "for BYTES each element behind its length of 4 bytes, little-endian. With a header "
+                "of length 0: the image file itself",
             }
         },
     },
@@ -541,9 +549,9 @@ def _infer_request_schemas(served: Served) -> Json:
             _at_least(
                 {},
                 {
-                    "timeout": _or_null(COUNT) | {"description": "microseconds; 0: the default"},
-                    "priority": _or_null(COUNT) | {"maximum": LOWEST_PRIORITY},
-                    "top_k": _or_null(SIZE) | {"maximum": served.top_k},
+                    "timeout": _or_null(WHOLE) | {"description": "microseconds; 0: the default"},
+                    "priority": _or_null(WHOLE) | {"maximum": LOWEST_PRIORITY},
+                    "top_k": _or_null(WHOLE) | {"minimum": 1, "maximum": served.top_k},
                     "binary_data_output": _or_null(FLAG),
                 },
             )
@@ -589,7 +597,7 @@ def _infer_request_schemas(served: Served) -> Json:
                         {},
                         {
                             "binary_data": _or_null(FLAG),
-                            "classification": _or_null(COUNT)
+                            "classification": _or_null(WHOLE)
                             | {"description": "BYTES `score:index:label` of so many classes"},
                         },
                     )

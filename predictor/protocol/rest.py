@@ -20,6 +20,7 @@ from predictor.repository import Repository
 Parsed = TypeVar("Parsed")
 
 LARGE_JSON_BYTES = 256 * 1024  # about a millisecond of parsing, or ten where it is all numbers
+LARGE_BINARY_BYTES = 4 * 1024 * 1024  # a few milliseconds, should it be base64 after all
 
 
 class RestRoutes:
@@ -118,7 +119,8 @@ class RestRoutes:
 
     async def _parsed(self, request: Request, parse: Callable[[], Parsed]) -> Parsed:
         """Parse on the event loop, or in a thread where it would hold up everybody else."""
-        if len(request.body) > LARGE_JSON_BYTES and oip.HEADER_LENGTH not in request.headers:
+        binary = oip.HEADER_LENGTH in request.headers
+        if len(request.body) > (LARGE_BINARY_BYTES if binary else LARGE_JSON_BYTES):
             async with self._large:
                 parsed = await asyncio.to_thread(parse)
         else:

@@ -290,5 +290,5 @@ def echo(given: object) -> str:
 
 
 def _in_range(array: NDArray[Any]) -> bool:
-    # NaN compares false to everything, so it is out of range too.
-    return bool(np.all((array >= 0) & (array <= 255)))
+    # Where there is a NaN it is the least; it compares false to everything, so it is out of range.
+    return float(array.min()) >= 0 and float(array.max()) <= 255

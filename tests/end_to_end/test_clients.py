@@ -27,7 +27,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as kserve_pb2
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
-from kserve.protocol.infer_type import RequestedOutput
+from kserve.protocol.infer_type import InferResponse, RequestedOutput
 
 from model_store.package import ModelPackage
 from tests.conftest import COLOURS
@@ -258,6 +258,15 @@ def test_triton_is_refused_what_is_wrong(said):
     assert refusals["image"]["text"].startswith("image 1: ")
 
 
+def test_triton_is_refused_shared_memory(said):
+    """An output that is looked for where it never comes would be worse."""
+    invalid = said.status("400", "INVALID_ARGUMENT")
+
+    for refusal in said["shared_memory"]:
+        assert refusal["status"] == invalid
+        assert "shared memory" in refusal["text"]
+
+
 def test_triton_makes_and_reads_bodies_that_others_carry(said):
     """``generate_request_body`` and ``parse_response_body``; gRPC has no such thing."""
     assert said.status(["by hand", ["green"]], None) == said["body_by_hand"]
@@ -458,9 +467,10 @@ def kserve_stub(pod: Pod) -> Iterator[GRPCInferenceServiceStub]:
         yield GRPCInferenceServiceStub(channel)
 
 
-def infer_request(*, raw: bool, typed: bool) -> kserve_pb2.ModelInferRequest:
-    """One green image, in either form or both."""
-    image = IMAGES["green"]
+def infer_request(
+    *, raw: bool, typed: bool, image: bytes = IMAGES["green"]
+) -> kserve_pb2.ModelInferRequest:
+    """One image, in either form or both."""
     tensor = kserve_pb2.ModelInferRequest.InferInputTensor(
         name="image", datatype="BYTES", shape=[1]
     )
@@ -504,10 +514,20 @@ def test_contents_in_both_forms_or_in_none_are_refused(pod, both):
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize("raw", [True, False])
+def test_declared_base64_is_decoded_over_grpc(pod, raw):
+    """``content_type: base64`` of the tensor, as in REST."""
+    request = infer_request(raw=raw, typed=not raw, image=base64_text(IMAGES["green"]).encode())
+    request.inputs[0].parameters["content_type"].string_param = "base64"
+    with kserve_stub(pod) as stub:
+        answer = InferResponse.from_grpc(stub.ModelInfer(request))
+
+    assert best_labels(answer) == ["green"]
+
+
 def test_a_message_over_the_limit_is_refused_with_the_number(guarded):
     """RESOURCE_EXHAUSTED; what is below the limit is answered on the same channel."""
-    large = infer_request(raw=False, typed=True)
-    large.inputs[0].contents.bytes_contents[0] += bytes(MESSAGE_LIMIT)
+    large = infer_request(raw=False, typed=True, image=bytes(MESSAGE_LIMIT))
     with kserve_stub(guarded) as stub:
         with pytest.raises(grpc.RpcError) as refused:
             stub.ModelInfer(large)

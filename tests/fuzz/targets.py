@@ -98,7 +98,7 @@ def grpc(data: bytes) -> None:
     except DecodeError:
         return
     try:
-        call = grpc_parse.parse(request, None, MAX)
+        call = grpc_parse.parse(request, remaining_s=len(data) % 7 or None, max_images=MAX)
     except PredictorError as error:
         _check_error(error)
         return

@@ -8,6 +8,7 @@ import http.client
 import json
 import logging
 import re
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,6 @@ import uvicorn
 import uvloop
 
 from predictor.observation import Observation
-from predictor.observer import Observer
 from predictor.protocol.connection import (
     LARGEST_HEAD_BYTES,
     LEAST_DISCARDED_BYTES,
@@ -370,6 +370,20 @@ def test_a_request_that_takes_long_is_not_the_clients_fault(hasty):
         hasty.let_go()
 
         assert answered(patient)[0] == 200
+
+
+def test_an_answer_that_is_not_read_is_not_kept_for_ever():
+    """It would fill our memory, at as many connections as a client likes."""
+    size = 30_000_000  # more than all buffers on its way
+    with (
+        served(max_bytes=size, max_buffered_bytes=size, timeout_s=0.3) as server,
+        server.connect() as deaf,
+    ):
+        deaf.sendall(post("/echo", bytes(size)))
+        hung_up = select.poll()
+        hung_up.register(deaf, 0)  # errors and hang-ups come without asking
+
+        assert hung_up.poll(WAIT_S * 1000)
 
 
 def test_a_refused_body_is_not_read_for_ever(server):

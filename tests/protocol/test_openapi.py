@@ -13,16 +13,13 @@ import schemathesis
 from predictor.classifier import ImageClassifier
 from predictor.metrics import BusyRatios
 from predictor.protocol import oip, openapi, v1
-from predictor.protocol.description import Description
 from predictor.protocol.openapi import Served
 from predictor.protocol.rest import RestRoutes
 from predictor.protocol.status import TABLE
 from predictor.repository import Repository
-from predictor.statistics import Statistics, StatisticsLayout
 
 SERVED = Served("cats", "3", top_k=5, max_images=8, repository_open=True)
 CLOSED = Served("cats", "3", top_k=5, max_images=8, repository_open=False)
-LAYOUT = StatisticsLayout(frontends=1, instances=1, largest_batch=1)
 REFERENCE = re.compile(r'"\$ref": "#/components/(\w+)/(\w+)"')
 
 
@@ -33,15 +30,25 @@ class Slots:
     capacity: int = 8
 
 
+class Silence:
+    """A description as the routes' table sees it."""
+
+    def server(self) -> dict[str, object]:
+        """Nothing to say."""
+        return {}
+
+    def model(self) -> dict[str, object]:
+        """Nothing to say."""
+        return {}
+
+
 @pytest.fixture
 def routes(colours):
     """The real table, of a model under a name that is not its package's."""
     repository = Repository("cats", colours.version, "", lambda: True, lambda message: None)
     classifier = ImageClassifier(colours, "cats", Slots(), 1.0)
-    statistics = Statistics(Statistics.create(LAYOUT), LAYOUT)
-    description = Description(classifier, ["cpu"], 0, statistics, repository)
     busy = BusyRatios("cats", lambda: [0.0])
-    return RestRoutes(classifier, description, repository, busy, lambda: True).table()
+    return RestRoutes(classifier, Silence(), repository, busy, lambda: True).table()
 
 
 @pytest.mark.parametrize("served", [SERVED, CLOSED], ids=["open", "closed"])

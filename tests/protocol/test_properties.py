@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 import pytest
 import tritonclient.http as triton
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -29,8 +29,9 @@ from tests.protocol.wire import Parts, base64_text, binary, elements, plain, siz
 MAX = 8  # images per request
 OUTPUTS = ("indices", "scores", "labels")
 
-thorough = settings(max_examples=400, deadline=None)
-usual = settings(max_examples=150, deadline=None)
+slow_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(slow_machine, max_examples=400)
+usual = settings(slow_machine, max_examples=150)
 
 
 def refused(parse: Any, *arguments: Any) -> Any:

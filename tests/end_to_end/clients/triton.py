@@ -122,11 +122,12 @@ async def statistics(client: Client) -> Any:
     await client.infer(client.jpegs(client.images["red"]))
     await client.refusal("infer", MODEL, [client.jpegs(b"no image")])
     deadline = time.monotonic() + WAIT_S
-    moved: dict[str, int] = {}
-    # A batch is counted once its answers are on their way.
-    while moved.get("inference_count") != 4 and time.monotonic() < deadline:
+    # Requests and batches are counted once their answers are on their way.
+    while time.monotonic() < deadline:
         after = await counts(client)
         moved = {name: count - before[name] for name, count in after.items()}
+        if moved["inference_count"] >= 4 and moved["success"] >= 2 and moved["fail"] >= 1:
+            break
     return moved
 
 
@@ -312,6 +313,19 @@ async def refusals(client: Client) -> Any:
     }
 
 
+async def shared_memory(client: Client) -> Any:
+    """An input that lies there, and an output that is to be put there."""
+    elsewhere = client.module.InferInput("image", [1], "BYTES")
+    elsewhere.set_shared_memory("region", 64)
+    output = client.module.InferRequestedOutput("scores")
+    output.set_shared_memory("region", 64)
+    image = client.jpegs(client.images["red"])
+    return [
+        await client.refusal("infer", MODEL, [elsewhere]),
+        await client.refusal("infer", MODEL, [image], outputs=[output]),
+    ]
+
+
 async def body_by_hand(client: Client) -> Any:
     """A body that tritonclient makes and reads and somebody else carries; only HTTP has that."""
     if client.grpc:
@@ -392,6 +406,7 @@ INFER = (
     compression,
     several_at_once,
     refusals,
+    shared_memory,
     body_by_hand,
     closed_repository,
 )
