@@ -217,12 +217,15 @@ class Connection(HttpToolsProtocol):
             self._discard(len(data))
             return
         self._received += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._stay_with_http_1(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            self._refuse_malformed(error)
+        while data:
+            try:
+                self.parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+            except httptools.HttpParserError as error:
+                self._refuse_malformed(error)
+                data = b""
         if self._reading is Reading.HEAD and self._received - self._head_from > LARGEST_HEAD_BYTES:
             self._refuse(431, HEAD_TOO_LARGE)
 
@@ -418,16 +421,13 @@ class Connection(HttpToolsProtocol):
         cycle.task.add_done_callback(self.tasks.discard)
         self.tasks.add(cycle.task)
 
-    def _stay_with_http_1(self, rest: bytes) -> None:
-        """Answer a request for another protocol as if it had not asked (RFC 9110, 7.8).
+    def _head_without_upgrade(self) -> bytes:
+        """The head of a request for another protocol, as if it had not asked (RFC 9110, 7.8).
 
         The parser believes that the protocol changes behind the head and has left the body out, so
         it gets the head again, without the wish. Java's client asks for HTTP/2 in this way.
         """
         self._other_protocol = False
-        head = b"".join(
-            b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"
-        )
+        headers = (b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade")
         method, version = self.scope["method"].encode(), self.scope["http_version"].encode()
-        start = b"%b %b HTTP/%b\r\n" % (method, self.url, version)
-        self.data_received(b"".join((start, head, b"\r\n", rest)))
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(headers))

@@ -377,6 +377,8 @@ def with_headers(response: Response, added: tuple[Header, ...]) -> Response:
 def unknown_path(path: str, routes: Routes) -> str:
     """What to tell a client whose path is not served: most often the model's name is wrong."""
     parts = path.split("/")
+    if len(parts) > 4 and parts[2:4] == ["repository", "models"]:
+        return f"no model {parts[4]!r} here"
     if len(parts) > 3 and parts[2] == "models":
         named = parts[3].partition(":")[0]
         prefix = f"/{parts[1]}/models/{named}"

@@ -39,7 +39,7 @@ REFUSALS = {
     415: "The body has a Content-Encoding other than gzip, deflate or identity",
     500: "Something failed here; the log has it under the `x-request-id`",
     501: "The repository is off in this pod (`repository_token`)",
-    503: "Every slot is taken, or no instance takes work now; nothing was computed",
+    503: "Every slot is taken, or no instance takes work now; try again",
     504: "The answer could not be had in the time the request allows",
 }
 REFUSAL_HEADERS = {
@@ -86,6 +86,7 @@ class Operation:
     answers: Mapping[int, Json]  # status → media type → what it holds
     refusals: tuple[int, ...] = ANYWHERE
     body: Json = field(default_factory=dict)
+    parameters: tuple[str, ...] = ("RequestId",)
     token: bool = False
 
 
@@ -156,7 +157,13 @@ def _model(path: str, suffix: str) -> dict[str, dict[str, Operation]]:
         "application/octet-stream": {"schema": BINARY_ANSWER},
     }
     infer = Operation(
-        f"infer{suffix}", "v2", "Classify images", {200: answer}, INFERENCE, INFER_BODY
+        f"infer{suffix}",
+        "v2",
+        "Classify images",
+        {200: answer},
+        INFERENCE,
+        INFER_BODY,
+        ("RequestId", "HeaderLength"),
     )
     return {
         path: {"GET": described},
@@ -195,7 +202,13 @@ def _repository(served: Served) -> dict[str, dict[str, Operation]]:
         refusals = (*ANYWHERE, 401) if served.repository_open else (*ANYWHERE, 501)
         table[path] = {
             "POST": Operation(
-                operation, "repository", summary, answers, refusals, body, served.repository_open
+                operation,
+                "repository",
+                summary,
+                answers,
+                refusals,
+                body,
+                token=served.repository_open,
             )
         }
     return table
@@ -212,13 +225,13 @@ def _described(operation: Operation) -> Json:
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
-        "parameters": [{"$ref": "#/components/parameters/RequestId"}],
+        "parameters": [
+            {"$ref": f"#/components/parameters/{name}"} for name in operation.parameters
+        ],
         "responses": dict(sorted(responses.items())),
     }
     if operation.body:
         described["requestBody"] = operation.body
-    if operation.body is INFER_BODY:
-        described["parameters"].append({"$ref": "#/components/parameters/HeaderLength"})
     if operation.token:
         described["security"] = [{"repositoryToken": []}]
     return described

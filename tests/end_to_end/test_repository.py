@@ -48,6 +48,13 @@ def test_only_the_token_opens_it(start, colours):
     assert opened.json() == [{"name": "colours", "version": "1", "state": "READY", "reason": ""}]
 
 
+def test_another_model_is_not_in_the_repository(pod):
+    """404 with its name, as on every other route."""
+    answer = httpx.post(f"{pod.url}/v2/repository/models/nobody/load", headers=AUTHORIZED)
+
+    assert (answer.status_code, answer.json()["error"]) == (404, "no model 'nobody' here")
+
+
 def test_an_unloaded_model_is_not_ready_and_gives_its_memory_back(start, colours):
     """Every frontend says so; there is no instance left; loading brings all of it back."""
     pod = start(colours, *FLAGS)
