@@ -169,7 +169,7 @@ def _inflated(
         if output:
             yield output
         if inflater.eof:
-            break
+            break  # what follows would be copied again with every piece of it
         piece = inflater.unconsumed_tail
         if not piece and len(output) < most:
             piece = next(pieces, None)

@@ -203,7 +203,6 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the request that is being answered: nobody waits for it."""
         super().connection_lost(exc)
-        self._ahead.clear()
         answering = self._answering
         if answering is not None and answering.task is not None:
             answering.disconnected = True

@@ -15,6 +15,7 @@ from predictor.metrics import BusyRatios, scrape
 from predictor.protocol import oip, openapi, tensors, v1
 from predictor.protocol.description import Description, index
 from predictor.protocol.http import Request, Response, Route, Routes, json_response
+from predictor.protocol.openapi_schemas import Served
 from predictor.repository import Repository
 
 Parsed = TypeVar("Parsed")
@@ -80,9 +81,9 @@ class RestRoutes:
             }
         return routes
 
-    def _served(self) -> openapi.Served:
+    def _served(self) -> Served:
         classifier = self._classifier
-        return openapi.Served(
+        return Served(
             classifier.name,
             classifier.version,
             classifier.package.manifest.top_k,

@@ -15,16 +15,18 @@ from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from predictor.protocol import openapi
+from predictor.protocol.openapi_bodies import BYTES_EXAMPLE, EXAMPLE
+from predictor.protocol.openapi_schemas import Served
 from tests.end_to_end.conftest import Pod
 
 TOKEN = "sesame"
-CLOSED = openapi.Served("colours", "1", top_k=3, max_images=256, repository_open=False)
-OPEN = openapi.Served("colours", "1", top_k=3, max_images=256, repository_open=True)
+CLOSED = Served("colours", "1", top_k=3, max_images=256, repository_open=False)
+OPEN = Served("colours", "1", top_k=3, max_images=256, repository_open=True)
 INFER_REQUEST = jsonschema_rs.Draft202012Validator(
     {"$ref": "#/components/schemas/InferRequest"} | openapi.document(CLOSED)
 )
 
-IMAGE = base64.b64decode(openapi.EXAMPLE)
+IMAGE = base64.b64decode(EXAMPLE)
 BINARY = {
     "inputs": [
         {
@@ -58,7 +60,7 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def read(served: openapi.Served, **more: object) -> schemathesis.BaseSchema:
+def read(served: Served, **more: object) -> schemathesis.BaseSchema:
     """A pod's document as schemathesis reads it, before there is a pod."""
     config = schemathesis.Config.from_dict(CONFIG | more)
     return schemathesis.openapi.from_dict(openapi.document(served), config=config)
@@ -119,7 +121,7 @@ def with_an_image(body: dict[str, Any]) -> dict[str, Any]:
     outputs = body.get("outputs")
     if isinstance(outputs, list):  # each asked for once
         body["outputs"] = list({json.dumps(name_of(output)): output for output in outputs}.values())
-    return body | {"inputs": [openapi.BYTES_EXAMPLE]}
+    return body | {"inputs": [BYTES_EXAMPLE]}
 
 
 def as_integer(number: float) -> int | float:

@@ -366,11 +366,34 @@ def test_a_request_that_takes_long_is_not_the_clients_fault(hasty):
     with hasty.connect() as patient, hasty.connect() as witness:
         patient.sendall(post("/slow"))
         hasty.toy.began.get(timeout=WAIT_S)
-        witness.sendall(GET[:-2])
-        assert everything(witness).startswith(b"HTTP/1.1 408")  # so time has passed for both
+        witness.sendall(GET)
+        answered(witness)
+        assert everything(witness) == b""  # idle for too long: so time has passed for both
         hasty.let_go()
 
         assert answered(patient)[0] == 200
+
+
+def test_a_body_that_is_not_read_yet_is_not_late():
+    """It waits behind a request before it, and we have stopped reading."""
+    with served(timeout_s=0.3) as server, server.connect() as eager, server.connect() as witness:
+        eager.sendall(post("/slow") + post("/echo", bytes(900_000)))
+        server.toy.began.get(timeout=WAIT_S)
+        witness.sendall(GET[:-2])
+        assert everything(witness).startswith(b"HTTP/1.1 408")  # so time has passed for both
+        server.let_go()
+
+        assert [answered(eager)[0], answered(eager)] == [200, (200, bytes(900_000))]
+
+
+def test_bodies_ahead_of_their_turn_are_not_read_to_their_end():
+    """They wait on the client's side, as far as buffers allow."""
+    with served() as server, server.connect() as eager:
+        eager.sendall(post("/slow"))
+        server.toy.began.get(timeout=WAIT_S)
+        eager.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            eager.sendall(post("/echo", bytes(30_000_000)))
 
 
 def test_an_answer_that_is_not_read_is_not_kept_for_ever():

@@ -35,7 +35,8 @@ found = {}
 for file in files:
     for path, name, what in fields("", file.message_type):
         found.setdefault(path, {})[name] = what
-methods = {m.name: [m.input_type, m.output_type] for f in files for s in f.service for m in s.method}
+services = [service for file in files for service in file.service]
+methods = {m.name: [m.input_type, m.output_type] for s in services for m in s.method}
 print(json.dumps({"messages": found, "methods": methods}))
 """
 TRITON = ("tritonclient.grpc.service_pb2", "tritonclient.grpc.model_config_pb2")

@@ -13,11 +13,14 @@ import schemathesis
 from predictor.classifier import ImageClassifier
 from predictor.metrics import BusyRatios
 from predictor.protocol import oip, openapi, v1
-from predictor.protocol.openapi import Served
+from predictor.protocol.openapi_bodies import INFER_BODY, PREDICT_BODY
+from predictor.protocol.openapi_schemas import Served
 from predictor.protocol.rest import RestRoutes
 from predictor.protocol.status import TABLE
 from predictor.repository import Repository
 
+INFER_EXAMPLES = INFER_BODY["content"]["application/json"]["examples"]
+PREDICT_EXAMPLES = PREDICT_BODY["content"]["application/json"]["examples"]
 SERVED = Served("cats", "3", top_k=5, max_images=8, repository_open=True)
 CLOSED = Served("cats", "3", top_k=5, max_images=8, repository_open=False)
 REFERENCE = re.compile(r'"\$ref": "#/components/(\w+)/(\w+)"')
@@ -121,18 +124,18 @@ def test_a_closed_repository_promises_only_refusals():
             assert ("501" in operation["responses"]) == ("/repository/" in path)
 
 
-@pytest.mark.parametrize("name", openapi.INFER_BODY["content"]["application/json"]["examples"])
+@pytest.mark.parametrize("name", INFER_EXAMPLES)
 def test_an_infer_example_is_taken(name):
     """As it stands, by the parser itself."""
-    example = openapi.INFER_BODY["content"]["application/json"]["examples"][name]["value"]
+    example = INFER_EXAMPLES[name]["value"]
 
     assert len(oip.parse(json.dumps(example).encode(), {}, 8).request.images) == 1
 
 
-@pytest.mark.parametrize("name", openapi.PREDICT_BODY["content"]["application/json"]["examples"])
+@pytest.mark.parametrize("name", PREDICT_EXAMPLES)
 def test_a_predict_example_is_taken(name):
     """With no error in any place."""
-    example = openapi.PREDICT_BODY["content"]["application/json"]["examples"][name]["value"]
+    example = PREDICT_EXAMPLES[name]["value"]
 
     (image,) = v1.parse("POST", {}, json.dumps(example).encode(), 8).images
 

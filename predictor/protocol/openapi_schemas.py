@@ -1,0 +1,259 @@
+"""The schemas of everything a pod takes and gives, for OpenAPI."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from predictor.protocol.description import BACKEND, CONFIG_TYPES, EXTENSIONS, PLATFORM, SERVER_NAME
+from predictor.protocol.oip import BASE64, LONGEST_ID, LOWEST_PRIORITY
+from predictor.protocol.openapi_bodies import (
+    COUNT,
+    ENCODED,
+    FLAG,
+    PIXEL,
+    RGB,
+    SIZE,
+    TEXT,
+    WHOLE,
+    Json,
+    at_least,
+    exactly,
+    list_of,
+    or_null,
+    ref,
+)
+from predictor.protocol.tensors import INPUT_NAME, OUTPUT_DATATYPES
+from predictor.statistics import BATCH_DURATIONS, DURATIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the document depends on.
+
+    Attributes:
+        name: the model's, as in its URLs.
+        version: the model's.
+        top_k: classes in an answer.
+        max_images: most images in one request.
+        repository_open: whether there is a token, and so a repository at all.
+    """
+
+    name: str
+    version: str
+    top_k: int
+    max_images: int
+    repository_open: bool
+
+
+def schemas(served: Served) -> Json:
+    """All of them, by name."""
+    return {
+        "Error": exactly(error=TEXT),
+        "Document": {"type": "object", "required": ["openapi", "info", "paths"]},
+        **_pod_schemas(served),
+        **_model_schemas(served),
+        **_v1_schemas(served),
+        **_infer_request_schemas(served),
+        **_infer_response_schemas(served),
+    }
+
+
+def _pod_schemas(served: Served) -> Json:
+    name = {"const": served.name}
+    entry = exactly(
+        name=name,
+        version={"const": served.version},
+        state={"enum": ["READY", "UNAVAILABLE"]},
+        reason=TEXT,
+    )
+    return {
+        "Alive": exactly(status={"const": "alive"}),
+        "ServerLive": exactly(live={"const": True}),
+        "ServerReady": exactly(live={"const": True}, ready=FLAG),
+        "ModelReady": exactly(name=name, ready=FLAG),
+        "Models": exactly(models=list_of(name, 1, 1)),
+        "Server": exactly(
+            name={"const": SERVER_NAME},
+            version=TEXT,
+            extensions=list_of({"enum": [*EXTENSIONS, "model_repository"]}),
+        ),
+        "IndexRequest": at_least({}, {"ready": FLAG}),
+        "Index": list_of(entry, 0, 1),
+        "ControlRequest": at_least({}),
+        "Loaded": exactly(name=name, load={"const": True}),
+        "Unloaded": exactly(name=name, unload={"const": True}),
+    }
+
+
+def _model_schemas(served: Served) -> Json:
+    name, version = {"const": served.name}, {"const": served.version}
+    tensor = exactly(name=TEXT, datatype=TEXT, shape=list_of({"type": "integer"}, 2, 2))
+    described = {"name": TEXT, "data_type": {"enum": list(CONFIG_TYPES.values())}}
+    dimensions = list_of(SIZE, 1, 1)
+    duration = exactly(count=COUNT, ns=COUNT)
+    batch = dict.fromkeys(BATCH_DURATIONS, duration)
+    return {
+        "Model": exactly(
+            name=name,
+            versions=list_of(version, 1, 1),
+            platform={"const": PLATFORM},
+            inputs=list_of(tensor, 1, 1),
+            outputs=list_of(tensor, len(OUTPUT_DATATYPES), len(OUTPUT_DATATYPES)),
+        ),
+        "Config": exactly(
+            name=name,
+            platform={"const": PLATFORM},
+            backend={"const": BACKEND},
+            version_policy=exactly(specific=exactly(versions=list_of(SIZE, 0, 1))),
+            max_batch_size={"const": served.max_images},
+            input=list_of(exactly(**described, format=TEXT, dims=dimensions), 1, 1),
+            output=list_of(exactly(**described, dims=dimensions)),
+            instance_group=list_of(
+                exactly(
+                    name=TEXT,
+                    kind={"enum": ["KIND_CPU", "KIND_GPU"]},
+                    count=SIZE,
+                    gpus=list_of(COUNT),
+                )
+            ),
+            default_model_filename=TEXT,
+            dynamic_batching=exactly(
+                preferred_batch_size=list_of(SIZE), max_queue_delay_microseconds=COUNT
+            ),
+            model_transaction_policy=exactly(decoupled={"const": False}),
+        ),
+        "Statistics": exactly(
+            model_stats=list_of(
+                exactly(
+                    name=name,
+                    version=version,
+                    last_inference=COUNT,
+                    inference_count=COUNT,
+                    execution_count=COUNT,
+                    inference_stats=exactly(
+                        **dict.fromkeys((*DURATIONS, "cache_hit", "cache_miss"), duration)
+                    ),
+                    batch_stats=list_of(exactly(batch_size=SIZE, **batch)),
+                ),
+                1,
+                1,
+            )
+        ),
+    }
+
+
+def _v1_schemas(served: Served) -> Json:
+    ranked = {"label": TEXT, "index": COUNT, "score": {"type": "number"}}
+    pixels = list_of(list_of(list_of(PIXEL, 3, 3), 1), 1)
+    pixels["description"] = "rows of RGB pixels, [H][W][3]"
+    instance = {
+        "anyOf": [
+            at_least({"b64": ENCODED}),
+            at_least({"image_bytes": at_least({"b64": ENCODED})}),
+            pixels,
+        ],
+        "description": "one that is none of these, or no image, gets an error in its place",
+    }
+    return {
+        "PredictRequest": at_least({"instances": list_of(instance, 1, served.max_images)}),
+        "PredictResponse": exactly(
+            predictions=list_of({"anyOf": [ref("Prediction"), ref("Error")]}, 1, served.max_images)
+        ),
+        "Prediction": exactly(**ranked, top=list_of(exactly(**ranked), 1, served.top_k)),
+    }
+
+
+def _infer_request_schemas(served: Served) -> Json:
+    shapeless = {"name": {"const": INPUT_NAME}}
+    no_shared_memory = {"propertyNames": {"not": {"pattern": "^shared_memory_"}}}
+    bytes_parameters = at_least({}, {"content_type": {"enum": [BASE64, None]}}) | no_shared_memory
+    images = {"type": "integer", "minimum": 1, "maximum": served.max_images}
+    return {
+        "InferRequest": at_least(
+            {"inputs": list_of({"anyOf": [ref("EncodedImages"), ref("PixelImages")]}, 1, 1)},
+            {
+                "id": or_null({"type": "string", "maxLength": LONGEST_ID}),
+                "parameters": ref("InferParameters"),
+                "outputs": or_null(list_of(ref("OutputWanted"), 0, len(OUTPUT_DATATYPES))),
+            },
+        ),
+        "InferParameters": or_null(
+            at_least(
+                {},
+                {
+                    "timeout": or_null(WHOLE) | {"description": "microseconds; 0: the default"},
+                    "priority": or_null(WHOLE) | {"maximum": LOWEST_PRIORITY},
+                    "top_k": or_null(WHOLE) | {"minimum": 1, "maximum": served.top_k},
+                    "binary_data_output": or_null(FLAG),
+                },
+            )
+        ),
+        "EncodedImages": at_least(
+            shapeless
+            | {
+                "datatype": {"const": "BYTES"},
+                "shape": {
+                    "type": "array",
+                    "prefixItems": [images, {"const": 1}],
+                    "minItems": 1,
+                    "maxItems": 2,
+                    "description": "[N] or [N,1]",
+                },
+                "data": list_of({"anyOf": [ENCODED, list_of(ENCODED, 1, 1)]}, 1, served.max_images),
+            },
+            {"parameters": or_null(bytes_parameters)},
+        ),
+        "PixelImages": at_least(
+            shapeless
+            | {
+                "datatype": {"enum": ["UINT8", "FP32"]},
+                "shape": {
+                    "type": "array",
+                    "prefixItems": [images, SIZE, SIZE, {"const": 3}],
+                    "minItems": 4,
+                    "maxItems": 4,
+                    "description": "[N,H,W,3]",
+                },
+                "data": {
+                    "anyOf": [list_of(PIXEL, 12), list_of(list_of(list_of(RGB, 1), 1), 1)],
+                    "description": "flat in row order, or nested as the shape says",
+                },
+            },
+            {"parameters": or_null(at_least({}) | no_shared_memory)},
+        ),
+        "OutputWanted": at_least(
+            {"name": {"enum": list(OUTPUT_DATATYPES)}},
+            {
+                "parameters": or_null(
+                    at_least(
+                        {},
+                        {
+                            "binary_data": or_null(FLAG),
+                            "classification": or_null(WHOLE)
+                            | {"description": "BYTES `score:index:label` of so many classes"},
+                        },
+                    )
+                    | no_shared_memory
+                )
+            },
+        ),
+    }
+
+
+def _infer_response_schemas(served: Served) -> Json:
+    name, shape = {"enum": list(OUTPUT_DATATYPES)}, list_of(SIZE, 2, 2)
+    numbers = exactly(
+        name=name,
+        datatype={"enum": ["INT64", "FP32"]},
+        shape=shape,
+        data=list_of({"type": "number"}, 1),
+    )
+    texts = exactly(name=name, datatype={"const": "BYTES"}, shape=shape, data=list_of(TEXT, 1))
+    return {
+        "InferResponse": exactly(
+            model_name={"const": served.name},
+            model_version={"const": served.version},
+            id=TEXT,
+            outputs=list_of({"anyOf": [numbers, texts]}, 1, len(OUTPUT_DATATYPES)),
+        )
+    }
