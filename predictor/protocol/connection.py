@@ -341,6 +341,7 @@ class Connection(HttpToolsProtocol):
     # Refusals
 
     def _refuse_malformed(self, error: httptools.HttpParserError) -> None:
+        # httptools hangs what one of the methods above raised on an error of its own.
         callback = isinstance(error, httptools.HttpParserCallbackError)
         cause = error.__context__ if callback else error
         if isinstance(cause, HeadTooLargeError):

@@ -144,7 +144,7 @@ def _check_images(request: ClassifyRequest) -> None:
 
 
 def _v2_seeds() -> list[bytes]:
-    raw = elements(b"first", b"second")
+    raw, encoded = elements(b"first", b"second"), elements(b"/9j/4AAQ", b"iVBO!")
     pixels = bytes(range(12))
     floats = np.arange(12, dtype="<f4").tobytes()
     every = [
@@ -159,6 +159,7 @@ def _v2_seeds() -> list[bytes]:
         b"0\n\xff\xd8\xff\xe0",
         _joined(sized(raw, shape=[2, 1]) | {"id": "7", "parameters": asked}, raw),
         _joined(sized(raw, shape=[2]) | {"outputs": every}, raw),
+        _joined(sized(encoded, shape=[2]), encoded),
         _joined(sized(pixels, datatype="UINT8", shape=image), pixels),
         _joined(sized(floats, datatype="FP32", shape=image), floats),
         *(
@@ -207,7 +208,7 @@ def _grpc_seeds() -> list[bytes]:
     raw.parameters["priority"].int64_param = 7
     raw.parameters["timeout"].int64_param = 5000
     raw.parameters["binary_data_output"].bool_param = True
-    typed.inputs[0].contents.bytes_contents.extend([b"first", b"second"])
+    typed.inputs[0].contents.bytes_contents.extend([b"Zmlyc3Q=", b"/9j/4AAQ"])
     typed.inputs[0].parameters["content_type"].string_param = "base64"
     typed.outputs.add(name="labels").parameters["classification"].int64_param = 2
     typed.outputs.add(name="scores").parameters["shared_memory_region"].string_param = "r"

@@ -24,6 +24,7 @@ from predictor.protocol.connection import (
     LEAST_DISCARDED_BYTES,
     MOST_AHEAD,
     Connections,
+    Cycle,
 )
 from predictor.protocol.cors import Cors
 from predictor.protocol.http import (
@@ -455,8 +456,6 @@ def test_keep_alive_goes_on_after_an_error(server, caplog, request_, status):
 
 def test_a_body_goes_through_without_a_copy_of_its_chunks():
     """What the parser hands over while the application waits is what it gets."""
-    from predictor.protocol.connection import Cycle
-
     cycle = Cycle.__new__(Cycle)
     cycle.body, cycle.message_event = bytearray(), asyncio.Event()
     chunk = b"chunk"

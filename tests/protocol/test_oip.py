@@ -147,6 +147,17 @@ def test_bytes_in_json_are_base64(name):
     assert images == (b"first", b"second")
 
 
+def test_binary_elements_that_are_unmistakably_base64_are_decoded():
+    """No image file begins with these letters; where the rest is no base64, neither is the whole."""
+    raw = elements(b"/9j/4AAQ", b"iVBORw0K", b"/9j/ \xff")
+    body, headers = binary(sized(raw, shape=[3]), raw)
+
+    first, second, third = map(bytes, oip.parse(body, headers, MAX).request.images)
+
+    assert (first, second) == (b"\xff\xd8\xff\xe0\x00\x10", b"\x89PNG\r\n")
+    assert third == b"/9j/ \xff"
+
+
 def test_binary_elements_may_be_declared_base64():
     """Without the declaration they are the image files themselves."""
     raw = elements(b"aW1hZ2U=")
