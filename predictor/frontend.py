@@ -29,12 +29,13 @@ from predictor.listener import BACKLOG
 from predictor.metrics import BusyRatios, FrontendMetrics
 from predictor.observer import Observer
 from predictor.process import FrontendOrder, enter_process, leave_stopping_to_the_supervisor
+from predictor.protocol.body import BodyLimits
 from predictor.protocol.connection import Connections
 from predictor.protocol.cors import Cors
 from predictor.protocol.description import Description
 from predictor.protocol.grpc import InferenceService
 from predictor.protocol.grpc_server import GrpcServer
-from predictor.protocol.http import Application, BodyLimits
+from predictor.protocol.http import Application
 from predictor.protocol.rest import RestRoutes
 from predictor.repository import Repository
 from predictor.request_log import RequestLog
@@ -147,7 +148,9 @@ class Frontend:
     def _http_server(self, description: Description) -> _Server:
         settings = self._settings
         limits = BodyLimits(
-            settings.max_body_bytes, settings.body_timeout_s, settings.max_buffered_bytes
+            settings.max_body_bytes,
+            settings.body_timeout_s,
+            max(settings.max_buffered_bytes, settings.max_body_bytes),
         )
         routes = RestRoutes(
             self._classifier,

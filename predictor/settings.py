@@ -123,7 +123,8 @@ class Settings(BaseSettings):
     max_buffered_bytes: int = Field(
         default=512 * MIB,
         ge=1,
-        description="HTTP request bodies one frontend holds at a time, in bytes; over it, 503",
+        description="HTTP request bodies one frontend holds at a time, in bytes; over it, 503; "
+        "never less than max_body_bytes",
     )
     cors_origins: str = Field(
         default="",

@@ -19,6 +19,7 @@ import uvicorn
 import uvloop
 
 from predictor.observation import Observation
+from predictor.protocol.body import BodyLimits
 from predictor.protocol.connection import (
     LARGEST_HEAD_BYTES,
     LEAST_DISCARDED_BYTES,
@@ -29,7 +30,6 @@ from predictor.protocol.connection import (
 from predictor.protocol.cors import Cors
 from predictor.protocol.http import (
     Application,
-    BodyLimits,
     Request,
     Response,
     Route,

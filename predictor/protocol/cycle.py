@@ -1,0 +1,88 @@
+"""One request and its answer on a connection: uvicorn's, except for how they go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from uvicorn._types import ASGI3Application, ASGIReceiveEvent
+from uvicorn.protocols.http.httptools_impl import (
+    RequestResponseCycle,
+)
+
+from predictor.errors import PredictorError
+
+logger = logging.getLogger(__name__)
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its answer: uvicorn's, except for how they go wrong.
+
+    A body that will not be complete is refused where it is read, so that the application answers
+    in its own way; a client that has left ends the task without a word in the log.
+    """
+
+    task: asyncio.Task[None] | None = None
+    keep_alive_after_continue = False
+    fault: PredictorError | None = None  # why the rest of the body is not coming
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Let the application answer; it does so whatever happens."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except Exception:
+            logger.exception("an answer could not be sent")
+            self.transport.close()
+        finally:
+            self.on_response = _nothing  # or connection and cycle would keep each other alive
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """The next part of the body, or what is wrong with it.
+
+        Raises:
+            PredictorError: it is malformed or too slow.
+        """
+        if self.waiting_for_100_continue:
+            self.keep_alive = self.keep_alive_after_continue
+        message = await super().receive()
+        if self.fault is not None:
+            raise self.fault
+        return message
+
+    def take(self, body: bytes) -> None:
+        """Keep a part of the body for ``receive``: as it is, unless others wait there already."""
+        waiting: bytes | bytearray = self.body
+        if not waiting:
+            self.body = body  # type: ignore[assignment]  # receive makes bytes of it: no copy then
+        elif isinstance(waiting, bytearray):
+            waiting += body
+        else:
+            self.body = bytearray(waiting)
+            self.body += body
+        self.message_event.set()
+
+    def expect_continue(self) -> None:
+        """The client may wait for leave to send its body.
+
+        Refused without one, it sends either the body or its next request, and nothing tells which:
+        then the connection must not be used again (RFC 9110, 10.1.1).
+        """
+        self.keep_alive_after_continue, self.keep_alive = self.keep_alive, False
+
+    def complete(self) -> None:
+        """The whole body has come, perhaps without waiting for leave."""
+        if self.waiting_for_100_continue:
+            self.waiting_for_100_continue = False
+            self.keep_alive = self.keep_alive_after_continue
+        self.more_body = False
+        self.message_event.set()
+
+    def fail(self, fault: PredictorError) -> None:
+        """The rest of the body is not coming: refuse the request, and close the connection."""
+        self.fault = fault
+        self.keep_alive = False
+        self.message_event.set()
+
+
+def _nothing() -> None:
+    pass
