@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from predictor.errors import BadRequestError, BadTensorError
-from predictor.protocol import oip, tensors
+from predictor.errors import BadTensorError
+from predictor.protocol import fields, oip, tensors
 from predictor.protocol.messages import message
 from predictor.protocol.tensors import OUTPUT_DATATYPES, OutputTensor, OutputWanted
 from predictor.types import ClassifyRequest, Image, Options
@@ -28,19 +28,19 @@ def parse(request: Any, remaining_s: float | None, max_images: int) -> oip.Infer
         BadRequestError: malformed; BadTensorError: a tensor is wrong.
     """
     parameters = _parameters(request.parameters)
-    asked = oip.options(parameters)
+    asked = fields.options(parameters)
     if remaining_s is not None:
-        left_us = max(1, int(min(remaining_s * 1e6, oip.LONGEST_TIMEOUT_US)))
+        left_us = max(1, int(min(remaining_s * 1e6, fields.LONGEST_TIMEOUT_US)))
         asked = Options(min(left_us, asked.timeout_us or left_us), asked.priority, asked.top_k)
     wanted: list[OutputWanted] = []
     for output in request.outputs:
         name = tensors.wanted_output(output.name, wanted)
         tensors.refuse_shared_memory(output.parameters)
-        classes = oip.whole(_parameters(output.parameters), "classification") or 0
+        classes = fields.whole(_parameters(output.parameters), "classification") or 0
         wanted.append(OutputWanted(name, classification=classes))
     every = [OutputWanted(name) for name in OUTPUT_DATATYPES]
     return oip.InferCall(
-        oip.request_id(request.id),
+        fields.request_id(request.id),
         ClassifyRequest(_images(request, max_images), asked),
         tuple(wanted or every),
     )
@@ -57,8 +57,7 @@ def render(
 
 
 def _images(request: Any, max_images: int) -> tuple[Image, ...]:
-    if len(request.inputs) != 1:
-        raise BadRequestError("inputs must be one tensor")
+    tensors.check_one_input(len(request.inputs))
     tensor = request.inputs[0]
     spec = tensors.declared(tensor.name, tensor.datatype, list(tensor.shape), max_images)
     tensors.refuse_shared_memory(tensor.parameters)
@@ -68,8 +67,8 @@ def _images(request: Any, max_images: int) -> tuple[Image, ...]:
             raise BadTensorError("a request has raw_input_contents for every input, or contents")
         raw = memoryview(request.raw_input_contents[0])
         if spec.datatype != "BYTES":
-            return tensors.images_from_raw(spec, raw)
-        return oip.declared_elements(tensors.split_elements(raw, spec.images), parameters)
+            return tensors.pixels_from_raw(spec, raw)
+        return fields.declared_elements(tensors.split_elements(raw, spec.images), parameters)
     contents = tensor.contents
     if spec.datatype == "BYTES":
         if len(contents.bytes_contents) != spec.images:
@@ -77,11 +76,11 @@ def _images(request: Any, max_images: int) -> tuple[Image, ...]:
                 f"shape {list(spec.shape)} takes {spec.images} values, "
                 f"got {len(contents.bytes_contents)}"
             )
-        return oip.declared_elements(contents.bytes_contents, parameters)
+        return fields.declared_elements(contents.bytes_contents, parameters)
     numbers: Sequence[Any] = (
         contents.uint_contents if spec.datatype == "UINT8" else contents.fp32_contents
     )
-    return tensors.images_from_values(spec, numbers)
+    return tensors.pixels_from_values(spec, numbers)
 
 
 def _parameters(given: Any) -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,19 +9,13 @@ from typing import Any
 import orjson
 
 from predictor.errors import BadRequestError, BadTensorError
-from predictor.protocol import tensors
+from predictor.protocol import fields, tensors
 from predictor.protocol.http import Response, json_response
 from predictor.protocol.tensors import OUTPUT_DATATYPES, OutputTensor, OutputWanted, TensorSpec
-from predictor.types import DEFAULT_PRIORITY, ClassifyRequest, Image, Options
+from predictor.types import ClassifyRequest, Image
 
-LOWEST_PRIORITY = 255  # what a message to an instance has room for; 1 is the highest
-LONGEST_TIMEOUT_US = 3600 * 1_000_000  # nobody waits longer; keeps deadlines within 64 bits
-LONGEST_ID = 1024  # characters; an id is echoed, and kept as long as its request
-# What images begin with in base64: JPEG, PNG, GIF, WebP. No image file begins with these letters.
-BASE64_IMAGES = (b"/9j/", b"iVBO", b"R0lG", b"UklG")
 HEADER_LENGTH = b"inference-header-content-length"
 BINARY = b"application/octet-stream"
-BASE64 = "base64"  # the one content_type of BYTES that is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +39,9 @@ def parse(body: bytes, headers: Mapping[bytes, bytes], max_images: int) -> Infer
         return _raw_call(view)
     binary = view[len(body) if header_length is None else header_length :]
     header = _json_object(view if header_length is None else view[:header_length])
-    identifier = request_id(header.get("id"))
+    identifier = fields.request_id(header.get("id"))
     parameters = _object(header, "parameters")
-    asked = options(parameters)
+    asked = fields.options(parameters)
     default = _flag(parameters, "binary_data_output", default=False)
     wanted = _wanted(header.get("outputs"), default)
     images = _images(_only_input(header), binary, max_images)  # last: it alone can take long
@@ -88,91 +79,6 @@ def render(call: InferCall, model: str, version: str, results: Iterable[OutputTe
     return Response(200, b"".join([head.body, *blobs]), BINARY, (length,))
 
 
-def options(parameters: Mapping[str, Any]) -> Options:
-    """The request parameters this server knows; others are ignored, as the extension says."""
-    timeout_us = whole(parameters, "timeout")
-    priority = whole(parameters, "priority") or DEFAULT_PRIORITY
-    if priority > LOWEST_PRIORITY:
-        raise BadRequestError(f"parameter priority is {priority}; the lowest is {LOWEST_PRIORITY}")
-    return Options(
-        timeout_us=min(timeout_us, LONGEST_TIMEOUT_US) if timeout_us else None,
-        priority=priority,
-        top_k=whole(parameters, "top_k"),
-    )
-
-
-def request_id(given: object) -> str:
-    """The id a request came with, or a new one where it has none.
-
-    Raises:
-        BadRequestError: it is no string, or too long to be echoed.
-    """
-    if given is None or given == "":
-        return new_id()
-    if not isinstance(given, str):
-        raise BadRequestError("id must be a string")
-    if len(given) > LONGEST_ID:
-        raise BadRequestError(f"id has {len(given)} characters; the limit is {LONGEST_ID}")
-    return given
-
-
-def new_id() -> str:
-    """An id for a request that came without one."""
-    return secrets.token_hex(8)
-
-
-def declared_elements(
-    elements: Sequence[bytes | memoryview], parameters: Mapping[str, Any]
-) -> tuple[bytes | memoryview, ...]:
-    """Raw BYTES elements as they are, or out of base64 where that is declared or unmistakable.
-
-    Raises:
-        BadTensorError: declared by ``content_type``, but an element is none.
-    """
-    if parameters.get("content_type") != BASE64:
-        return tuple(
-            undeclared_base64(item) if bytes(item[:4]) in BASE64_IMAGES else item
-            for item in elements
-        )
-    return tuple(decode_base64(item, f"element {place}") for place, item in enumerate(elements))
-
-
-def undeclared_base64(element: bytes | memoryview) -> bytes | memoryview:
-    """An element that begins as an image in base64 does: decoded, if all of it is base64."""
-    try:
-        return decode_base64(element, "it")
-    except BadTensorError:
-        return element
-
-
-def decode_base64(text: str | bytes | memoryview, what: str) -> bytes:
-    """Base64 (standard alphabet, padded, white space forbidden) → bytes.
-
-    Raises:
-        BadTensorError: it is none; says which one.
-    """
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise BadTensorError(
-            f"{what} is not base64 (standard alphabet, padded, no white space)"
-        ) from None
-
-
-def whole(parameters: Mapping[str, Any], name: str) -> int | None:
-    """A whole-number parameter; None when it is not given.
-
-    Raises:
-        BadRequestError: it is something else, or negative.
-    """
-    value = parameters.get(name)
-    if value is None:
-        return None
-    if type(value) is not int or value < 0:
-        raise BadRequestError(f"parameter {name} must be a whole number of at least 0")
-    return value
-
-
 def _header_length(given: bytes | None, body_length: int) -> int | None:
     if given is None:
         return None
@@ -191,7 +97,7 @@ def _raw_call(body: memoryview) -> InferCall:
     if not body:
         raise BadRequestError("Inference-Header-Content-Length is 0 and so is the body")
     every = tuple(OutputWanted(name, binary=True) for name in OUTPUT_DATATYPES)
-    return InferCall(new_id(), ClassifyRequest((body,)), every)
+    return InferCall(fields.new_id(), ClassifyRequest((body,)), every)
 
 
 def _json_object(data: memoryview) -> dict[str, Any]:
@@ -232,7 +138,7 @@ def _images(tensor: Mapping[str, Any], binary: memoryview, max_images: int) -> t
     spec = tensors.declared(tensor.get("name"), tensor.get("datatype"), shape, max_images)
     parameters = _object(tensor, "parameters")
     tensors.refuse_shared_memory(parameters)
-    size = whole(parameters, "binary_data_size")
+    size = fields.whole(parameters, "binary_data_size")
     data = tensor.get("data")
     if (data is None) == (size is None):
         raise BadTensorError("an input has either data or binary_data_size")
@@ -244,7 +150,7 @@ def _images(tensor: Mapping[str, Any], binary: memoryview, max_images: int) -> t
         raise BadTensorError("data must be a list")
     if spec.datatype == "BYTES":
         return _base64_images(spec, data, parameters)
-    return tensors.images_from_values(spec, data)
+    return tensors.pixels_from_values(spec, data)
 
 
 def _binary_images(
@@ -255,15 +161,15 @@ def _binary_images(
             f"binary_data_size is {size}, but {len(binary)} bytes follow the header"
         )
     if spec.datatype == "BYTES":
-        return declared_elements(tensors.split_elements(binary, spec.images), parameters)
-    return tensors.images_from_raw(spec, binary)
+        return fields.declared_elements(tensors.split_elements(binary, spec.images), parameters)
+    return tensors.pixels_from_raw(spec, binary)
 
 
 def _base64_images(
     spec: TensorSpec, data: Sequence[Any], parameters: Mapping[str, Any]
 ) -> tuple[Image, ...]:
     """JSON cannot carry raw bytes, so BYTES elements in it are base64, declared or not."""
-    if parameters.get("content_type") not in (None, BASE64):
+    if parameters.get("content_type") not in (None, fields.BASE64):
         raise BadTensorError("content_type of BYTES in JSON must be base64, or left out")
     if len(data) != spec.images:
         raise BadTensorError(
@@ -273,7 +179,7 @@ def _base64_images(
         data = [row[0] for row in data]
     if not all(isinstance(item, str) for item in data):
         raise BadTensorError("data of BYTES in JSON must be base64 strings, one for each image")
-    return tuple(decode_base64(item, f"element {place}") for place, item in enumerate(data))
+    return tuple(fields.decode_base64(item, f"element {place}") for place, item in enumerate(data))
 
 
 def _wanted(requested: Any, binary_default: bool) -> tuple[OutputWanted, ...]:
@@ -289,7 +195,7 @@ def _wanted(requested: Any, binary_default: bool) -> tuple[OutputWanted, ...]:
             OutputWanted(
                 tensors.wanted_output(item.get("name"), wanted),
                 _flag(parameters, "binary_data", default=binary_default),
-                whole(parameters, "classification") or 0,
+                fields.whole(parameters, "classification") or 0,
             )
         )
     return tuple(wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from predictor.protocol.description import BACKEND, CONFIG_TYPES, EXTENSIONS, PLATFORM, SERVER_NAME
-from predictor.protocol.oip import BASE64, LONGEST_ID, LOWEST_PRIORITY
+from predictor.protocol.fields import BASE64, LONGEST_ID, LOWEST_PRIORITY
 from predictor.protocol.openapi_bodies import (
     COUNT,
     ENCODED,

@@ -9,19 +9,17 @@ import math
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from predictor.errors import BadRequestError, BadTensorError
+from predictor.protocol.pixels import listed_pixels, whole_pixels
 from predictor.types import Answer, Image
 
 INPUT_NAME = "image"
 INPUT_DATATYPES = ("BYTES", "UINT8", "FP32")
-NO_PIXELS = "pixels must be whole numbers from 0 to 255"
-UNEVEN = "pixels must be numbers, flat or evenly nested"
 LONGEST_ECHO = 40  # characters of what a client sent that an error repeats
 OUTPUT_DATATYPES = {"indices": "INT64", "scores": "FP32", "labels": "BYTES"}
 LENGTH = struct.Struct("<I")  # the prefix of every element of a raw BYTES tensor
@@ -120,14 +118,12 @@ def refuse_shared_memory(parameters: Iterable[str]) -> None:
         raise BadTensorError("shared memory is not supported; send the tensor in the request")
 
 
-def images_from_raw(spec: TensorSpec, raw: memoryview) -> tuple[Image, ...]:
-    """The images of a tensor in its binary form, without copying them.
+def pixels_from_raw(spec: TensorSpec, raw: memoryview) -> tuple[Image, ...]:
+    """The images of a tensor of pixels in its binary form, without copying UINT8.
 
     Raises:
         BadTensorError: the bytes are not what the shape says.
     """
-    if spec.datatype == "BYTES":
-        return split_elements(raw, spec.images)
     dtype = PIXEL_DTYPES[spec.datatype]
     expected = math.prod(spec.shape) * dtype.itemsize
     if len(raw) != expected:
@@ -137,7 +133,7 @@ def images_from_raw(spec: TensorSpec, raw: memoryview) -> tuple[Image, ...]:
     return tuple(whole_pixels(np.frombuffer(raw, dtype).reshape(spec.shape)))
 
 
-def images_from_values(spec: TensorSpec, values: Sequence[Any]) -> tuple[Image, ...]:
+def pixels_from_values(spec: TensorSpec, values: Sequence[Any]) -> tuple[Image, ...]:
     """The images of a numeric tensor given as numbers, flat or nested like its shape.
 
     Raises:
@@ -217,56 +213,6 @@ def _classification(
     return OutputTensor(want.name, "BYTES", (indices.shape[0], count), want.binary, values)
 
 
-def listed_pixels(values: Sequence[Any]) -> NDArray[np.uint8]:
-    """Flat or evenly nested lists of numbers → uint8 of their shape.
-
-    numpy is not asked what is in the lists: it takes true for 1 and "12" for 12, and a single long
-    text among thousands of short ones makes it reserve the long one's size for each.
-
-    Raises:
-        BadTensorError: uneven nesting, something that is no number, or no pixel value.
-    """
-    shape, flat = _unnested(values)
-    kinds = set(map(type, flat))
-    if not kinds <= {int, float}:
-        raise BadTensorError(UNEVEN)
-    if float in kinds:
-        return whole_pixels(np.array(flat, np.float64)).reshape(shape)
-    try:
-        return np.frombuffer(bytes(flat), np.uint8).reshape(shape)
-    except ValueError:
-        raise BadTensorError(NO_PIXELS) from None
-
-
-def _unnested(values: Sequence[Any]) -> tuple[tuple[int, ...], list[Any]]:
-    """Take nested lists apart, level by level, and say what shape they had."""
-    shape = [len(values)]
-    level = list(values)
-    while level and isinstance(level[0], list):
-        length = len(level[0])
-        if set(map(type, level)) != {list} or set(map(len, level)) != {length}:
-            raise BadTensorError(UNEVEN)
-        if len(shape) == len("NHWC"):
-            raise BadTensorError("pixels are nested at most 4 deep")
-        shape.append(length)
-        level = list(chain.from_iterable(level))
-    return tuple(shape), level
-
-
-def whole_pixels(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Numbers of any shape → uint8 of the same shape.
-
-    Raises:
-        BadTensorError: a number that is not whole, or not from 0 to 255.
-    """
-    if array.dtype == np.uint8:
-        return array
-    whole = array.astype(np.uint8) if _in_range(array) else None
-    if whole is None or not np.array_equal(whole, array):
-        raise BadTensorError(NO_PIXELS)
-    return whole
-
-
 def wanted_output(name: object, seen: Sequence[OutputWanted]) -> str:
     """Check the name of an output a client asks for, given those it asked for before.
 
@@ -287,8 +233,3 @@ def echo(given: object) -> str:
     if not isinstance(given, str):
         return "(none given)" if given is None else "(not a text)"
     return repr(given if len(given) <= LONGEST_ECHO else given[:LONGEST_ECHO] + "…")
-
-
-def _in_range(array: NDArray[Any]) -> bool:
-    # Where there is a NaN it is the least; it compares false to everything, so it is out of range.
-    return float(array.min()) >= 0 and float(array.max()) <= 255

@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 
 from predictor.errors import BadImageError, BadRequestError, PredictorError
+from predictor.protocol.fields import decode_base64
 from predictor.protocol.http import JSON, Response, json_response
-from predictor.protocol.oip import decode_base64
-from predictor.protocol.tensors import check_count, listed_pixels
+from predictor.protocol.pixels import listed_pixels
+from predictor.protocol.tensors import check_count
 from predictor.types import Answer, ClassifyRequest, ClassifyResult, Image
 
 RAW_TYPES = (b"image/", b"application/octet-stream")

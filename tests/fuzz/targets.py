@@ -15,7 +15,7 @@ import orjson
 from google.protobuf.message import DecodeError
 
 from predictor.errors import PredictorError
-from predictor.protocol import grpc_parse, oip, tensors, v1
+from predictor.protocol import fields, grpc_parse, oip, tensors, v1
 from predictor.protocol.messages import message
 from predictor.protocol.status import client_text
 from predictor.types import Answer, ClassifyRequest
@@ -120,12 +120,12 @@ def _check_error(error: PredictorError) -> None:
 
 
 def _check_call(call: oip.InferCall) -> None:
-    assert 0 < len(call.id) <= oip.LONGEST_ID
+    assert 0 < len(call.id) <= fields.LONGEST_ID
     names = [output.name for output in call.outputs]
     assert names, "no outputs"
     assert len(names) == len(set(names)), "an output twice"
-    assert 1 <= call.request.options.priority <= oip.LOWEST_PRIORITY
-    assert (call.request.options.timeout_us or 1) <= oip.LONGEST_TIMEOUT_US
+    assert 1 <= call.request.options.priority <= fields.LOWEST_PRIORITY
+    assert (call.request.options.timeout_us or 1) <= fields.LONGEST_TIMEOUT_US
     _check_images(call.request)
 
 

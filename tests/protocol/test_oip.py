@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from predictor.errors import BadRequestError
-from predictor.protocol import oip, tensors
+from predictor.protocol import fields, oip, tensors
 from predictor.types import DEFAULT_PRIORITY, Answer
 from tests.protocol.wire import (
     binary,
@@ -85,7 +85,7 @@ def test_a_request_without_an_id_is_given_one(given):
 
 def test_an_id_of_any_text_is_echoed():
     """Line breaks and all, up to the limit."""
-    given = 'ü\n"\\\x00' + "x" * (oip.LONGEST_ID - 5)
+    given = 'ü\n"\\\x00' + "x" * (fields.LONGEST_ID - 5)
     call = oip.parse(*one(id=given), MAX)
 
     assert given == json.loads(oip.render(call, "m", "1", []).body)["id"]
@@ -148,7 +148,7 @@ def test_bytes_in_json_are_base64(name):
 
 
 def test_binary_elements_that_are_unmistakably_base64_are_decoded():
-    """No image file begins with these letters; where the rest is no base64, neither is the whole."""
+    """No image file begins with these letters; where the rest is no base64, none of it is."""
     raw = elements(b"/9j/4AAQ", b"iVBORw0K", b"/9j/ \xff")
     body, headers = binary(sized(raw, shape=[3]), raw)
 

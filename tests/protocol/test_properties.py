@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from predictor.errors import PredictorError
-from predictor.protocol import oip, tensors, v1
+from predictor.protocol import fields, oip, tensors, v1
 from predictor.protocol.status import client_text
 from predictor.types import DEFAULT_PRIORITY, Answer, Options
 from tests.protocol.wire import Parts, base64_text, binary, elements, plain, sized, tensor
@@ -49,7 +49,7 @@ def refused(parse: Any, *arguments: Any) -> Any:
 
 # What begins as an image in base64 does is taken for one; tests/protocol/test_oip.py has these.
 IMAGES = st.lists(
-    st.binary(max_size=60).filter(lambda image: image[:4] not in oip.BASE64_IMAGES),
+    st.binary(max_size=60).filter(lambda image: image[:4] not in fields.BASE64_IMAGES),
     min_size=1,
     max_size=MAX,
 )

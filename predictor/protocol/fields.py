@@ -1,0 +1,104 @@
+"""Fields of a v2 request that mean the same over REST and gRPC: parameters, ids, base64."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from predictor.errors import BadRequestError, BadTensorError
+from predictor.types import DEFAULT_PRIORITY, Options
+
+LOWEST_PRIORITY = 255  # what a message to an instance has room for; 1 is the highest
+LONGEST_TIMEOUT_US = 3600 * 1_000_000  # nobody waits longer; keeps deadlines within 64 bits
+LONGEST_ID = 1024  # characters; an id is echoed, and kept as long as its request
+# What images begin with in base64: JPEG, PNG, GIF, WebP. No image file begins with these letters.
+BASE64_IMAGES = (b"/9j/", b"iVBO", b"R0lG", b"UklG")
+BASE64 = "base64"  # the one content_type of BYTES that is looked at
+
+
+def options(parameters: Mapping[str, Any]) -> Options:
+    """The request parameters this server knows; others are ignored, as the extension says."""
+    timeout_us = whole(parameters, "timeout")
+    priority = whole(parameters, "priority") or DEFAULT_PRIORITY
+    if priority > LOWEST_PRIORITY:
+        raise BadRequestError(f"parameter priority is {priority}; the lowest is {LOWEST_PRIORITY}")
+    return Options(
+        timeout_us=min(timeout_us, LONGEST_TIMEOUT_US) if timeout_us else None,
+        priority=priority,
+        top_k=whole(parameters, "top_k"),
+    )
+
+
+def request_id(given: object) -> str:
+    """The id a request came with, or a new one where it has none.
+
+    Raises:
+        BadRequestError: it is no string, or too long to be echoed.
+    """
+    if given is None or given == "":
+        return new_id()
+    if not isinstance(given, str):
+        raise BadRequestError("id must be a string")
+    if len(given) > LONGEST_ID:
+        raise BadRequestError(f"id has {len(given)} characters; the limit is {LONGEST_ID}")
+    return given
+
+
+def new_id() -> str:
+    """An id for a request that came without one."""
+    return secrets.token_hex(8)
+
+
+def declared_elements(
+    elements: Sequence[bytes | memoryview], parameters: Mapping[str, Any]
+) -> tuple[bytes | memoryview, ...]:
+    """Raw BYTES elements as they are, or out of base64 where that is declared or unmistakable.
+
+    Raises:
+        BadTensorError: declared by ``content_type``, but an element is none.
+    """
+    if parameters.get("content_type") != BASE64:
+        return tuple(
+            undeclared_base64(item) if bytes(item[:4]) in BASE64_IMAGES else item
+            for item in elements
+        )
+    return tuple(decode_base64(item, f"element {place}") for place, item in enumerate(elements))
+
+
+def undeclared_base64(element: bytes | memoryview) -> bytes | memoryview:
+    """An element that begins as an image in base64 does: decoded, if all of it is base64."""
+    try:
+        return decode_base64(element, "it")
+    except BadTensorError:
+        return element
+
+
+def decode_base64(text: str | bytes | memoryview, what: str) -> bytes:
+    """Base64 (standard alphabet, padded, white space forbidden) → bytes.
+
+    Raises:
+        BadTensorError: it is none; says which one.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadTensorError(
+            f"{what} is not base64 (standard alphabet, padded, no white space)"
+        ) from None
+
+
+def whole(parameters: Mapping[str, Any], name: str) -> int | None:
+    """A whole-number parameter; None when it is not given.
+
+    Raises:
+        BadRequestError: it is something else, or negative.
+    """
+    value = parameters.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or value < 0:
+        raise BadRequestError(f"parameter {name} must be a whole number of at least 0")
+    return value
