@@ -54,6 +54,7 @@ class StockOptions:
     inline: bool  # on the event loop, or else in one thread per core
     session_threads: int
     tuned: bool = False  # with uvloop and without a log line per request
+    idle: bool = False  # neither decode nor inference
     network: Path | None = None  # the user's own network, or else the package's serving graph
 
     def __str__(self) -> str:
@@ -78,6 +79,8 @@ def stock_kserve(package: Path, name: str, options: StockOptions, log: Path) -> 
         command.append("--inline")
     if options.tuned:
         command.append("--tuned")
+    if options.idle:
+        command.append("--idle")
     if options.network:
         command += ["--network", options.network]
     with _ready(command, f"http://127.0.0.1:{port}/v1/models/{name}", log) as server:

@@ -115,6 +115,16 @@ class PlainClassifier(StockClassifier):
         ]
 
 
+class IdleClassifier(StockClassifier):
+    """The same without decode and inference: what is left is what the server costs."""
+
+    def _prepare(self, encoded: bytes) -> NDArray[Any]:
+        return np.frombuffer(encoded, np.uint8, count=1)
+
+    def _infer(self, images: NDArray[Any]) -> Tops:
+        return [(0, 1.0)] * len(images)
+
+
 def main() -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser(parents=[model_server.parser])
@@ -123,10 +133,15 @@ def main() -> None:
     parser.add_argument("--session_threads", type=int, default=1)
     parser.add_argument("--inline", action="store_true")
     parser.add_argument("--tuned", action="store_true")
+    parser.add_argument("--idle", action="store_true")
     options = parser.parse_args()
     setproctitle.setproctitle("KServe")
     package = load_package(options.package)
-    kind = PlainClassifier if options.network else StockClassifier
+    kind = StockClassifier
+    if options.network:
+        kind = PlainClassifier
+    elif options.idle:
+        kind = IdleClassifier
     network = options.network or serving_graph(package)
     classifier = kind(package, network, options.session_threads, inline=options.inline)
     server = ModelServer(enable_grpc=False, enable_latency_logging=False)

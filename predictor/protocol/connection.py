@@ -118,6 +118,7 @@ class Connection(HttpToolsProtocol):
         self._received = 0  # bytes before those that are being parsed
         self._head_from = 0  # of these, at the first that are the head's alone
         self._head_bytes = 0
+        self._left = 0  # bytes that are still to come of a body whose length is known
         self._discarded = 0
         self._other_protocol = False
         self._refusal: tuple[int, str] | None = None  # to be sent after the answers still owed
@@ -143,6 +144,8 @@ class Connection(HttpToolsProtocol):
             self._discard(len(data))
             return
         self._received += len(data)
+        if self._reading is Reading.BODY and self._left > 0:
+            data = self._more_of_body(data)
         while data:
             try:
                 self.parser.feed_data(data)
@@ -155,9 +158,20 @@ class Connection(HttpToolsProtocol):
         if self._reading is Reading.HEAD and self._received - self._head_from > LARGEST_HEAD_BYTES:
             self._refuse(431, HEAD_TOO_LARGE)
 
+    def _more_of_body(self, data: bytes) -> bytes:
+        """Take a body whose length is known past the parser, which would copy it; what is over."""
+        piece, rest = data[: self._left], data[self._left :]
+        self.on_body(piece)
+        if self._left == 0:
+            self.parser = httptools.HttpRequestParser(self)  # the old one still waits for the body
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self.on_message_complete()
+        return rest
+
     def on_message_begin(self) -> None:
         """A request begins (parser)."""
         super().on_message_begin()
+        self._left = 0
         self._reading, self._since = Reading.HEAD, self.loop.time()
         self._head_bytes = self._discarded = 0
         self._head_from = self._received
@@ -170,6 +184,8 @@ class Connection(HttpToolsProtocol):
         self._head_bytes += len(name) + len(value)
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
+        elif name == b"content-length":
+            self._left = int(value)
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -197,6 +213,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of a body (parser)."""
+        self._left -= len(body)
         if self.cycle.response_complete:
             self._discard(len(body))
             return

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from uvicorn._types import ASGI3Application, ASGIReceiveEvent
-from uvicorn.protocols.http.httptools_impl import (
-    RequestResponseCycle,
+from uvicorn._types import (
+    ASGI3Application,
+    ASGIReceiveEvent,
+    ASGISendEvent,
+    HTTPResponseStartEvent,
 )
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from predictor.errors import PredictorError
 
 logger = logging.getLogger(__name__)
+
+CLOSE = (b"connection", b"close")
 
 
 class Cycle(RequestResponseCycle):
@@ -24,6 +29,7 @@ class Cycle(RequestResponseCycle):
 
     task: asyncio.Task[None] | None = None
     keep_alive_after_continue = False
+    _head: HTTPResponseStartEvent  # of the answer that is being sent
     fault: PredictorError | None = None  # why the rest of the body is not coming
 
     async def run_asgi(self, app: ASGI3Application) -> None:
@@ -48,6 +54,34 @@ class Cycle(RequestResponseCycle):
         if self.fault is not None:
             raise self.fault
         return message
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send an answer, which the application gives as one head and one body, in one packet.
+
+        uvicorn's own writes them one by one, and a write to a socket costs as much as a parse.
+        """
+        if message["type"] == "http.response.start":
+            self.response_started = True
+            self._head = message
+            return
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected or message["type"] != "http.response.body":
+            return
+        parts = [STATUS_LINE[self._head["status"]]]
+        for name, value in self._head["headers"]:
+            parts += (name, b": ", value, b"\r\n")
+        if CLOSE in self._head["headers"]:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            parts.append(b"connection: close\r\n")
+        parts += (b"\r\n", message["body"])
+        self.transport.write(b"".join(parts))
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
     def take(self, body: bytes) -> None:
         """Keep a part of the body for ``receive``: as it is, unless others wait there already."""

@@ -28,6 +28,7 @@ from predictor.observer import Observer
 from predictor.protocol import compression
 from predictor.protocol.body import Bodies, BodyLimits, ClientLeftError, Receive, Share
 from predictor.protocol.cors import Cors
+from predictor.protocol.cycle import CLOSE
 from predictor.protocol.request_id import request_id
 from predictor.protocol.status import GENERIC_TEXT, client_text, http_status
 
@@ -199,7 +200,7 @@ class Application:
             headers.append((b"content-type", response.content_type))
             headers.append((b"content-length", b"%d" % len(response.body)))
         if self._draining():
-            headers.append((b"connection", b"close"))
+            headers.append(CLOSE)
         body = b"" if call.method == "HEAD" else response.body
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

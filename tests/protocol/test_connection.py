@@ -482,6 +482,24 @@ def test_a_body_of_many_packets_arrives_whole(server, chunked):
     client.close()
 
 
+@pytest.mark.parametrize("status", [200, 404], ids=["taken", "refused"])
+def test_requests_are_told_apart_wherever_packets_end(server, status):
+    """Two bodies and what follows them, cut in two at every place."""
+    path = "/echo" if status == 200 else "/nowhere"
+    sent = post(path, b"first body") + post(path, b"second") + GET
+    for cut in range(1, len(sent)):
+        with server.connect() as connection, server.connect() as other:
+            connection.sendall(sent[:cut])
+            other.sendall(GET)
+            answered(other)  # what came before it has been read
+            connection.sendall(sent[cut:])
+
+            first, second, third = (answered(connection) for _ in range(3))
+        assert (first[0], second[0], third[0]) == (status, status, 200), cut
+        if status == 200:
+            assert (first[1], second[1]) == (b"first body", b"second"), cut
+
+
 def test_what_trails_a_body_is_no_header(server):
     """It would come behind every check of the headers."""
     with server.connect() as connection:
