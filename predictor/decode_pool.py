@@ -1,7 +1,7 @@
 """The decoders of a frontend: encoded bytes in, pixels in a slot out.
 
-Photos go to threads. A thumbnail for a network of thumbnails is decoded where it arrives, and so are
-pixels that only need copying: that takes less time than handing them to a thread and back.
+Photos go to threads. A thumbnail for a network of thumbnails is decoded where it arrives, and so
+are pixels that only need copying: that takes less time than handing them to a thread and back.
 """
 
 from __future__ import annotations

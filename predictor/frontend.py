@@ -29,6 +29,7 @@ from predictor.listener import BACKLOG
 from predictor.metrics import BusyRatios, FrontendMetrics
 from predictor.observer import Observer
 from predictor.process import FrontendOrder, enter_process, leave_stopping_to_the_supervisor
+from predictor.protocol.aside import Aside
 from predictor.protocol.body import BodyLimits
 from predictor.protocol.connection import Connections
 from predictor.protocol.cors import Cors
@@ -139,9 +140,15 @@ class Frontend:
             control.send,
         )
         description = Description(self._classifier, settings, self._statistics, self._repository)
+        self._aside = Aside()
         self._http = self._http_server(description)
         service = InferenceService(
-            self._classifier, description, self._repository, lambda: self.ready, self._observer
+            self._classifier,
+            description,
+            self._repository,
+            self._aside,
+            lambda: self.ready,
+            self._observer,
         )
         self._rpc = GrpcServer(service, settings, order.grpc_port)
 
@@ -157,6 +164,7 @@ class Frontend:
             description,
             self._repository,
             BusyRatios(self._classifier.name, self._busy.ratios),
+            self._aside,
             lambda: self.ready,
         )
         application = Application(
@@ -200,6 +208,7 @@ class Frontend:
         self._http.should_exit = True
         await asyncio.gather(serving, self._rpc.stop(self._settings.drain_timeout_s))
         self._dispatcher.close()
+        self._aside.close()
         self._pool.close()
         self._log.close()
         if self._tracer is not None:

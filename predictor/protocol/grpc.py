@@ -16,6 +16,7 @@ from predictor.errors import PredictorError, UnknownModelError
 from predictor.observation import Observation
 from predictor.observer import Observer
 from predictor.protocol import grpc_parse, tensors
+from predictor.protocol.aside import Aside
 from predictor.protocol.description import Description, index
 from predictor.protocol.messages import SERVICE, message
 from predictor.protocol.request_id import request_id
@@ -47,6 +48,7 @@ class InferenceService:
         classifier: the model.
         description: what the pod says about itself.
         repository: index, load and unload.
+        aside: for large requests.
         ready: whether it takes requests.
         observer: told of every inference request.
     """
@@ -56,12 +58,14 @@ class InferenceService:
         classifier: ImageClassifier,
         description: Description,
         repository: Repository,
+        aside: Aside,
         ready: Callable[[], bool],
         observer: Observer,
     ) -> None:
         self._classifier = classifier
         self._description = description
         self._repository = repository
+        self._aside = aside
         self._ready = ready
         self._observer = observer
 
@@ -151,7 +155,7 @@ class InferenceService:
         capacity, left_s = self._classifier.dispatcher.capacity, context.time_remaining()
         observation.read_ns = time.monotonic_ns()
         if _large(request):
-            call = await asyncio.to_thread(grpc_parse.parse, request, left_s, capacity)
+            call = await self._aside.parse(lambda: grpc_parse.parse(request, left_s, capacity))
         else:
             call = grpc_parse.parse(request, left_s, capacity)
         observation.parsed_ns = time.monotonic_ns()

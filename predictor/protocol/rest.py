@@ -13,6 +13,7 @@ from predictor.classifier import ImageClassifier, all_answers, times
 from predictor.errors import BadRequestError, PredictorError
 from predictor.metrics import BusyRatios, scrape
 from predictor.protocol import oip, openapi, tensors, v1
+from predictor.protocol.aside import Aside
 from predictor.protocol.description import Description, index
 from predictor.protocol.http import Request, Response, Route, Routes, json_response
 from predictor.protocol.openapi_schemas import Served
@@ -32,6 +33,7 @@ class RestRoutes:
         description: what the pod says about itself.
         repository: index, load and unload.
         busy: how busy the instances are, for the scrape.
+        aside: for large requests.
         ready: whether the pod takes requests.
     """
 
@@ -41,15 +43,15 @@ class RestRoutes:
         description: Description,
         repository: Repository,
         busy: BusyRatios,
+        aside: Aside,
         ready: Callable[[], bool],
     ) -> None:
         self._classifier = classifier
         self._description = description
         self._repository = repository
         self._busy = busy
+        self._aside = aside
         self._ready = ready
-        # One large body is parsed at a time: as Python objects it takes many times its size.
-        self._large = asyncio.Lock()
 
     def table(self) -> Routes:
         """Every path this pod answers."""
@@ -122,8 +124,7 @@ class RestRoutes:
         """Parse on the event loop, or in a thread where it would hold up everybody else."""
         binary = oip.HEADER_LENGTH in request.headers
         if len(request.body) > (LARGE_BINARY_BYTES if binary else LARGE_JSON_BYTES):
-            async with self._large:
-                parsed = await asyncio.to_thread(parse)
+            parsed = await self._aside.parse(parse)
         else:
             parsed = parse()
         request.observation.parsed_ns = time.monotonic_ns()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 import socket
+import threading
 
 import httpx
 
@@ -48,3 +51,30 @@ def test_a_slow_sender_is_told_and_hung_up_on(start, colours):
         assert answer.startswith(b"HTTP/1.1 408")
         assert b"body_timeout_s" in answer
     assert httpx.get(f"{pod.url}/v2/health/ready").status_code == 200
+
+
+def test_large_requests_are_parsed_beside_the_event_loop(start, colours):
+    """While a client's millions of numbers are read, others are answered; then so is it."""
+    pod = start(colours, "--drain-delay-s", "0")
+    shape = [1, 1000, 1000, 3]
+    pixels = [7] * math.prod(shape)
+    tensor = {"name": "image", "datatype": "UINT8", "shape": shape, "data": pixels}
+    body = json.dumps({"inputs": [tensor]})
+    answers: list[int] = []
+
+    def ask() -> None:
+        answer = httpx.post(f"{pod.url}/v2/models/colours/infer", content=body, timeout=60)
+        answers.append(answer.status_code)
+
+    clients = [threading.Thread(target=ask) for _ in range(3)]
+    for client in clients:
+        client.start()
+    beside = 0
+    while any(client.is_alive() for client in clients):
+        assert httpx.get(f"{pod.url}/v2/health/ready", timeout=60).status_code == 200
+        beside += 1
+    for client in clients:
+        client.join()
+
+    assert answers == [200, 200, 200]
+    assert beside > 1

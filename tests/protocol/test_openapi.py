@@ -13,6 +13,7 @@ import schemathesis
 from predictor.classifier import ImageClassifier
 from predictor.metrics import BusyRatios
 from predictor.protocol import oip, openapi, v1
+from predictor.protocol.aside import Aside
 from predictor.protocol.openapi_bodies import INFER_BODY, PREDICT_BODY
 from predictor.protocol.openapi_schemas import Served
 from predictor.protocol.rest import RestRoutes
@@ -51,7 +52,7 @@ def routes(colours):
     repository = Repository("cats", colours.version, "", lambda: True, lambda message: None)
     classifier = ImageClassifier(colours, "cats", Slots(), 1.0)
     busy = BusyRatios("cats", lambda: [0.0])
-    return RestRoutes(classifier, Silence(), repository, busy, lambda: True).table()
+    return RestRoutes(classifier, Silence(), repository, busy, Aside(), lambda: True).table()
 
 
 @pytest.mark.parametrize("served", [SERVED, CLOSED], ids=["open", "closed"])
