@@ -62,6 +62,8 @@ class Child:
     def begin(self) -> asyncio.Future[None]:
         """Forget what was here before; gives ``started``."""
         self.started = asyncio.get_running_loop().create_future()
+        # Of several that fail only the first is told; asyncio must not complain of the others.
+        self.started.add_done_callback(lambda start: start.cancelled() or start.exception())
         self.generation = self.failures_in_a_row = 0
         self.stopping = False
         return self.started

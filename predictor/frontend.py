@@ -225,7 +225,7 @@ class Frontend:
 
     def _ready_changed(self) -> None:
         self._classifier.ready = self.ready
-        self._begin(self._rpc.tell_health(self.ready))
+        self._rpc.health.tell(self.ready)
 
     async def _sample_busy(self) -> None:
         while True:

@@ -21,15 +21,31 @@ DROP_SYN = (
 )
 
 
-def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A TCP socket bound to ``host:port``; ``shared`` lets other processes listen on it as well.
+def bind(host: str, port: int) -> socket.socket:
+    """A TCP socket bound to ``host:port``.
 
     Raises:
         StartupError: the address cannot be had; says why.
     """
+    return _bound(host, port, socket.SO_REUSEADDR)
+
+
+def bind_shared(host: str, port: int) -> socket.socket:
+    """The same, for a port on which this pod's other processes listen as well.
+
+    The kernel would let another pod of this user join them; so it is tried without sharing first.
+
+    Raises:
+        StartupError: the address cannot be had; says why.
+    """
+    with bind(host, port) as alone:
+        port = alone.getsockname()[1]
+    return _bound(host, port, socket.SO_REUSEPORT)
+
+
+def _bound(host: str, port: int, option: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        option = socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR
         listener.setsockopt(socket.SOL_SOCKET, option, 1)
         listener.bind((host, port))
     except OSError as error:

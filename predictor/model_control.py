@@ -19,6 +19,8 @@ from predictor.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+STOPPING = "the pod is stopping"
+
 
 class ModelControl:
     """Carries out one load or unload at a time.
@@ -34,31 +36,50 @@ class ModelControl:
         self._settings = settings
         self._package = package
         self._loaded = True
+        self._closed = False
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def ask(self, frontend: Child, message: Message) -> None:
         """Begin what a frontend asks for; it is told when that is done or has failed."""
+        if self._closed:
+            content = {"number": message.content["number"], "error": STOPPING}
+            frontend.tell(Message("controlled", content))
+            return
         task = asyncio.create_task(self._carry_out(frontend, message))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Give up what is under way, and take no more: the pod stops."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
 
     async def _carry_out(self, frontend: Child, message: Message) -> None:
         action = message.content["action"]
+        asker = frontend.process  # not a successor of it, which has asked for nothing
         error = ""
+
+        def answer(error: str) -> None:
+            if frontend.process is asker:
+                content = {"number": message.content["number"], "error": error}
+                frontend.tell(Message("controlled", content))
+
         async with self._turn:
             try:
                 await (self._load() if action == "load" else self._unload())
             except (ModelStoreError, StartupError) as failure:
                 error = str(failure)
+            except asyncio.CancelledError:
+                answer(STOPPING)
+                raise
+            # What nobody foresaw; whoever asked still waits for an answer.
+            except Exception:
+                logger.exception("%s failed", action)
+                error = "it failed; the log says how"
         logger.info("%s the model: %s", action, error or "done")
-        content = {"number": message.content["number"], "error": error}
-        frontend.tell(Message("controlled", content))
+        answer(error)
 
     async def _unload(self) -> None:
         if not self._loaded:

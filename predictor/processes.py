@@ -118,7 +118,8 @@ class Processes:
         }
         if child.kind == "instance":
             environment |= self._shared.places[child.number].environment
-        child.process = await asyncio.create_subprocess_exec(
+        start = child.started
+        process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             f"predictor.{child.kind}",
@@ -128,6 +129,12 @@ class Processes:
             start_new_session=True,  # a Ctrl-C in the terminal is for the supervisor alone
         )
         theirs.close()
+        if child.stopping or child.started is not start:  # told to stop while this one was made
+            mine.close()  # and with it, it goes
+            process.kill()
+            await process.wait()
+            return
+        child.process = process
         child.control = mine
         child.ready.clear()
         child.failure = ""
@@ -136,7 +143,7 @@ class Processes:
             self._order_instance(child)
         else:
             self._order_frontend(child)
-        watcher = asyncio.create_task(self._watch(child, child.process))
+        watcher = asyncio.create_task(self._watch(child, process))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 

@@ -51,7 +51,7 @@ class Repository:
         self._ready = ready
         self._tell = tell
         self._waiting: dict[int, asyncio.Future[str]] = {}
-        self._next_number = 0
+        self._next_number = secrets.randbits(31)  # answers to a predecessor are not for this one
 
     @property
     def open(self) -> bool:

@@ -192,6 +192,14 @@ class Settings(BaseSettings):
             raise ValueError("at least one device, such as cpu or cuda:0")
         return devices
 
+    @pydantic.field_validator("repository_token")
+    @classmethod
+    def _fits_a_header(cls, token: str) -> str:
+        token = token.strip()  # a Secret made by echo ends in a newline
+        if not (token.isascii() and token.isprintable()):
+            raise ValueError("a token is of printable ASCII characters")
+        return token
+
     @property
     def decode_limits(self) -> DecodeLimits:
         """The bounds on an image, as the decoder takes them."""
@@ -217,4 +225,7 @@ def read_settings(**flags: Any) -> Settings:
             raise StartupError(f"config: {flags.get('config')}: not readable: {reason}") from error
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise StartupError(f"setting {name} = {first.get('input')!r}: {first['msg']}") from None
+        field = Settings.model_fields.get(name)
+        # What an unknown setting was given may be a secret under a mistyped name.
+        given = f" = {first.get('input')!r}" if field is not None and field.repr else ""
+        raise StartupError(f"setting {name}{given}: {first['msg']}") from None

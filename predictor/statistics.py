@@ -102,7 +102,7 @@ class RequestCounts:
             return
         self._add(0, total_ns)
         waited_ns = last.decode_began_ns - last.accepted_ns  # for a decoder
-        self._add(2, waited_ns + last.infer_began_ns - last.queued_ns)
+        self._add(2, waited_ns + last.infer_began_ns - last.decoded_ns)
         self._add(3, last.decoded_ns - last.decode_began_ns)
         self._add(4, last.infer_ended_ns - last.infer_began_ns)
         self._add(5, observation.ended_ns - last.infer_ended_ns)

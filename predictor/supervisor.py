@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from model_store.package import ModelPackage
 from predictor.child import Child
 from predictor.control import Message
-from predictor.listener import BACKLOG, bind, ignore_new_connections
+from predictor.listener import BACKLOG, bind, bind_shared, ignore_new_connections
 from predictor.model_control import ModelControl
 from predictor.placement import place
 from predictor.processes import KILL_AFTER_S, Processes, Shared
@@ -90,7 +90,7 @@ class Supervisor:
         )
         with (
             bind(settings.host, settings.http_port) as self._http,
-            bind(settings.host, settings.grpc_port, shared=True) as rpc,
+            bind_shared(settings.host, settings.grpc_port) as rpc,
             tempfile.TemporaryDirectory(
                 prefix="millrace-metrics-", ignore_cleanup_errors=True
             ) as folder,
@@ -134,6 +134,7 @@ class Supervisor:
         logger.info(
             "draining: not ready from now, ports close in %g s", self._settings.drain_delay_s
         )
+        self._control.close()
         self._processes.announce(Message("drain"))
         await asyncio.sleep(self._settings.drain_delay_s)
         ignore_new_connections(self._http)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import deque
 from enum import Enum, auto
@@ -25,8 +24,6 @@ from predictor.protocol.body import BodyLimits
 from predictor.protocol.cycle import Cycle
 from predictor.protocol.http import CLIENT_LEFT, JSON
 from predictor.protocol.request_id import request_id
-
-logger = logging.getLogger(__name__)
 
 LARGEST_HEAD_BYTES = 64 * 1024  # URL, header names and values of one request
 HEAD_TOO_LARGE = f"URL and headers are over the limit of {LARGEST_HEAD_BYTES} bytes"
@@ -113,6 +110,7 @@ class Connection(HttpToolsProtocol):
         self._most_discarded = max(limits.max_bytes, LEAST_DISCARDED_BYTES)
         self._answering: Cycle | None = None
         self._ahead: deque[Cycle] = deque()  # requests that came before their turn, in order
+        self._ahead_bytes = 0  # of their bodies
         self._reading = Reading.ANYTHING
         self._since = 0.0  # loop time at which the wait for what is ``_reading`` began
         self._received = 0  # bytes before those that are being parsed
@@ -155,18 +153,33 @@ class Connection(HttpToolsProtocol):
             except httptools.HttpParserError as error:
                 self._refuse_malformed(error)
                 data = b""
-        if self._reading is Reading.HEAD and self._received - self._head_from > LARGEST_HEAD_BYTES:
+        self._bound_head()
+
+    def _bound_head(self) -> None:
+        """Refuse what goes on and on and is no body: a head, what trails a body, a chunk's size."""
+        if self._received - self._head_from <= LARGEST_HEAD_BYTES:
+            return
+        if self._reading is Reading.HEAD:
             self._refuse(431, HEAD_TOO_LARGE)
+        elif self._reading is Reading.BODY:
+            self._reading = Reading.NOTHING
+            if self.cycle.response_complete:
+                self.transport.close()
+            else:
+                self.cycle.fail(BadRequestError("what surrounds the body's chunks is too long"))
 
     def _more_of_body(self, data: bytes) -> bytes:
         """Take a body whose length is known past the parser, which would copy it; what is over."""
         piece, rest = data[: self._left], data[self._left :]
         self.on_body(piece)
         if self._left == 0:
-            self.parser = httptools.HttpRequestParser(self)  # the old one still waits for the body
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self._renew_parser()  # the old one still waits for the body
             self.on_message_complete()
         return rest
+
+    def _renew_parser(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
 
     def on_message_begin(self) -> None:
         """A request begins (parser)."""
@@ -214,12 +227,14 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of a body (parser)."""
         self._left -= len(body)
+        self._head_from = self._received
         if self.cycle.response_complete:
             self._discard(len(body))
             return
         self.cycle.take(body)
-        ahead = sum(len(cycle.body) for cycle in self._ahead) if self._ahead else 0
-        if max(len(self.cycle.body), ahead) > HIGH_WATER_LIMIT:
+        if self._ahead:
+            self._ahead_bytes += len(body)
+        if max(len(self.cycle.body), self._ahead_bytes) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
@@ -244,7 +259,9 @@ class Connection(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self._ahead:
-            self._start(self._ahead.popleft())
+            first = self._ahead.popleft()
+            self._ahead_bytes -= len(first.body)
+            self._start(first)
         elif self._refusal is not None:
             self._refuse(*self._refusal)
 
@@ -372,6 +389,7 @@ class Connection(HttpToolsProtocol):
         it gets the head again, without the wish. Java's client asks for HTTP/2 in this way.
         """
         self._other_protocol = False
+        self._renew_parser()  # the old one reads no more from a connection that is to be closed
         headers = (b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade")
         method, version = self.scope["method"].encode(), self.scope["http_version"].encode()
         return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(headers))

@@ -48,6 +48,8 @@ class Cycle(RequestResponseCycle):
         Raises:
             PredictorError: it is malformed or too slow.
         """
+        if self.fault is not None:
+            raise self.fault
         if self.waiting_for_100_continue:
             self.keep_alive = self.keep_alive_after_continue
         message = await super().receive()

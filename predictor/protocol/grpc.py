@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 from google.protobuf.json_format import ParseDict
@@ -39,6 +39,29 @@ METHODS = (
     "RepositoryModelUnload",
 )
 LARGE_CONTENTS = 16_384  # numbers; about a millisecond of parsing
+LARGE_MESSAGE_BYTES = 4 * 1024 * 1024  # a few milliseconds, should it be base64
+
+ModelInferRequest = message("ModelInferRequest")
+
+
+class Received(NamedTuple):
+    """A request to infer, and how large it came."""
+
+    request: Any
+    size_bytes: int
+
+    @classmethod
+    def of(cls, data: bytes) -> Received:
+        """Out of the wire."""
+        return cls(ModelInferRequest.FromString(data), len(data))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether parsing it would hold up everybody else on the event loop."""
+        return self.size_bytes > LARGE_MESSAGE_BYTES or any(
+            len(tensor.contents.uint_contents) + len(tensor.contents.fp32_contents) > LARGE_CONTENTS
+            for tensor in self.request.inputs
+        )
 
 
 class InferenceService:
@@ -74,9 +97,12 @@ class InferenceService:
         methods = {}
         for name in METHODS:
             behaviour = getattr(self, name)
+            inference = name == "ModelInfer"
             methods[name] = grpc.unary_unary_rpc_method_handler(
-                behaviour if name == "ModelInfer" else _answered(behaviour),
-                request_deserializer=message(f"{name}Request").FromString,
+                behaviour if inference else _answered(behaviour),
+                request_deserializer=(
+                    Received.of if inference else message(f"{name}Request").FromString
+                ),
                 response_serializer=message(f"{name}Response").SerializeToString,
             )
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
@@ -121,9 +147,10 @@ class InferenceService:
         name = await self._control("unload", request, context)
         return message("RepositoryModelUnloadResponse")(model_name=name, isUnloaded=True)
 
-    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelInfer(self, received: Received, context: Any) -> Any:  # noqa: N802
         """Classify; every way out is observed once, under its code's name."""
         given = _metadata(context)
+        request = received.request
         observation = Observation(
             "grpc",
             f"{SERVICE}/ModelInfer",
@@ -133,7 +160,11 @@ class InferenceService:
         )
         context.set_trailing_metadata((("x-request-id", observation.request_id),))
         try:
-            response = await self._infer(request, context, observation)
+            self._known(request.model_name, request.model_version)
+        except UnknownModelError as error:  # nothing of this model's, so not observed
+            await _abort(context, *_refusal(error))
+        try:
+            response = await self._infer(received, context, observation)
         except asyncio.CancelledError:
             remaining_s = context.time_remaining()
             late = remaining_s is not None and remaining_s <= 0
@@ -150,11 +181,11 @@ class InferenceService:
         finally:
             self._observer.finished(observation)
 
-    async def _infer(self, request: Any, context: Any, observation: Observation) -> Any:
-        self._known(request.model_name, request.model_version)
+    async def _infer(self, received: Received, context: Any, observation: Observation) -> Any:
+        request = received.request
         capacity, left_s = self._classifier.dispatcher.capacity, context.time_remaining()
         observation.read_ns = time.monotonic_ns()
-        if _large(request):
+        if received.is_large:
             call = await self._aside.parse(lambda: grpc_parse.parse(request, left_s, capacity))
         else:
             call = grpc_parse.parse(request, left_s, capacity)
@@ -205,14 +236,6 @@ def _refusal(error: Exception) -> tuple[grpc.StatusCode, str]:
 
 def _metadata(context: Any) -> dict[str, Any]:
     return dict(context.invocation_metadata() or ())
-
-
-def _large(request: Any) -> bool:
-    """Whether parsing would hold up everybody else on the event loop."""
-    return any(
-        len(tensor.contents.uint_contents) + len(tensor.contents.fp32_contents) > LARGE_CONTENTS
-        for tensor in request.inputs
-    )
 
 
 async def _abort(context: Any, code: grpc.StatusCode, text: str) -> NoReturn:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from predictor.errors import BadTensorError
+from predictor.errors import BadRequestError, BadTensorError
 from predictor.protocol import fields, oip, tensors
 from predictor.protocol.messages import message
 from predictor.protocol.tensors import OUTPUT_DATATYPES, OutputTensor, OutputWanted
 from predictor.types import ClassifyRequest, Image, Options
 
+MOST_PARAMETERS = 256  # more than there are, and few enough to look at each
 PARAMETER_FIELDS = ("bool_param", "int64_param", "string_param", "uint64_param")
 
 ModelInferResponse = message("ModelInferResponse")
@@ -59,7 +60,7 @@ def render(
 def _images(request: Any, max_images: int) -> tuple[Image, ...]:
     tensors.check_one_input(len(request.inputs))
     tensor = request.inputs[0]
-    spec = tensors.declared(tensor.name, tensor.datatype, list(tensor.shape), max_images)
+    spec = tensors.declared(tensor.name, tensor.datatype, tensor.shape, max_images)
     tensors.refuse_shared_memory(tensor.parameters)
     parameters = _parameters(tensor.parameters)
     if request.raw_input_contents:
@@ -85,6 +86,8 @@ def _images(request: Any, max_images: int) -> tuple[Image, ...]:
 
 def _parameters(given: Any) -> dict[str, Any]:
     """Give gRPC parameters as plain values; kinds this server does not know are left out."""
+    if len(given) > MOST_PARAMETERS:
+        raise BadRequestError(f"{len(given)} parameters; the limit is {MOST_PARAMETERS}")
     return {
         name: getattr(value, kind)
         for name, value in given.items()

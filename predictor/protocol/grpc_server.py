@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import grpc
 from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from predictor.protocol.grpc import InferenceService
+from predictor.protocol.health import Health
 from predictor.protocol.messages import POOL, SERVICE
 from predictor.settings import Settings
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-# Kubernetes' gRPC probes may name a service: all of these but the last tell whether requests are
-# taken, the last whether the process answers.
-READINESS = ("", SERVICE, "readiness")
-LIVENESS = "liveness"
+# Beyond what the queue can take at once, for calls that wait to be refused and for watchers.
+SPARE_CALLS = 1024
 
 
 class GrpcServer:
@@ -35,11 +33,12 @@ class GrpcServer:
                 ("grpc.max_send_message_length", limit),
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.so_reuseport", 1),
-            ]
+            ],
+            maximum_concurrent_rpcs=settings.max_queue_size + SPARE_CALLS,
         )
-        self._health = health.HealthServicer()
+        self.health = Health()
         service.add_to(self._server)
-        add_HealthServicer_to_server(self._health, self._server)
+        add_HealthServicer_to_server(self.health, self._server)
         self._add_reflection()
         self._server.add_insecure_port(f"{settings.host}:{port}")
 
@@ -51,17 +50,10 @@ class GrpcServer:
         reflection.enable_server_reflection(names, self._server, pool=POOL)
 
     async def start(self) -> None:
-        """Listen; not ready yet."""
-        await self.tell_health(ready=False)
-        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+        """Listen."""
         await self._server.start()
-
-    async def tell_health(self, ready: bool) -> None:
-        """From now on, answer health checks with this."""
-        status = health_pb2.HealthCheckResponse
-        for service in READINESS:
-            await self._health.set(service, status.SERVING if ready else status.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, and give those under way ``grace_s`` seconds."""
+        self.health.end()
         await self._server.stop(grace_s)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, TypeAlias
 
 import orjson
@@ -87,7 +88,7 @@ class Call:
     def of(cls, scope: Scope) -> Call:
         """Out of an ASGI scope, as it arrives."""
         began_ns = time.monotonic_ns()
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers = joined(scope["headers"])
         method, path = scope["method"], scope["path"].rstrip("/") or "/"
         observation = Observation(
             protocol="",
@@ -102,6 +103,16 @@ class Call:
         """As its route gets it."""
         self.observation.read_ns = time.monotonic_ns()
         return Request(self.method, self.path, self.headers, body, self.observation)
+
+
+def joined(headers: Sequence[Header]) -> dict[bytes, bytes]:
+    """Headers by name; one that was sent in several lines is one list (RFC 9110, 5.2)."""
+    found = dict(headers)
+    if len(found) < len(headers):
+        found = {}
+        for name, value in headers:
+            found[name] = found[name] + b", " + value if name in found else value
+    return found
 
 
 def json_response(content: object, status: int = 200) -> Response:
@@ -175,6 +186,8 @@ class Application:
 
     def _route(self, method: str, path: str) -> Route | Response:
         methods = self._routes.get(path)
+        if methods is None and (method, path) == ("OPTIONS", "*"):  # of the server as a whole
+            methods = dict(chain.from_iterable(each.items() for each in self._routes.values()))
         if methods is None:
             raise UnknownModelError(unknown_path(path, self._routes))
         route = methods.get("GET" if method == "HEAD" else method)

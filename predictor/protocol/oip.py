@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from predictor.errors import BadRequestError, BadTensorError
 from predictor.protocol import fields, tensors
 from predictor.protocol.http import Response, json_response
@@ -79,6 +77,14 @@ def render(call: InferCall, model: str, version: str, results: Iterable[OutputTe
     return Response(200, b"".join([head.body, *blobs]), BINARY, (length,))
 
 
+def json_bytes(headers: Mapping[bytes, bytes], body: bytes) -> int:
+    """How much of a body is JSON, and so takes long to parse."""
+    given = headers.get(HEADER_LENGTH)
+    if given is None:
+        return len(body)
+    return min(int(given), len(body)) if given.isdigit() and len(given) <= 10 else 0
+
+
 def _header_length(given: bytes | None, body_length: int) -> int | None:
     if given is None:
         return None
@@ -101,13 +107,8 @@ def _raw_call(body: memoryview) -> InferCall:
 
 
 def _json_object(data: memoryview) -> dict[str, Any]:
-    try:
-        content = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise BadRequestError(
-            f"the request is not valid JSON: {error} "
-            "(binary tensors behind it need Inference-Header-Content-Length)"
-        ) from None
+    hint = "binary tensors behind it need Inference-Header-Content-Length"
+    content = fields.parse_json(data, hint)
     if not isinstance(content, dict):
         raise BadRequestError("the request must be a JSON object")
     return content

@@ -97,8 +97,11 @@ class RestRoutes:
 
     async def _infer(self, request: Request) -> Response:
         capacity = self._classifier.dispatcher.capacity
+        large = oip.json_bytes(request.headers, request.body) > LARGE_JSON_BYTES
         call = await self._parsed(
-            request, lambda: oip.parse(request.body, request.headers, capacity)
+            request,
+            lambda: oip.parse(request.body, request.headers, capacity),
+            aside=large or len(request.body) > LARGE_BINARY_BYTES,
         )
         result = await self._classifier(call.request)
         request.observation.classified(len(result), times(result))
@@ -107,8 +110,11 @@ class RestRoutes:
 
     async def _predict(self, request: Request) -> Response:
         capacity = self._classifier.dispatcher.capacity
+        raw = v1.is_raw(request.method, request.headers)
         parsed = await self._parsed(
-            request, lambda: v1.parse(request.method, request.headers, request.body, capacity)
+            request,
+            lambda: v1.parse(request.method, request.headers, request.body, capacity),
+            aside=not raw and len(request.body) > LARGE_JSON_BYTES,
         )
         result = await self._classifier(parsed)
         request.observation.classified(len(result), times(result))
@@ -120,13 +126,11 @@ class RestRoutes:
             request.observation.error = f"image {place}: {answer}"
         return v1.render(result, self._classifier.labels)
 
-    async def _parsed(self, request: Request, parse: Callable[[], Parsed]) -> Parsed:
-        """Parse on the event loop, or in a thread where it would hold up everybody else."""
-        binary = oip.HEADER_LENGTH in request.headers
-        if len(request.body) > (LARGE_BINARY_BYTES if binary else LARGE_JSON_BYTES):
-            parsed = await self._aside.parse(parse)
-        else:
-            parsed = parse()
+    async def _parsed(
+        self, request: Request, parse: Callable[[], Parsed], *, aside: bool
+    ) -> Parsed:
+        """Parse on the event loop, or beside it."""
+        parsed = await self._aside.parse(parse) if aside else parse()
         request.observation.parsed_ns = time.monotonic_ns()
         return parsed
 

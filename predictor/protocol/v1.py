@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from predictor.errors import BadImageError, BadRequestError, PredictorError
-from predictor.protocol.fields import decode_base64
+from predictor.protocol.fields import decode_base64, parse_json
 from predictor.protocol.http import JSON, Response, json_response
 from predictor.protocol.pixels import listed_pixels
 from predictor.protocol.tensors import check_count
@@ -27,22 +25,22 @@ def parse(
     Raises:
         BadRequestError: the body is neither, or empty.
     """
-    kind = headers.get(b"content-type", b"").lower()
-    if kind.startswith(RAW_TYPES) or (method == "PUT" and not kind.startswith(JSON)):
+    if is_raw(method, headers):
         if not body:
             raise BadRequestError("the body is empty; it must be one image")
         return ClassifyRequest((body,))
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequestError(
-            f"the request is not valid JSON: {error} (a raw image needs Content-Type: image/*)"
-        ) from None
+    content = parse_json(body, "a raw image needs Content-Type: image/*")
     instances = content.get("instances") if isinstance(content, dict) else None
     if not isinstance(instances, list) or not instances:
         raise BadRequestError('the request must be {"instances": [at least one]}')
     check_count(len(instances), max_images)
     return ClassifyRequest(tuple(_instance(instance) for instance in instances))
+
+
+def is_raw(method: str, headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the body is an image as it is."""
+    kind = headers.get(b"content-type", b"").lower()
+    return kind.startswith(RAW_TYPES) or (method == "PUT" and not kind.startswith(JSON))
 
 
 def render(result: ClassifyResult, labels: Sequence[bytes]) -> Response:

@@ -53,6 +53,14 @@ def test_a_slow_sender_is_told_and_hung_up_on(start, colours):
     assert httpx.get(f"{pod.url}/v2/health/ready").status_code == 200
 
 
+def test_json_of_too_many_values_is_refused(pod):
+    """Each becomes an object many times its size; as base64 or binary the same image is taken."""
+    answer = httpx.post(f"{pod.url}/v2/models/colours/infer", content=b"[" + b"[]," * 2_200_000)
+
+    assert answer.status_code == 413
+    assert "binary extension" in answer.json()["error"]
+
+
 def test_large_requests_are_parsed_beside_the_event_loop(start, colours):
     """While a client's millions of numbers are read, others are answered; then so is it."""
     pod = start(colours, "--drain-delay-s", "0")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import threading
 
+import grpc
 import httpx
 import pytest
 
 from model_store.package import load_package
+from predictor.protocol.messages import SERVICE, message
 from tests.conftest import colour_image
 from tests.end_to_end.load import Load
 
@@ -48,11 +51,18 @@ def test_only_the_token_opens_it(start, colours):
     assert opened.json() == [{"name": "colours", "version": "1", "state": "READY", "reason": ""}]
 
 
-def test_another_model_is_not_in_the_repository(pod):
-    """404 with its name, as on every other route."""
+def test_another_model_is_not_in_the_repository(start, colours):
+    """404 with its name, as on every other route, also over gRPC."""
+    pod = start(colours, *FLAGS)
     answer = httpx.post(f"{pod.url}/v2/repository/models/nobody/load", headers=AUTHORIZED)
 
     assert (answer.status_code, answer.json()["error"]) == (404, "no model 'nobody' here")
+    with grpc.insecure_channel(pod.grpc) as channel:
+        load = channel.unary_unary(f"/{SERVICE}/RepositoryModelLoad")
+        request = message("RepositoryModelLoadRequest")(model_name="nobody").SerializeToString()
+        with pytest.raises(grpc.RpcError) as refused:
+            load(request, metadata=(("authorization", f"Bearer {TOKEN}"),))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def test_an_unloaded_model_is_not_ready_and_gives_its_memory_back(start, colours):
@@ -100,9 +110,52 @@ def test_a_frontend_started_while_the_model_is_unloaded_knows_it(start, colours)
     victim.kill()
     victim.wait()
 
-    assert predict(pod).status_code == 503
+    while predict(pod).json()["error"] != "the model is unloaded":
+        pass  # it says "no instance is ready" until it has been told
     httpx.post(f"{pod.url}{LOAD}", headers=AUTHORIZED, timeout=60).raise_for_status()
     assert predict(pod).status_code == 200
+
+
+def test_a_load_that_fails_as_nobody_foresaw_is_answered(start, colours, tmp_path):
+    """Whoever asked does not wait for ever, and the next load is carried out."""
+    folder = tmp_path / "colours" / "1"
+    shutil.copytree(colours.path, folder)
+    pod = start(load_package(folder), "--repository-token", TOKEN)
+    httpx.post(f"{pod.url}{UNLOAD}", headers=AUTHORIZED).raise_for_status()
+    labels = folder / "labels.txt"
+    whole = labels.read_bytes()
+    labels.unlink()
+    labels.symlink_to(labels)
+
+    refused = httpx.post(f"{pod.url}{LOAD}", headers=AUTHORIZED, timeout=60)
+
+    assert refused.status_code == 400
+    labels.unlink()
+    labels.write_bytes(whole)
+    httpx.post(f"{pod.url}{LOAD}", headers=AUTHORIZED, timeout=60).raise_for_status()
+
+
+def test_a_stop_gives_up_a_load_that_hangs(start, colours):
+    """The client is told, and the pod does not wait for instances it will not need."""
+    flags = ("--repository-token", TOKEN, "--drain-delay-s", "0", "--drain-timeout-s", "3600")
+    pod = start(colours, *flags)
+    httpx.post(f"{pod.url}{UNLOAD}", headers=AUTHORIZED).raise_for_status()
+    told: list[httpx.Response] = []
+
+    def load() -> None:
+        told.append(httpx.post(f"{pod.url}{LOAD}", headers=AUTHORIZED, timeout=60))
+
+    client = threading.Thread(target=load)
+    client.start()
+    while not (started := pod.instances()):
+        pass
+    started[0].suspend()
+
+    code = pod.stop()
+    client.join()
+
+    assert code == 0
+    assert (told[0].status_code, "stopping" in told[0].json()["error"]) == (400, True)
 
 
 def test_a_package_that_was_damaged_meanwhile_is_not_loaded(start, colours, tmp_path):

@@ -44,6 +44,22 @@ def test_a_wrong_setting_is_named_in_one_line(flags, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "flags", [{"repository_token": "hunter2\x00"}, {"repository_tokn": "hunter2"}]
+)
+def test_a_token_is_not_told_when_something_is_wrong_with_it(flags):
+    """Nor under a mistyped name: the line goes into a log."""
+    with pytest.raises(StartupError) as caught:
+        read_settings(**flags)
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_token_out_of_a_secret_may_end_in_a_newline():
+    """As ``echo`` leaves it."""
+    assert read_settings(repository_token="hunter2\n").repository_token == "hunter2"
+
+
 def test_every_setting_says_what_it_means():
     """The description feeds --help, `millrace settings` and docs/settings.md."""
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []

@@ -514,6 +514,55 @@ def test_what_trails_a_body_is_no_header(server):
     assert seen.observation.request_id != "forged"
 
 
+@pytest.mark.parametrize("path", ["/echo", "/nowhere"], ids=["waiting", "refused"])
+@pytest.mark.parametrize("endless", [b"0\r\nX: ", b"1;"], ids=["trailer", "chunk extension"])
+def test_what_surrounds_chunks_is_bounded_like_a_head(server, path, endless):
+    """It is no body, so no other bound would see it: the client is told, or just hung up on."""
+    with server.connect() as connection:
+        connection.sendall(
+            b"POST %b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" % path.encode() + endless
+        )
+        with contextlib.suppress(ConnectionError):
+            for _ in range(10_000):  # 160 MB, were it read
+                connection.sendall(b"a" * 16_384)
+            pytest.fail("all of it was taken")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /echo HTTP/1.1\r\nConnection: Upgrade, close\r\n",
+        b"POST /echo HTTP/1.0\r\nConnection: upgrade\r\n",
+    ],
+    ids=["closing", "HTTP/1.0"],
+)
+def test_a_wish_for_http_2_on_a_closing_connection_is_answered(server, head):
+    """At once, with its body."""
+    with server.connect() as connection:
+        connection.sendall(head + b"Upgrade: h2c\r\nContent-Length: 2\r\n\r\nok")
+
+        assert answered(connection) == (200, b"ok")
+
+
+def test_a_header_in_several_lines_is_one_list(server):
+    """A coding in the first of them counts as much as one in the last."""
+    with server.connect() as connection:
+        connection.sendall(
+            b"POST /echo HTTP/1.1\r\nContent-Encoding: br\r\nContent-Encoding: identity\r\n"
+            b"Content-Length: 2\r\n\r\nok"
+        )
+
+        assert answered(connection)[0] == 415
+
+
+def test_options_of_the_server_as_a_whole_are_told(server):
+    """``OPTIONS *``: every method there is."""
+    with server.connect() as connection:
+        connection.sendall(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert answered(connection)[0] == 204
+
+
 def test_a_client_that_leaves_is_not_computed_for(caplog):
     """Its request is cancelled, counted once as 499, and leaves no line in the log."""
     with served() as server, caplog.at_level(logging.WARNING):
