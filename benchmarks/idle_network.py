@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.errors import BenchmarkError
-from examples.server import MILLRACE
-from model_store.package import ModelPackage, load_package
-from model_store.store import resolve
+from benchmarks.models import Model
 
 CLASSES = 10
 SEED = 7
 OPSET, IR_VERSION = 17, 9
 
 
-def package_idle_network(size: int, images: Path, folder: Path) -> ModelPackage:
-    """Package the mean colour of ``size`` by ``size`` pixels times a matrix, into ``folder/store``.
+def idle_model(like: Model, size: int, folder: Path) -> Model:
+    """A model of the mean colour at ``size`` by ``size``, times a matrix, for the photos of ``like``.
 
-    Raises:
-        BenchmarkError: the package command refuses; its own words are on the terminal.
+    Its network and labels are written into ``folder``.
     """
     name = f"idle{size}"
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_network(size), folder / f"{name}.onnx")
-    labels = folder / "labels.txt"
+    network, labels = folder / f"{name}.onnx", folder / "labels.txt"
+    onnx.save(_network(size), network)
     labels.write_text("".join(f"class {number}\n" for number in range(CLASSES)), encoding="utf-8")
-    command: list[str | Path] = [MILLRACE, "package", folder / f"{name}.onnx", "--name", name]
-    command += ["--labels", labels, "--input-size", str(size), "--resize", "exact"]
-    command += ["--mean", "127.5", "--std", "127.5", "--parity-images", images]
-    command += ["--store", folder / "store"]
-    if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode != 0:
-        raise BenchmarkError(f"packaging {name} was refused")
-    return load_package(resolve(name, folder / "store"))
+    return replace(
+        like,
+        name=name,
+        source=str(network.resolve()),
+        labels=str(labels.resolve()),
+        package_options=f"--input-size {size} --resize exact --mean 127.5 --std 127.5",
+        frontends=1,
+        instances=1,
+    )
 
 
 def _network(size: int) -> onnx.ModelProto:

@@ -35,7 +35,7 @@ class Model:
     """One model of the comparison."""
 
     name: str
-    source: str  # under the assets folder, as are the other two
+    source: str  # under the assets folder, as are the other two, unless absolute
     labels: str
     parity_images: str
     package_options: str

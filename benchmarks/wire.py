@@ -15,16 +15,16 @@ import statistics
 import struct
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 from rich.console import Console
 
-from benchmarks.idle_network import package_idle_network
+from benchmarks.idle_network import idle_model
 from benchmarks.load import require_tools, run_wrk
-from benchmarks.models import MODELS, Model
+from benchmarks.models import MODELS, Model, package
 from benchmarks.payloads import Payload, prepare, v1_base64, v2_pixels
 from benchmarks.processes import Meter
 from benchmarks.servers import Running, StockOptions, millrace, stock_kserve
@@ -100,11 +100,12 @@ def main(rounds: int, seconds: int, assets: Path) -> None:
 
 def _row(case: Case, rounds: int, seconds: int, assets: Path) -> str:
     photos = case.model.photos(assets, FOLDER / case.title)
-    packaged = package_idle_network(case.size, assets / case.model.parity_images, FOLDER)
+    model = idle_model(case.model, case.size, FOLDER)
+    packaged = package(model, assets, FOLDER / "store")
     jpegs = [photo.file.read_bytes() for photo in photos]
     costs = []
     for number in range(1, rounds + 1):
-        costs.append(_round(case, packaged, jpegs, seconds))
+        costs.append(_round(model, packaged, jpegs, seconds))
         progress.print(f"{case.title}, round {number}: {costs[-1]}")
     cells = [
         _median(cost.millrace for cost in costs),
@@ -119,14 +120,13 @@ def _row(case: Case, rounds: int, seconds: int, assets: Path) -> str:
     return "| " + " | ".join([what, *cells]) + " |"
 
 
-def _round(case: Case, packaged: ModelPackage, jpegs: Sequence[bytes], seconds: int) -> Cost:
-    served = replace(case.model, name=packaged.name, frontends=1, instances=1)
+def _round(model: Model, packaged: ModelPackage, jpegs: Sequence[bytes], seconds: int) -> Cost:
     target = packaged.manifest.input
 
     def pixels(model: str, jpeg: bytes) -> bytes:
         return v2_pixels(model, jpeg, (target.width, target.height))
 
-    with millrace(served, FOLDER / "store", FOLDER / "millrace.log") as running:
+    with millrace(model, FOLDER / "store", FOLDER / "millrace.log") as running:
         ours = _cpu_ms(running, packaged.name, pixels, jpegs, seconds, "millrace: frontend")
     stock = []
     for options in (INLINE, THREADS):

@@ -192,7 +192,7 @@ class Dispatcher:
             load = [sum(everyone[instance]) for instance in instances]
             chosen = instances[earliest_finish(load, costs)]
         link = self._links[chosen]
-        now_ns = ticket.times.queued_ns = time.monotonic_ns()
+        now_ns = time.monotonic_ns()
         work = Work(ticket.slot, ticket.number, now_ns, ticket.deadline_ns, ticket.priority)
         self._slab.started[ticket.slot] = 0
         link.tickets[ticket.number] = ticket

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from model_store.errors import ModelStoreError
 from model_store.package import ModelPackage, load_package
@@ -42,11 +43,17 @@ class ModelControl:
 
     def ask(self, frontend: Child, message: Message) -> None:
         """Begin what a frontend asks for; it is told when that is done or has failed."""
+        asker = frontend.process  # not a successor of it, which has asked for nothing
+
+        def answer(error: str) -> None:
+            if frontend.process is asker:
+                content = {"number": message.content["number"], "error": error}
+                frontend.tell(Message("controlled", content))
+
         if self._closed:
-            content = {"number": message.content["number"], "error": STOPPING}
-            frontend.tell(Message("controlled", content))
+            answer(STOPPING)
             return
-        task = asyncio.create_task(self._carry_out(frontend, message))
+        task = asyncio.create_task(self._carry_out(message.content["action"], answer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -56,28 +63,20 @@ class ModelControl:
         for task in self._tasks:
             task.cancel()
 
-    async def _carry_out(self, frontend: Child, message: Message) -> None:
-        action = message.content["action"]
-        asker = frontend.process  # not a successor of it, which has asked for nothing
+    async def _carry_out(self, action: str, answer: Callable[[str], None]) -> None:
+        """Load or unload when its turn has come; whoever asked is answered whatever happens."""
         error = ""
-
-        def answer(error: str) -> None:
-            if frontend.process is asker:
-                content = {"number": message.content["number"], "error": error}
-                frontend.tell(Message("controlled", content))
-
-        async with self._turn:
-            try:
+        try:
+            async with self._turn:
                 await (self._load() if action == "load" else self._unload())
-            except (ModelStoreError, StartupError) as failure:
-                error = str(failure)
-            except asyncio.CancelledError:
-                answer(STOPPING)
-                raise
-            # What nobody foresaw; whoever asked still waits for an answer.
-            except Exception:
-                logger.exception("%s failed", action)
-                error = "it failed; the log says how"
+        except (ModelStoreError, StartupError) as failure:
+            error = str(failure)
+        except asyncio.CancelledError:
+            answer(STOPPING)
+            raise
+        except Exception:  # what nobody foresaw
+            logger.exception("%s failed", action)
+            error = "it failed; the log says how"
         logger.info("%s the model: %s", action, error or "done")
         answer(error)
 

@@ -14,7 +14,6 @@ class ImageTimes:
     accepted_ns: int = 0
     decode_began_ns: int = 0
     decoded_ns: int = 0
-    queued_ns: int = 0  # handed to an instance
     infer_began_ns: int = 0
     infer_ended_ns: int = 0
     collected_ns: int = 0  # its answer is back in the frontend

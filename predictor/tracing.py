@@ -53,7 +53,7 @@ def stages(observation: Observation) -> list[Stage]:
     parts = (
         Stage("receive", observation.began_ns, observation.parsed_ns),
         Stage("decode", image.decode_began_ns, image.decoded_ns),
-        # Not from queued_ns, which is anew with each hand-over: an instance may have died before.
+        # All waiting, also for the successor of an instance that died on this image.
         Stage("queue", image.decoded_ns, image.infer_began_ns),
         Stage("infer", image.infer_began_ns, image.infer_ended_ns),
         Stage("collect", image.infer_ended_ns, image.collected_ns),

@@ -13,10 +13,7 @@ import httptools
 import orjson
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from predictor.errors import BadRequestError, BodyTimeoutError
@@ -162,11 +159,7 @@ class Connection(HttpToolsProtocol):
         if self._reading is Reading.HEAD:
             self._refuse(431, HEAD_TOO_LARGE)
         elif self._reading is Reading.BODY:
-            self._reading = Reading.NOTHING
-            if self.cycle.response_complete:
-                self.transport.close()
-            else:
-                self.cycle.fail(BadRequestError("what surrounds the body's chunks is too long"))
+            self._refuse_body("what surrounds the body's chunks is too long")
 
     def _more_of_body(self, data: bytes) -> bytes:
         """Take a body whose length is known past the parser, which would copy it; what is over."""
@@ -314,12 +307,17 @@ class Connection(HttpToolsProtocol):
             text = f"malformed HTTP: {cause}"
         else:
             raise error
-        if self._reading is not Reading.BODY:
+        if self._reading is Reading.BODY:
+            self._refuse_body(text)
+        else:
             self._refuse(400, text)
-        elif self.cycle.response_complete:
+
+    def _refuse_body(self, text: str) -> None:
+        """Read no more of a body, and have its request refused, unless that has been answered."""
+        self._reading = Reading.NOTHING
+        if self.cycle.response_complete:
             self.transport.close()
         else:
-            self._reading = Reading.NOTHING
             self.cycle.fail(BadRequestError(text))
 
     def _refuse(self, status: int, text: str) -> None:

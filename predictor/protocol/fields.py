@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from predictor.errors import BadRequestError, BadTensorError, TooLargeError
+from predictor.protocol.request_id import new_id
 from predictor.types import DEFAULT_PRIORITY, Options
 
 LOWEST_PRIORITY = 255  # what a message to an instance has room for; 1 is the highest
@@ -24,8 +24,8 @@ BASE64_IMAGES = (b"/9j/", b"iVBO", b"R0lG", b"UklG")
 BASE64 = "base64"  # the one content_type of BYTES that is looked at
 
 
-def parse_json(data: bytes | memoryview, hint: str) -> Any:
-    """A request's JSON; ``hint`` is what to tell a client whose body is none.
+def parse_json(data: bytes | memoryview, hint: str = "") -> Any:
+    """A request's JSON; ``hint`` is what else to tell a client whose body is none.
 
     Raises:
         BadRequestError: it is not valid.
@@ -41,7 +41,20 @@ def parse_json(data: bytes | memoryview, hint: str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise BadRequestError(f"the request is not valid JSON: {error} ({hint})") from None
+        more = f" ({hint})" if hint else ""
+        raise BadRequestError(f"the request is not valid JSON: {error}{more}") from None
+
+
+def json_object(data: bytes | memoryview, hint: str = "") -> dict[str, Any]:
+    """The same, where it must be an object.
+
+    Raises:
+        BadRequestError, TooLargeError: as ``parse_json``, or it is something else.
+    """
+    content = parse_json(data, hint)
+    if not isinstance(content, dict):
+        raise BadRequestError("the request must be a JSON object")
+    return content
 
 
 def options(parameters: Mapping[str, Any]) -> Options:
@@ -70,11 +83,6 @@ def request_id(given: object) -> str:
     if len(given) > LONGEST_ID:
         raise BadRequestError(f"id has {len(given)} characters; the limit is {LONGEST_ID}")
     return given
-
-
-def new_id() -> str:
-    """An id for a request that came without one."""
-    return secrets.token_hex(8)
 
 
 def declared_elements(

@@ -72,11 +72,7 @@ def _images(request: Any, max_images: int) -> tuple[Image, ...]:
         return fields.declared_elements(tensors.split_elements(raw, spec.images), parameters)
     contents = tensor.contents
     if spec.datatype == "BYTES":
-        if len(contents.bytes_contents) != spec.images:
-            raise BadTensorError(
-                f"shape {list(spec.shape)} takes {spec.images} values, "
-                f"got {len(contents.bytes_contents)}"
-            )
+        tensors.check_values(spec, len(contents.bytes_contents))
         return fields.declared_elements(contents.bytes_contents, parameters)
     numbers: Sequence[Any] = (
         contents.uint_contents if spec.datatype == "UINT8" else contents.fp32_contents

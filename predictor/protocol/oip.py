@@ -9,6 +9,7 @@ from typing import Any
 from predictor.errors import BadRequestError, BadTensorError
 from predictor.protocol import fields, tensors
 from predictor.protocol.http import Response, json_response
+from predictor.protocol.request_id import new_id
 from predictor.protocol.tensors import OUTPUT_DATATYPES, OutputTensor, OutputWanted, TensorSpec
 from predictor.types import ClassifyRequest, Image
 
@@ -36,7 +37,10 @@ def parse(body: bytes, headers: Mapping[bytes, bytes], max_images: int) -> Infer
     if header_length == 0:
         return _raw_call(view)
     binary = view[len(body) if header_length is None else header_length :]
-    header = _json_object(view if header_length is None else view[:header_length])
+    header = fields.json_object(
+        view if header_length is None else view[:header_length],
+        "binary tensors behind it need Inference-Header-Content-Length",
+    )
     identifier = fields.request_id(header.get("id"))
     parameters = _object(header, "parameters")
     asked = fields.options(parameters)
@@ -78,11 +82,13 @@ def render(call: InferCall, model: str, version: str, results: Iterable[OutputTe
 
 
 def json_bytes(headers: Mapping[bytes, bytes], body: bytes) -> int:
-    """How much of a body is JSON, and so takes long to parse."""
-    given = headers.get(HEADER_LENGTH)
-    if given is None:
-        return len(body)
-    return min(int(given), len(body)) if given.isdigit() and len(given) <= 10 else 0
+    """How much of a body is JSON, and so takes long to parse.
+
+    Raises:
+        BadRequestError: the header's length is none.
+    """
+    length = _header_length(headers.get(HEADER_LENGTH), len(body))
+    return len(body) if length is None else length
 
 
 def _header_length(given: bytes | None, body_length: int) -> int | None:
@@ -103,15 +109,7 @@ def _raw_call(body: memoryview) -> InferCall:
     if not body:
         raise BadRequestError("Inference-Header-Content-Length is 0 and so is the body")
     every = tuple(OutputWanted(name, binary=True) for name in OUTPUT_DATATYPES)
-    return InferCall(fields.new_id(), ClassifyRequest((body,)), every)
-
-
-def _json_object(data: memoryview) -> dict[str, Any]:
-    hint = "binary tensors behind it need Inference-Header-Content-Length"
-    content = fields.parse_json(data, hint)
-    if not isinstance(content, dict):
-        raise BadRequestError("the request must be a JSON object")
-    return content
+    return InferCall(new_id(), ClassifyRequest((body,)), every)
 
 
 def _object(container: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -172,10 +170,7 @@ def _base64_images(
     """JSON cannot carry raw bytes, so BYTES elements in it are base64, declared or not."""
     if parameters.get("content_type") not in (None, fields.BASE64):
         raise BadTensorError("content_type of BYTES in JSON must be base64, or left out")
-    if len(data) != spec.images:
-        raise BadTensorError(
-            f"shape {list(spec.shape)} takes {spec.images} values, got {len(data)}"
-        )
+    tensors.check_values(spec, len(data))
     if len(spec.shape) > 1 and all(isinstance(row, list) and len(row) == 1 for row in data):
         data = [row[0] for row in data]
     if not all(isinstance(item, str) for item in data):

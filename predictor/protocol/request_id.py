@@ -10,4 +10,9 @@ WELL_FORMED = re.compile(r"[!-~]{1,128}")  # visible ASCII: it goes into headers
 
 def request_id(given: str) -> str:
     """The client's own id where it is well-formed, else a new one."""
-    return given if WELL_FORMED.fullmatch(given) else secrets.token_hex(8)
+    return given if WELL_FORMED.fullmatch(given) else new_id()
+
+
+def new_id() -> str:
+    """An id for a request that came without one."""
+    return secrets.token_hex(8)

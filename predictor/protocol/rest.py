@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
-
-import orjson
+from typing import TypeVar
 
 from predictor.classifier import ImageClassifier, all_answers, times
 from predictor.errors import BadRequestError, PredictorError
 from predictor.metrics import BusyRatios, scrape
-from predictor.protocol import oip, openapi, tensors, v1
+from predictor.protocol import fields, oip, openapi, tensors, v1
 from predictor.protocol.aside import Aside
 from predictor.protocol.description import Description, index
 from predictor.protocol.http import Request, Response, Route, Routes, json_response
@@ -160,7 +158,7 @@ class RestRoutes:
 
     async def _index(self, request: Request) -> Response:
         self._repository.check(_authorization(request))
-        wanted = _optional_object(request)
+        wanted = fields.json_object(request.body or b"{}")
         only_ready = wanted.get("ready", False)
         if not isinstance(only_ready, bool):
             raise BadRequestError("ready must be true or false")
@@ -174,23 +172,15 @@ class RestRoutes:
 
     async def _control(self, action: str, request: Request) -> Response:
         self._repository.check(_authorization(request))
-        _optional_object(request)  # Triton's parameters: none of them means anything here
+        fields.json_object(
+            request.body or b"{}"
+        )  # Triton's parameters: none of them means anything here
         await self._repository.control(action, self._classifier.name)
         return json_response({"name": self._classifier.name, action: True})
 
 
 def _authorization(request: Request) -> str:
     return request.headers.get(b"authorization", b"").decode("latin-1")
-
-
-def _optional_object(request: Request) -> dict[str, Any]:
-    try:
-        content = orjson.loads(request.body or b"{}")
-    except orjson.JSONDecodeError as error:
-        raise BadRequestError(f"the request is not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise BadRequestError("the request must be a JSON object")
-    return content
 
 
 def _constant(content: object) -> Callable[[Request], Awaitable[Response]]:

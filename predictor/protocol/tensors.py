@@ -118,6 +118,13 @@ def refuse_shared_memory(parameters: Iterable[str]) -> None:
         raise BadTensorError("shared memory is not supported; send the tensor in the request")
 
 
+def check_values(spec: TensorSpec, given: int) -> None:
+    """Refuse data that are not as many values as the shape says."""
+    expected = math.prod(spec.shape)
+    if given != expected:
+        raise BadTensorError(f"shape {list(spec.shape)} takes {expected} values, got {given}")
+
+
 def pixels_from_raw(spec: TensorSpec, raw: memoryview) -> tuple[Image, ...]:
     """The images of a tensor of pixels in its binary form, without copying UINT8.
 
@@ -139,11 +146,9 @@ def pixels_from_values(spec: TensorSpec, values: Sequence[Any]) -> tuple[Image, 
     Raises:
         BadTensorError: not as many numbers as the shape says, or no pixel values.
     """
-    expected = math.prod(spec.shape)
     array = listed_pixels(values)
-    if array.size != expected:
-        raise BadTensorError(f"shape {list(spec.shape)} takes {expected} values, got {array.size}")
-    if array.shape not in (spec.shape, (expected,)):
+    check_values(spec, array.size)
+    if array.shape not in (spec.shape, (array.size,)):
         raise BadTensorError(
             f"data is nested like {list(array.shape)}; it must be flat or like {list(spec.shape)}"
         )

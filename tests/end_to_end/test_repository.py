@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from pathlib import Path
 
 import grpc
 import httpx
@@ -12,6 +13,7 @@ import pytest
 from model_store.package import load_package
 from predictor.protocol.messages import SERVICE, message
 from tests.conftest import colour_image
+from tests.end_to_end.conftest import Pod
 from tests.end_to_end.load import Load
 
 TOKEN = "open sesame"
@@ -118,11 +120,7 @@ def test_a_frontend_started_while_the_model_is_unloaded_knows_it(start, colours)
 
 def test_a_load_that_fails_as_nobody_foresaw_is_answered(start, colours, tmp_path):
     """Whoever asked does not wait for ever, and the next load is carried out."""
-    folder = tmp_path / "colours" / "1"
-    shutil.copytree(colours.path, folder)
-    pod = start(load_package(folder), "--repository-token", TOKEN)
-    httpx.post(f"{pod.url}{UNLOAD}", headers=AUTHORIZED).raise_for_status()
-    labels = folder / "labels.txt"
+    pod, labels = unloaded_copy(start, colours, tmp_path)
     whole = labels.read_bytes()
     labels.unlink()
     labels.symlink_to(labels)
@@ -160,11 +158,7 @@ def test_a_stop_gives_up_a_load_that_hangs(start, colours):
 
 def test_a_package_that_was_damaged_meanwhile_is_not_loaded(start, colours, tmp_path):
     """400 with the reason; the pod lives on, not ready, and loads once the package is whole."""
-    folder = tmp_path / "colours" / "1"
-    shutil.copytree(colours.path, folder)
-    pod = start(load_package(folder), "--repository-token", TOKEN)
-    httpx.post(f"{pod.url}{UNLOAD}", headers=AUTHORIZED).raise_for_status()
-    labels = folder / "labels.txt"
+    pod, labels = unloaded_copy(start, colours, tmp_path)
     whole = labels.read_bytes()
     labels.write_bytes(b"mauve\n")
 
@@ -176,6 +170,15 @@ def test_a_package_that_was_damaged_meanwhile_is_not_loaded(start, colours, tmp_
     labels.write_bytes(whole)
     httpx.post(f"{pod.url}{LOAD}", headers=AUTHORIZED, timeout=60).raise_for_status()
     assert predict(pod).status_code == 200
+
+
+def unloaded_copy(start, colours, folder: Path) -> tuple[Pod, Path]:
+    """A pod whose model is unloaded, and a file of its package that may be damaged."""
+    copy = folder / "colours" / "1"
+    shutil.copytree(colours.path, copy)
+    pod = start(load_package(copy), "--repository-token", TOKEN)
+    httpx.post(f"{pod.url}{UNLOAD}", headers=AUTHORIZED).raise_for_status()
+    return pod, copy / "labels.txt"
 
 
 def predict(pod) -> httpx.Response:

@@ -20,7 +20,6 @@ def answered(**more: object) -> Observation:
         accepted_ns=101,
         decode_began_ns=102,
         decoded_ns=104,
-        queued_ns=106,  # handed over for the second time
         infer_began_ns=108,
         infer_ended_ns=116,
         collected_ns=132,

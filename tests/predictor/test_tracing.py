@@ -66,7 +66,7 @@ def answered(
 
 def image(began: int) -> ImageTimes:
     """An image that came all the way."""
-    return ImageTimes(*(began + tenth * 100_000 for tenth in range(1, 8)))
+    return ImageTimes(*(began + tenth * 100_000 for tenth in (1, 2, 3, 5, 6, 7)))
 
 
 def attributes(span: Span) -> dict[str, str | int]:
