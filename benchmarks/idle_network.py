@@ -17,7 +17,7 @@ OPSET, IR_VERSION = 17, 9
 
 
 def idle_model(like: Model, size: int, folder: Path) -> Model:
-    """A model of the mean colour at ``size`` by ``size``, times a matrix, for the photos of ``like``.
+    """A model for the photos of ``like``: mean colour at ``size`` by ``size``, times a matrix.
 
     Its network and labels are written into ``folder``.
     """

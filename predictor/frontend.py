@@ -31,7 +31,7 @@ from predictor.observer import Observer
 from predictor.process import FrontendOrder, enter_process, leave_stopping_to_the_supervisor
 from predictor.protocol.aside import Aside
 from predictor.protocol.body import BodyLimits
-from predictor.protocol.connection import Connections
+from predictor.protocol.connections import Connections
 from predictor.protocol.cors import Cors
 from predictor.protocol.description import Description
 from predictor.protocol.grpc import InferenceService

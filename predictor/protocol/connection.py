@@ -26,7 +26,6 @@ LARGEST_HEAD_BYTES = 64 * 1024  # URL, header names and values of one request
 HEAD_TOO_LARGE = f"URL and headers are over the limit of {LARGEST_HEAD_BYTES} bytes"
 MOST_AHEAD = 128  # requests sent before their turn; each takes a few KiB while it waits
 LEAST_DISCARDED_BYTES = 1024 * 1024
-SWEEP_S = 1.0  # between two looks at every connection
 LINGER_S = 2.0  # for a client that is hung up on to read why
 
 
@@ -42,47 +41,6 @@ class Reading(Enum):
 
 class HeadTooLargeError(Exception):
     """URL and headers of a request are over the limit."""
-
-
-class Connections:
-    """Makes a server's connections, and looks once a second which have waited too long.
-
-    One timer serves them all. Given to ``uvicorn.Config`` as ``http``.
-
-    Args:
-        limits: bounds on what clients send.
-    """
-
-    def __init__(self, limits: BodyLimits) -> None:
-        self._limits = limits
-        self._sweep_s = min(SWEEP_S, limits.timeout_s)
-        self._sweeping = False
-
-    def __call__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> Connection:
-        """A new connection (uvicorn's protocol factory)."""
-        connection = Connection(config, server_state, app_state, _loop, limits=self._limits)
-        if not self._sweeping:
-            self._sweep_later(server_state, connection.loop)
-        return connection
-
-    def _sweep_later(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
-        self._sweeping = True
-        loop.call_later(self._sweep_s, self._sweep, state, loop)
-
-    def _sweep(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
-        self._sweeping = bool(state.connections)
-        if self._sweeping:
-            self._sweep_later(state, loop)
-        now = loop.time()
-        for connection in tuple(state.connections):
-            if isinstance(connection, Connection):
-                connection.look_at_the_clock(now)
 
 
 class Connection(HttpToolsProtocol):

@@ -24,9 +24,9 @@ from predictor.protocol.connection import (
     LARGEST_HEAD_BYTES,
     LEAST_DISCARDED_BYTES,
     MOST_AHEAD,
-    Connections,
     Cycle,
 )
+from predictor.protocol.connections import Connections
 from predictor.protocol.cors import Cors
 from predictor.protocol.http import (
     Application,
