@@ -71,6 +71,19 @@ def resolve(reference: str, store: Path) -> Path:
     return _at_path(Path(reference), store)
 
 
+def version_beside(package: Path, version: str) -> Path:
+    """The folder of another version of the model whose package is at ``package``.
+
+    Raises:
+        PackageError: there is none; says which there are.
+    """
+    others = {str(stored.version): stored.path for stored in _versions(package.parent)}
+    if version not in others:
+        there = ", ".join(others) or "none"
+        raise PackageError(f"no version {version!r} beside {package}; there: {there}")
+    return others[version]
+
+
 def _path_of_uri(uri: str) -> Path:
     try:
         parts = urlsplit(uri)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from predictor.control import Control, Message
+from predictor.pulse import Pulse
 
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the n-th restart in a row
-LONGEST_BACKOFF_S = BACKOFF_S[-1]
 STEADY_S = 60.0  # a child that lived this long starts over at the first backoff
 
 
@@ -22,10 +22,14 @@ class Child:
         started: done once the first process in this place is ready; its exception says why it
             never will be.
         ready: set while the present process can do its work.
-        settled: set when a frontend has done what the last load or unload asked of it.
+        settled: set when a frontend has done what it was asked last.
         failure: why the present process could not get ready, in its own words.
         cost: what an instance said its batches cost.
-        slab: descriptor of a frontend's slab; -1 for none.
+        pulse: signs of life of the present process.
+        pulse_fd: their descriptor; -1 for none.
+        spawned_ns: when the present process was started (CLOCK_MONOTONIC).
+        asked: number of the last thing a frontend was asked.
+        last_error: what a frontend could not do of the last thing it was asked; empty: all done.
         generation: how many processes held this place before the present one.
         stopping: told to stop, so that its end is nothing to worry about.
     """
@@ -39,7 +43,11 @@ class Child:
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     failure: str = ""
     cost: dict[str, float] = field(default_factory=dict)
-    slab: int = -1
+    pulse: Pulse | None = None
+    pulse_fd: int = -1
+    spawned_ns: int = 0
+    asked: int = 0
+    last_error: str = ""
     generation: int = 0
     failures_in_a_row: int = 0
     stopping: bool = False
@@ -84,10 +92,10 @@ class Child:
         if self.process is not None:
             self.process.kill()
 
-    def backoff_s(self, lived_s: float) -> float:
+    def backoff_s(self, lived_s: float, longest_s: float) -> float:
         """Count an unwanted end, and say how long to wait before the next start."""
         if lived_s > STEADY_S:
             self.failures_in_a_row = 0
             return BACKOFF_S[0]
         self.failures_in_a_row += 1
-        return BACKOFF_S[min(self.failures_in_a_row, len(BACKOFF_S)) - 1]
+        return min(BACKOFF_S[min(self.failures_in_a_row, len(BACKOFF_S)) - 1], longest_s)

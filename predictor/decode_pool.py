@@ -39,6 +39,7 @@ class DecodeJob:
     """One image to decode into ``slot`` (H, W, 3); ``done`` is called on the event loop."""
 
     image: Image
+    target: ImageInput
     slot: Pixels
     wanted: Callable[[], bool]  # asked just before decoding: does anybody still wait?
     # The error if any, and when decoding began and ended (CLOCK_MONOTONIC ns).
@@ -51,20 +52,14 @@ class DecodePool:
     def __init__(
         self,
         threads: int,
-        target: ImageInput,
         limits: DecodeLimits,
         scaled: bool,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._target = target
         self._limits = limits
         self._scaled = scaled
         self._loop = loop
-        pixels = target.height * target.width
-        self._thumbnails = pixels <= THUMBNAIL_PIXELS
-        self._limits_here = DecodeLimits(
-            min(max(THUMBNAIL_PIXELS, pixels), limits.max_pixels), limits.min_side
-        )
+        self._limits_here = DecodeLimits(min(THUMBNAIL_PIXELS, limits.max_pixels), limits.min_side)
         self._jobs: queue.SimpleQueue[DecodeJob | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._run, name=f"decode-{number}", daemon=True)
@@ -80,13 +75,14 @@ class DecodePool:
             job: the image.
             alone: nothing comes after it in its request, so it may be decoded on the event loop.
         """
-        if not (alone and self._is_quick(job.image) and self._decoded_here(job)):
+        if not (alone and self._is_quick(job) and self._decoded_here(job)):
             self._jobs.put(job)
 
-    def _is_quick(self, image: Image) -> bool:
+    def _is_quick(self, job: DecodeJob) -> bool:
+        image, target = job.image, job.target
         if isinstance(image, np.ndarray):  # as the network takes it, nothing is left but to copy
-            return image.shape == self._target.shape and image.nbytes <= COPIED_BYTES
-        return self._thumbnails and len(image) <= THUMBNAIL_BYTES
+            return image.shape == target.shape and image.nbytes <= COPIED_BYTES
+        return target.height * target.width <= THUMBNAIL_PIXELS and len(image) <= THUMBNAIL_BYTES
 
     def close(self) -> None:
         """Stop the threads once they have done what is queued."""
@@ -112,7 +108,7 @@ class DecodePool:
 
     def _decode(self, job: DecodeJob, limits: DecodeLimits) -> PredictorError | None:
         try:
-            job.slot[:] = decode(job.image, self._target, limits, scaled=self._scaled)
+            job.slot[:] = decode(job.image, job.target, limits, scaled=self._scaled)
         except BadImageError as error:
             # Its trace would keep the half-decoded image alive until the garbage collector comes.
             return error.with_traceback(None)

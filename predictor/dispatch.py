@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.package import ImageInput
 from predictor.decode_pool import DecodeJob, DecodePool
 from predictor.errors import (
     DeadlineError,
@@ -82,6 +83,7 @@ class Dispatcher:
         outstanding: int64 (instances, frontends), shared; this frontend writes column ``frontend``.
         frontend: this frontend's number.
         pool: the decode threads.
+        target: what the network takes.
         metrics: where to count.
         on_ready: called with whether any instance takes work, whenever that changes.
     """
@@ -92,6 +94,7 @@ class Dispatcher:
         outstanding: NDArray[np.int64],
         frontend: int,
         pool: DecodePool,
+        target: ImageInput,
         metrics: FrontendMetrics,
         on_ready: Callable[[bool], None],
     ) -> None:
@@ -99,6 +102,7 @@ class Dispatcher:
         self._board = outstanding
         self._frontend = frontend
         self._pool = pool
+        self._target = target
         self.metrics = metrics
         self._on_ready = on_ready
         self._loop = asyncio.get_running_loop()
@@ -157,6 +161,7 @@ class Dispatcher:
         self._pool.submit(
             DecodeJob(
                 image=image,
+                target=self._target,
                 slot=self._slab.pixels[slot],
                 wanted=lambda: not ticket.abandoned,
                 done=lambda error, began_ns, ended_ns: self._decoded(
@@ -295,6 +300,14 @@ class Dispatcher:
     def batch_sizes(self) -> list[int]:
         """The largest batches of the attached instances, without repetition."""
         return sorted({link.cost.max_batch_size for link in self._links.values()})
+
+    @property
+    def attached(self) -> bool:
+        """Whether an instance takes work."""
+        return bool(self._links)
+
+    def set_stalled(self, instance: int, stalled: bool) -> None:
+        """TEMPORARY"""
 
     def admit(self, admitting: bool) -> None:
         """Take new images, or refuse them while those that were accepted are finished."""

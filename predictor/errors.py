@@ -80,3 +80,7 @@ class InferenceError(PredictorError):
 
 class StartupError(Exception):
     """The pod cannot start; the text is one line that says why. Never sent to a client."""
+
+
+class OutOfMemoryError(Exception):
+    """The device has no memory for a batch of this size; a smaller one may fit."""

@@ -133,10 +133,15 @@ class Feeder:
             os.eventfd_write(self._wake, 1)  # more may wait than fitted
         return batch
 
-    def complete(self, batch: Batch, outcome: Outcome, answers: Answers | None = None) -> None:
+    def shrink(self, max_batch_size: int) -> None:
+        """TEMPORARY"""
+
+    def complete(
+        self, batch: Batch, outcome: Outcome, answers: Answers | None, rows: slice
+    ) -> None:
         """Write the answers into their slots and tell the frontends."""
         by_peer: dict[Peer, list[Completion]] = {}
-        for row, item in enumerate(batch.items):
+        for row, item in enumerate(batch.items[rows]):
             if answers is not None:
                 item.peer.slab.indices[item.work.slot] = answers.indices[row]
                 item.peer.slab.scores[item.work.slot] = answers.scores[row]

@@ -6,29 +6,35 @@ import asyncio
 import contextlib
 import gc
 import math
+import os
 import socket
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
 
-from model_store.package import load_package
-from predictor.busy import BusyWindow
+from model_store.errors import ModelStoreError
+from model_store.package import ModelPackage, load_package
 from predictor.classifier import ImageClassifier
 from predictor.control import Control, Message
 from predictor.decode_pool import DecodePool
 from predictor.dispatch import Dispatcher
 from predictor.errors import StartupError
 from predictor.listener import BACKLOG
-from predictor.metrics import BusyRatios, FrontendMetrics
+from predictor.metrics import FrontendMetrics, frontend_restarted
 from predictor.observer import Observer
-from predictor.process import FrontendOrder, enter_process, leave_stopping_to_the_supervisor
+from predictor.process import (
+    FrontendOrder,
+    VersionOrder,
+    enter_process,
+    leave_stopping_to_the_supervisor,
+)
 from predictor.protocol.aside import Aside
 from predictor.protocol.body import BodyLimits
 from predictor.protocol.connections import Connections
@@ -38,17 +44,18 @@ from predictor.protocol.grpc import InferenceService
 from predictor.protocol.grpc_server import GrpcServer
 from predictor.protocol.http import Application
 from predictor.protocol.rest import RestRoutes
+from predictor.pulse import BEAT_S, Pulse
 from predictor.repository import Repository
 from predictor.request_log import RequestLog
+from predictor.served_version import ServedVersion
 from predictor.settings import Settings
 from predictor.slab import Board, Channel, Slab, SlabLayout
 from predictor.statistics import Statistics, StatisticsLayout
 from predictor.types import BatchCost
+from predictor.versions import Versions
 
 if TYPE_CHECKING:
     from predictor.tracing import Tracer
-
-BUSY_SAMPLE_S = 0.5
 
 
 def main() -> None:
@@ -62,13 +69,20 @@ def main() -> None:
     settings = Settings(**order.settings)
     enter_process(f"millrace: frontend {order.frontend}", settings.log_level)
     warnings.filterwarnings("ignore", module="PIL")  # about clients' images, one line per image
+    if order.generation > 0:
+        frontend_restarted(order.frontend)
+    introductions = [control.receive() for _ in range(order.versions)]
 
     async def life() -> None:
-        await Frontend(control, order, settings, start.fds).serve()
+        frontend = Frontend(control, order, settings, start.fds)
+        for message in introductions:
+            if message is not None:
+                frontend.introduce(message, load_package(Path(message.content["package"])))
+        await frontend.serve()
 
     try:
         uvloop.run(life())
-    except StartupError as error:
+    except (StartupError, ModelStoreError) as error:
         control.send(Message("failed", {"reason": str(error)}))
         sys.exit(1)
 
@@ -88,7 +102,7 @@ class Frontend:
         control: the supervisor's.
         order: what to serve.
         settings: of the pod.
-        fds: descriptors of the HTTP listener, the slab, the board and the statistics.
+        fds: descriptors of the HTTP listener and of this process's signs of life.
 
     Raises:
         StartupError: it cannot start; says why.
@@ -97,99 +111,54 @@ class Frontend:
     def __init__(
         self, control: Control, order: FrontendOrder, settings: Settings, fds: tuple[int, ...]
     ) -> None:
-        self._listener, slab, board, statistics = fds
+        self._listener, signs = fds
+        self._pulse = Pulse(signs)
         self._control = control
+        self._order = order
         self._settings = settings
-        self._attached = False  # whether an instance takes work
-        self._loaded = True
-        self._draining = False
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._package = load_package(Path(order.package))
-        self._metrics = FrontendMetrics(order.model_name, self._package.version)
-        self._statistics = Statistics(statistics, StatisticsLayout(**order.statistics))
-        self._tracer = _tracer(settings, order.model_name, self._package.version, order.frontend)
-        self._log = RequestLog(settings.request_log, time.monotonic)
-        self._observer = Observer(
-            self._metrics, self._statistics.requests(order.frontend), self._log, self._tracer
+        self._versions = Versions(
+            order.model_name, settings.max_queue_size, order.traffic, self._versions_changed
         )
+        self._tracer = _tracer(settings, order.model_name, order.frontend)
+        self._log = RequestLog(settings.request_log, time.monotonic)
+        self._observer = Observer(self._versions, self._log, self._tracer)
         self._pool = DecodePool(
             order.decode_threads,
-            self._package.manifest.input,
             settings.decode_limits,
             settings.scaled_decode,
             asyncio.get_running_loop(),
         )
-        self._dispatcher = Dispatcher(
-            Slab(slab, SlabLayout(**order.layout)),
-            Board(board, settings.instances, settings.frontends).outstanding,
-            order.frontend,
-            self._pool,
-            self._metrics,
-            self._set_attached,
-        )
-        self._classifier = ImageClassifier(
-            self._package, order.model_name, self._dispatcher, settings.request_timeout_s
-        )
-        self._busy = BusyWindow(self._statistics.busy_ns)
-        self._repository = Repository(
-            order.model_name,
-            self._package.version,
-            settings.repository_token,
-            lambda: self.ready,
-            control.send,
-        )
-        description = Description(self._classifier, settings, self._statistics, self._repository)
+        self._repository = Repository(self._versions, settings.repository_token, control.send)
+        description = Description(self._versions, settings, self._repository)
         self._aside = Aside()
-        self._http = self._http_server(description)
-        service = InferenceService(
-            self._classifier,
-            description,
-            self._repository,
-            self._aside,
-            lambda: self.ready,
-            self._observer,
-        )
-        self._rpc = GrpcServer(service, settings, order.grpc_port)
-
-    def _http_server(self, description: Description) -> _Server:
-        settings = self._settings
+        self._routes = RestRoutes(self._versions, description, self._repository, self._aside)
         limits = BodyLimits(
             settings.max_body_bytes,
             settings.body_timeout_s,
             max(settings.max_buffered_bytes, settings.max_body_bytes),
         )
-        routes = RestRoutes(
-            self._classifier,
-            description,
-            self._repository,
-            BusyRatios(self._classifier.name, self._busy.ratios),
-            self._aside,
-            lambda: self.ready,
-        )
-        application = Application(
-            routes.table(),
+        self._application = Application(
+            {},  # until there is a version
             limits,
             self._observer,
-            lambda: self._draining,
+            lambda: self._versions.draining,
             Cors.parse(settings.cors_origins),
         )
-        return _Server(
-            uvicorn.Config(
-                application,
-                http=Connections(limits),  # type: ignore[arg-type]  # uvicorn calls it, no more
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                ws="none",
-                proxy_headers=False,  # nothing here asks who the client is
-                server_header=False,
-                date_header=False,
-                backlog=BACKLOG,
-                timeout_keep_alive=settings.keep_alive_s,
-                timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
-            )
+        self._http = _http_server(self._application, limits, settings)
+        service = InferenceService(
+            self._versions, description, self._repository, self._aside, self._observer
         )
+        self._rpc = GrpcServer(service, settings, order.grpc_port)
+        self._orders: dict[str, Callable[[Message], None]] = {
+            "attach": self._attach,
+            "traffic": lambda message: self._versions.share(message.content["traffic"]),
+            "forget": lambda message: self._forget(message.content["version"]),
+            "controlled": self._repository.answered,
+            "drain": lambda _: self._versions.drain(),
+            "stop": lambda _: self._stop.set(),
+        }
 
     async def serve(self) -> None:
         """Run until the supervisor says stop or is gone."""
@@ -197,7 +166,7 @@ class Frontend:
         await self._rpc.start()
         listener = socket.socket(fileno=self._listener)
         serving = loop.create_task(self._http.serve(sockets=[listener]))
-        self._begin(self._sample_busy())
+        self._begin(self._sample())
         threading.Thread(target=self._listen, args=(loop,), name="control", daemon=True).start()
         gc.freeze()  # what is loaded now stays: the collector need not look at it again
         self._control.send(Message("ready"))
@@ -207,30 +176,24 @@ class Frontend:
         # Both protocols stop taking and finish what they have; then nothing is left to decode.
         self._http.should_exit = True
         await asyncio.gather(serving, self._rpc.stop(self._settings.drain_timeout_s))
-        self._dispatcher.close()
+        for served in self._versions:
+            served.dispatcher.close()
         self._aside.close()
         self._pool.close()
         self._log.close()
         if self._tracer is not None:
             self._tracer.close()
 
-    @property
-    def ready(self) -> bool:
-        """An instance takes work, the model is loaded and the pod is not about to stop."""
-        return self._attached and self._loaded and not self._draining
+    def _versions_changed(self) -> None:
+        self._rpc.health.tell(self._versions.ready)
 
-    def _set_attached(self, attached: bool) -> None:
-        self._attached = attached
-        self._ready_changed()
-
-    def _ready_changed(self) -> None:
-        self._classifier.ready = self.ready
-        self._rpc.health.tell(self.ready)
-
-    async def _sample_busy(self) -> None:
+    async def _sample(self) -> None:
+        """Say that this process is well, and look whether its instances are."""
         while True:
-            await asyncio.sleep(BUSY_SAMPLE_S)
-            self._busy.sample()
+            self._pulse.beat()
+            await asyncio.sleep(BEAT_S)
+            for served in self._versions:
+                served.sample()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -239,42 +202,121 @@ class Frontend:
 
     # What the supervisor says
 
+    def introduce(self, message: Message, package: ModelPackage) -> None:
+        """Serve one version more; its instances are attached one by one, by later messages."""
+        slab, board, statistics = message.fds
+        order = VersionOrder(**{k: v for k, v in message.content.items() if k != "ask"})
+        settings, frontend = self._settings, self._order.frontend
+        metrics = FrontendMetrics(self._versions.name, package.version)
+        dispatcher = Dispatcher(
+            Slab(slab, SlabLayout(**order.layout)),
+            Board(board, order.instances, settings.frontends).outstanding,
+            frontend,
+            self._pool,
+            package.manifest.input,
+            metrics,
+            lambda _: self._versions.changed(),
+        )
+        self._versions.add(
+            ServedVersion(
+                ImageClassifier(
+                    package, self._versions.name, dispatcher, settings.request_timeout_s
+                ),
+                metrics,
+                Statistics(statistics, StatisticsLayout(**order.statistics)),
+                frontend,
+                loaded=order.loaded,
+            )
+        )
+        for fd in message.fds:
+            os.close(fd)  # the mappings keep the memory
+        self._application.routes = self._routes.table()
+
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait for the supervisor's messages, in a thread of its own: they are few."""
+        """Wait for the supervisor's messages, in a thread of its own: they are few.
+
+        So what takes long, such as checking a package's files, is done here.
+        """
         while (message := self._control.receive()) is not None:
-            loop.call_soon_threadsafe(self._obey, message)
+            package: ModelPackage | ModelStoreError | None = None
+            if message.kind == "version":
+                try:
+                    package = load_package(Path(message.content["package"]))
+                except ModelStoreError as error:
+                    package = error
+            loop.call_soon_threadsafe(self._obey, message, package)
         loop.call_soon_threadsafe(self._stop.set)
 
-    def _obey(self, message: Message) -> None:
-        if message.kind == "attach":
-            channel = Channel(socket.socket(fileno=message.fds[0]))
-            cost = BatchCost(**message.content["cost"])
-            self._dispatcher.attach(message.content["instance"], channel, cost)
-        elif message.kind in ("load", "unload"):
-            self._loaded = message.kind == "load"
-            self._dispatcher.admit(self._loaded)
-            self._ready_changed()
-            self._begin(self._say_when_settled())
-        elif message.kind == "controlled":
-            self._repository.answered(message)
-        elif message.kind == "drain":
-            self._draining = True
-            self._ready_changed()
-        elif message.kind == "stop":
-            self._stop.set()
+    def _obey(self, message: Message, package: ModelPackage | ModelStoreError | None) -> None:
+        content = message.content
+        if message.kind == "admit":
+            self._begin(self._admit(content["version"], content["admitting"], content["ask"]))
+            return
+        error = ""
+        if isinstance(package, ModelStoreError):
+            error = str(package)
+        elif package is not None:
+            self.introduce(message, package)
+        else:
+            self._orders[message.kind](message)
+        if "ask" in content:
+            self._control.send(Message("settled", {"ask": content["ask"], "error": error}))
 
-    async def _say_when_settled(self) -> None:
-        if not self._loaded:
-            await self._dispatcher.settled()
-        self._control.send(Message("settled"))
+    def _attach(self, message: Message) -> None:
+        connection, signs = message.fds
+        channel, pulse = Channel(socket.socket(fileno=connection)), Pulse(signs)
+        os.close(signs)
+        served = self._versions.get(message.content["version"])
+        cost = BatchCost(**message.content["cost"])
+        served.attach(message.content["instance"], channel, cost, pulse)
+
+    async def _admit(self, version: str, admitting: bool, ask: int) -> None:
+        """Take a version's requests, or refuse them and wait until those taken are answered."""
+        served = self._versions.get(version)
+        served.admit(admitting)
+        self._versions.changed()
+        if not admitting:
+            await served.dispatcher.settled()
+        self._control.send(Message("settled", {"ask": ask, "error": ""}))
+
+    def _forget(self, version: str) -> None:
+        served = self._versions.remove(version)
+        self._application.routes = self._routes.table()
+        if served is not None:
+            self._begin(_close_when_settled(served.dispatcher))
 
 
-def _tracer(settings: Settings, model: str, version: str, frontend: int) -> Tracer | None:
+async def _close_when_settled(dispatcher: Dispatcher) -> None:
+    """Let go of a version's memory; where its instances went too early, once deadlines passed."""
+    await dispatcher.settled()
+    dispatcher.close()
+
+
+def _http_server(application: Application, limits: BodyLimits, settings: Settings) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            application,
+            http=Connections(limits),  # type: ignore[arg-type]  # uvicorn calls it, no more
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            proxy_headers=False,  # nothing here asks who the client is
+            server_header=False,
+            date_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=settings.keep_alive_s,
+            timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
+        )
+    )
+
+
+def _tracer(settings: Settings, model: str, frontend: int) -> Tracer | None:
     if not settings.otlp_endpoint:
         return None
     from predictor.tracing import Tracer  # OpenTelemetry is loaded only where it is used
 
-    return Tracer(settings.otlp_endpoint, model, version, frontend)
+    return Tracer(settings.otlp_endpoint, model, frontend)
 
 
 if __name__ == "__main__":

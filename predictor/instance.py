@@ -10,24 +10,35 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model_store.errors import ModelStoreError
 from model_store.package import ModelPackage, load_package
+from predictor.batch_run import BatchRun, run_batch
 from predictor.control import Control, Message
 from predictor.errors import StartupError
 from predictor.feeder import Batch, Feeder
 from predictor.golden import check_golden
 from predictor.metrics import InstanceMetrics, instance_restarted
 from predictor.process import InstanceOrder, enter_process, leave_stopping_to_the_supervisor
+from predictor.pulse import Heart, Pulse
 from predictor.runtimes import Runtime
 from predictor.slab import Outcome
 from predictor.statistics import BatchCounts, Statistics, StatisticsLayout
-from predictor.types import BatchCost
+from predictor.types import Answers, BatchCost
 from predictor.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
+
+SLOW = 20  # a batch that takes this many times what it should, and hang_timeout_s more, hangs
+# After so many batches in a row of which nothing was computed the device is taken to be broken: a
+# CUDA context does not recover from an error, and a new process has a new one.
+BROKEN = 3
 
 
 def main() -> None:
@@ -47,7 +58,10 @@ def main() -> None:
         control.send(Message("failed", {"reason": str(error)}))
         sys.exit(1)
     metrics = InstanceMetrics(order.model_name, package.version, order.instance)
-    counts = Statistics(start.fds[0], StatisticsLayout(**order.statistics)).batches(order.instance)
+    statistics, signs = start.fds
+    counts = Statistics(statistics, StatisticsLayout(**order.statistics)).batches(order.instance)
+    pulse = Pulse(signs)
+    Heart(pulse).start()
     shape = package.manifest.input.shape
     with Feeder(
         control, shape, cost.max_batch_size, order.max_queue_delay_us, metrics.outcome
@@ -59,7 +73,10 @@ def main() -> None:
             cost.per_batch_s * 1e3,
         )
         control.send(Message("ready", asdict(cost)))
-        _serve(feeder, runtime, metrics, counts)
+        run = watched(runtime, pulse, cost, order.hang_timeout_s)
+        if not _serve(feeder, run, metrics, counts):
+            logger.error("nothing of %d batches could be computed; this instance ends", BROKEN)
+            os._exit(1)  # without a word to the feeder: what it holds is to go elsewhere
     runtime.close()
 
 
@@ -77,29 +94,55 @@ def _load(order: InstanceOrder) -> tuple[ModelPackage, Runtime, BatchCost]:
     return package, runtime, cost
 
 
-def _serve(feeder: Feeder, runtime: Runtime, metrics: InstanceMetrics, counts: BatchCounts) -> None:
+Run = Callable[[NDArray[np.uint8]], Answers]
+
+
+def watched(runtime: Runtime, pulse: Pulse, cost: BatchCost, hang_timeout_s: float) -> Run:
+    """The runtime's run, which says before each batch by when it must have ended."""
+
+    def run(images: NDArray[np.uint8]) -> Answers:
+        longest_s = hang_timeout_s + SLOW * cost.seconds(len(images))
+        pulse.batch_due(time.monotonic_ns() + int(longest_s * 1e9))
+        try:
+            return runtime.run(images)
+        finally:
+            pulse.batch_due(0)
+
+    return run
+
+
+def _serve(feeder: Feeder, run: Run, metrics: InstanceMetrics, counts: BatchCounts) -> bool:
+    """Run batches until told to stop; False if the device is broken."""
+    broken = 0
     while (batch := feeder.next_batch()) is not None:
         batch.began_ns = time.monotonic_ns()
-        try:
-            answers = runtime.run(batch.images)
-        # Whatever a runtime raises, it costs this batch and not the process.
-        except Exception:
-            logger.exception("batch of %d failed", len(batch.items))
-            feeder.complete(batch, Outcome.FAILED)
-            metrics.outcome(Outcome.FAILED, len(batch.items))
-            continue
+        ran = run_batch(run, batch.images)
         batch.ended_ns = time.monotonic_ns()
-        feeder.complete(batch, Outcome.DONE, answers)
-        _count(metrics, counts, batch)
+        broken = 0 if ran.largest_part else broken + 1
+        if broken == BROKEN:
+            return False
+        if ran.out_of_memory:
+            feeder.shrink(max(1, ran.largest_part))
+        for part in ran.parts:
+            outcome = Outcome.FAILED if part.answers is None else Outcome.DONE
+            feeder.complete(batch, outcome, part.answers, part.rows)
+        _count(metrics, counts, batch, ran)
+    return True
 
 
-def _count(metrics: InstanceMetrics, counts: BatchCounts, batch: Batch) -> None:
+def _count(metrics: InstanceMetrics, counts: BatchCounts, batch: Batch, ran: BatchRun) -> None:
     size = len(batch.items)
+    failed = sum(part.answers is None for part in ran.parts)
+    if ran.errors:
+        metrics.batch_failed("out_of_memory" if ran.out_of_memory else "error")
+        metrics.outcome(Outcome.FAILED, failed)
+    if failed == size:
+        return
     infer_ns = batch.ended_ns - batch.began_ns
     collect_ns = time.monotonic_ns() - batch.ended_ns
     counts.count(size, batch.copy_ns, infer_ns, collect_ns)
     metrics.batch_ran(size, infer_ns / 1e9)
-    metrics.outcome(Outcome.DONE, size)
+    metrics.outcome(Outcome.DONE, size - failed)
     metrics.stage_took("queue", (batch.began_ns - batch.oldest_ns) / 1e9)
     metrics.stage_took("copy", batch.copy_ns / size / 1e9)
     metrics.stage_took("collect", collect_ns / size / 1e9)

@@ -6,7 +6,7 @@ a scrape of any frontend shows the whole pod and a killed process loses no count
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -54,6 +54,14 @@ _up = Gauge(
 )
 _restarts = Counter(
     "millrace_instance_restarts", "Times an instance was started again.", ["model", "instance"]
+)
+_failures = Counter(
+    "millrace_batch_failures",
+    "Batches on which the runtime failed; what can be is computed in smaller ones.",
+    ["model", "instance", "reason"],
+)
+_frontend_restarts = Counter(
+    "millrace_frontend_restarts", "Times a frontend was started again.", ["frontend"]
 )
 _busy = Counter(
     "millrace_instance_busy_seconds",
@@ -107,6 +115,7 @@ class InstanceMetrics:
     """What an instance counts, once per batch so that an image costs almost nothing."""
 
     def __init__(self, model: str, version: str, instance: int) -> None:
+        self._model, self._instance = model, instance
         self._batch_size = _batch.labels(model, instance)
         self._busy = _busy.labels(model, instance)
         self._stages = {name: _stage.labels(model, name) for name in STAGES[2:6]}
@@ -120,6 +129,10 @@ class InstanceMetrics:
         self._batch_size.observe(size)
         self._busy.inc(seconds)
         self._stages["infer"].observe(seconds / size)
+
+    def batch_failed(self, reason: str) -> None:
+        """The runtime raised on a batch: ``out_of_memory`` or ``error``."""
+        _failures.labels(self._model, self._instance, reason).inc()
 
     def stage_took(self, stage: str, seconds: float) -> None:
         """One image spent ``seconds`` in a stage."""
@@ -135,10 +148,15 @@ def instance_restarted(model: str, instance: int) -> None:
     _restarts.labels(model, instance).inc()
 
 
-class BusyRatios(Collector):
-    """The busy ratio of every instance of ``model``, as ``ratios`` gives them in order."""
+def frontend_restarted(frontend: int) -> None:
+    """Count a process that replaces a frontend that died."""
+    _frontend_restarts.labels(frontend).inc()
 
-    def __init__(self, model: str, ratios: Callable[[], Sequence[float]]) -> None:
+
+class BusyRatios(Collector):
+    """The busy ratio of every instance of ``model``, as ``ratios`` gives them by their numbers."""
+
+    def __init__(self, model: str, ratios: Callable[[], Mapping[int, float]]) -> None:
         self._model = model
         self._ratios = ratios
 
@@ -149,7 +167,7 @@ class BusyRatios(Collector):
             "Share of the last ten seconds in which the instance's device ran batches.",
             labels=["model", "instance"],
         )
-        for instance, ratio in enumerate(self._ratios()):
+        for instance, ratio in self._ratios().items():
             family.add_metric([self._model, str(instance)], ratio)
         yield family
 

@@ -1,22 +1,29 @@
-"""Loads and unloads a pod's model while it runs; the supervisor's end of the repository extension.
+"""Changes the versions of a pod's model while it serves; the supervisor's end of the repository.
 
-Unloading gives the instances' memory back: new requests are refused, what was accepted is finished,
-then the instances go. Loading starts them anew from the package on disk.
+A new version loads beside the old one and is proven by its golden images before any frontend knows
+of it. Then it takes all requests, and the old one answers what it has accepted and goes; or both
+stand side by side and share the requests. Nothing accepted is lost on the way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 from model_store.errors import ModelStoreError
 from model_store.package import ModelPackage, load_package
+from model_store.store import version_beside
 from predictor.child import Child
 from predictor.control import Message
 from predictor.errors import StartupError
+from predictor.loaded_version import LoadedVersion
+from predictor.placement import Placement
 from predictor.processes import KILL_AFTER_S, Processes
 from predictor.settings import Settings
+from predictor.traffic import WHOLE, with_share, without_share
 
 logger = logging.getLogger(__name__)
 
@@ -24,19 +31,20 @@ STOPPING = "the pod is stopping"
 
 
 class ModelControl:
-    """Carries out one load or unload at a time.
+    """Carries out one change at a time.
 
     Args:
-        processes: the pod's.
+        processes: the pod's, with the version it started with.
         settings: the pod's.
-        package: the model that was loaded at the start, and is loaded again.
+        places: where the instances of each version run.
     """
 
-    def __init__(self, processes: Processes, settings: Settings, package: ModelPackage) -> None:
+    def __init__(
+        self, processes: Processes, settings: Settings, places: Callable[[], list[Placement]]
+    ) -> None:
         self._processes = processes
         self._settings = settings
-        self._package = package
-        self._loaded = True
+        self._places = places
         self._closed = False
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -53,7 +61,9 @@ class ModelControl:
         if self._closed:
             answer(STOPPING)
             return
-        task = asyncio.create_task(self._carry_out(message.content["action"], answer))
+        task = asyncio.create_task(
+            self._carry_out(message.content["action"], message.content["parameters"], answer)
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -63,12 +73,19 @@ class ModelControl:
         for task in self._tasks:
             task.cancel()
 
-    async def _carry_out(self, action: str, answer: Callable[[str], None]) -> None:
-        """Load or unload when its turn has come; whoever asked is answered whatever happens."""
+    async def _carry_out(
+        self, action: str, parameters: Mapping[str, Any], answer: Callable[[str], None]
+    ) -> None:
+        """Do it when its turn has come; whoever asked is answered whatever happens."""
+        actions: dict[str, Callable[[Mapping[str, Any]], Awaitable[None]]] = {
+            "load": lambda asked: self._load(asked.get("version", ""), asked.get("traffic")),
+            "unload": lambda asked: self._unload(asked.get("version", "")),
+            "traffic": lambda asked: self._share(asked["traffic"]),
+        }
         error = ""
         try:
             async with self._turn:
-                await (self._load() if action == "load" else self._unload())
+                await actions[action](parameters)
         except (ModelStoreError, StartupError) as failure:
             error = str(failure)
         except asyncio.CancelledError:
@@ -77,42 +94,129 @@ class ModelControl:
         except Exception:  # what nobody foresaw
             logger.exception("%s failed", action)
             error = "it failed; the log says how"
-        logger.info("%s the model: %s", action, error or "done")
+        detail = " ".join(f"{name} {value}" for name, value in parameters.items())
+        logger.info("%s %s: %s", action, detail or "the model", error or "done")
         answer(error)
 
-    async def _unload(self) -> None:
-        if not self._loaded:
-            return
-        self._loaded = False
-        await self._tell_frontends("unload")
-        await self._processes.stop(self._processes.instances, KILL_AFTER_S)
+    # Load
 
-    async def _load(self) -> None:
-        if self._loaded:
-            return
-        package = await asyncio.to_thread(load_package, self._package.path)
-        if package.version != self._package.version:
-            raise StartupError(
-                f"{package.path} holds version {package.version} now; "
-                f"this pod serves version {self._package.version}"
-            )
+    async def _load(self, wanted: str, share: int | None) -> None:
+        """Load ``wanted``, or what is at the model's place on disk now.
+
+        Args:
+            wanted: a version beside the one served; empty: the place it was loaded from.
+            share: percent of the requests it gets; None: all, and the others go.
+        """
+        path = self._path(wanted)
+        package = await asyncio.to_thread(load_package, path)
+        there = self._processes.versions.get(package.version)
+        if wanted and package.version != wanted:
+            raise StartupError(f"{path} holds version {package.version}")
+        if there is None:
+            await self._load_beside(package)
+        elif not there.loaded:
+            await self._load_again(there)
+        version = self._processes.versions[package.version]
+        if share is not None:
+            shares = with_share(self._loaded_shares(), version.name, share)
+            await self._processes.share(shares)
+        elif there is None or wanted:
+            await self._take_over(version)
+
+    def _path(self, wanted: str) -> Path:
+        current = self._current.package
+        return version_beside(current.path, wanted) if wanted else current.path
+
+    async def _load_beside(self, package: ModelPackage) -> None:
+        current = self._current.package
+        if package.name != current.name:
+            raise StartupError(f"{package.path} is of model {package.name}, not {current.name}")
+        places = self._places()
         try:
-            await self._processes.start(self._processes.instances)
-        except StartupError:
-            await self._processes.stop(self._processes.instances, KILL_AFTER_S)
+            version = LoadedVersion.reserve(
+                self._settings, package, places, self._free_numbers(len(places))
+            )
+        except OSError as error:
+            raise StartupError(f"cannot load: {error.strerror or error}") from error
+        self._processes.versions[version.name] = version
+        self._processes.traffic[version.name] = 0
+        try:
+            await self._processes.start(version.instances)
+            await self._processes.open(version)
+        except BaseException as error:
+            await self._remove(version)
+            if isinstance(error, OSError):
+                raise StartupError(f"cannot load: {error.strerror or error}") from error
             raise
-        self._loaded = True
-        self._processes.withdraw("unload")
-        await self._tell_frontends("load")
-        self._processes.withdraw("load")
 
-    async def _tell_frontends(self, kind: str) -> None:
-        """Wait until all have done it; not for longer than a drain may take, as at a stop."""
-        frontends = self._processes.frontends
-        for frontend in frontends:
-            frontend.settled.clear()
-        self._processes.announce(Message(kind))
-        waits = [asyncio.ensure_future(frontend.settled.wait()) for frontend in frontends]
-        _, late = await asyncio.wait(waits, timeout=self._settings.drain_timeout_s)
-        for wait in late:
-            wait.cancel()
+    async def _load_again(self, version: LoadedVersion) -> None:
+        try:
+            await self._processes.start(version.instances)
+        except StartupError:
+            await self._processes.stop(version.instances, KILL_AFTER_S)
+            raise
+        await self._processes.admit(version, admitting=True)
+
+    async def _take_over(self, version: LoadedVersion) -> None:
+        """Give ``version`` every request from now on; the others finish theirs and go."""
+        others = [other for other in self._processes.versions.values() if other is not version]
+        nobody = dict.fromkeys(self._processes.versions, 0)
+        await self._processes.share(nobody | {version.name: WHOLE})
+        for other in others:
+            await self._retire(other)
+
+    # Unload
+
+    async def _unload(self, wanted: str) -> None:
+        """Unload one version, or all of them; the last one stays known and can be loaded again."""
+        versions = self._processes.versions
+        if wanted and wanted not in versions:
+            raise StartupError(f"version {wanted} is not loaded")
+        leaving = [versions[wanted]] if wanted else list(versions.values())
+        for version in leaving:
+            if len(versions) > 1:
+                await self._processes.share(without_share(self._processes.traffic, version.name))
+                await self._retire(version)
+            elif version.loaded:
+                await self._processes.admit(version, admitting=False)
+                await self._processes.stop(version.instances, KILL_AFTER_S)
+
+    async def _retire(self, version: LoadedVersion) -> None:
+        """Let a version that gets no more requests finish, and drop it."""
+        await self._processes.admit(version, admitting=False)
+        await self._remove(version)
+
+    async def _remove(self, version: LoadedVersion) -> None:
+        await self._processes.stop(version.instances, KILL_AFTER_S)
+        self._processes.traffic.pop(version.name, None)
+        await self._processes.forget(version)
+
+    # Traffic
+
+    async def _share(self, traffic: Mapping[str, int]) -> None:
+        for name in traffic:
+            version = self._processes.versions.get(name)
+            if version is None or not version.loaded:
+                raise StartupError(f"version {name} is not loaded")
+        await self._processes.share(dict.fromkeys(self._processes.versions, 0) | dict(traffic))
+
+    def _loaded_shares(self) -> dict[str, int]:
+        return {
+            name: share
+            for name, share in self._processes.traffic.items()
+            if self._processes.versions[name].loaded
+        }
+
+    @property
+    def _current(self) -> LoadedVersion:
+        """The version with most of the requests."""
+        traffic = self._processes.traffic
+        return self._processes.versions[max(traffic, key=lambda name: traffic[name])]
+
+    def _free_numbers(self, count: int) -> int:
+        """The first of ``count`` numbers in a row that no instance has."""
+        taken = {instance.number for instance in self._processes.instances}
+        first = 0
+        while taken.intersection(range(first, first + count)):
+            first += 1
+        return first

@@ -30,6 +30,7 @@ class Observation:
         traceparent: the client's W3C trace context; empty when it sent none.
         code: HTTP status, or name of the gRPC code.
         error: what the client was told; empty when it was answered.
+        version: which of the model took it; empty when none did.
         images: how many it held.
         read_ns: its body had been read.
         parsed_ns: its images were known.
@@ -43,6 +44,7 @@ class Observation:
     traceparent: str = ""
     code: str = ""
     error: str = ""
+    version: str = ""
     images: int = 0
     began_ns: int = 0
     read_ns: int = 0

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from predictor.metrics import FrontendMetrics
 from predictor.observation import Observation
 from predictor.request_log import RequestLog
-from predictor.statistics import RequestCounts
+from predictor.versions import Versions
 
 
 class Recorder(Protocol):
@@ -22,39 +21,30 @@ class Observer:
     """Feeds one frontend's metrics, statistics, log and trace.
 
     Args:
-        metrics: Prometheus'.
-        counts: this frontend's row of the pod's statistics.
+        versions: of the model; each has its own counts.
         log: one line a request, where it is wanted.
         tracer: spans, where they are wanted.
     """
 
-    def __init__(
-        self,
-        metrics: FrontendMetrics,
-        counts: RequestCounts,
-        log: RequestLog,
-        tracer: Recorder | None,
-    ) -> None:
-        self._metrics = metrics
-        self._counts = counts
+    def __init__(self, versions: Versions, log: RequestLog, tracer: Recorder | None) -> None:
+        self._versions = versions
         self._log = log
         self._tracer = tracer
-        self._receive_seconds = metrics.stage("receive")
-        self._respond_seconds = metrics.stage("respond")
 
     def refused(self, reason: str) -> None:
         """A request found no room; that it is over will be told as well."""
-        self._metrics.rejected(reason)
+        self._versions.current.metrics.rejected(reason)
 
     def finished(self, observation: Observation) -> None:
         """A request is over, whichever way."""
         observation.ended_ns = time.monotonic_ns()
-        self._metrics.answered(observation.protocol, observation.code)
+        served = self._versions.get(observation.version)
+        served.metrics.answered(observation.protocol, observation.code)
         if observation.parsed_ns:
-            self._receive_seconds.observe((observation.parsed_ns - observation.read_ns) / 1e9)
+            served.receive_seconds.observe((observation.parsed_ns - observation.read_ns) / 1e9)
         if observation.classified_ns:
-            self._respond_seconds.observe((observation.ended_ns - observation.classified_ns) / 1e9)
-        self._counts.count(observation)
+            served.respond_seconds.observe((observation.ended_ns - observation.classified_ns) / 1e9)
+        served.counts.count(observation)
         self._log.write(observation)
         if self._tracer is not None:
             self._tracer.record(observation)

@@ -34,6 +34,7 @@ class InstanceOrder:
     nice: int
     max_batch_size: int
     max_queue_delay_us: int
+    hang_timeout_s: float
     log_level: str
     statistics: dict[str, int]  # a StatisticsLayout
 
@@ -44,14 +45,15 @@ class InstanceOrder:
         package: Path,
         model_name: str,
         place: Placement,
+        number: int,
         generation: int,
         statistics: StatisticsLayout,
     ) -> InstanceOrder:
-        """The order for the instance at ``place``."""
+        """The order for instance ``number``, at ``place``."""
         return cls(
             package=str(package),
             model_name=model_name,
-            instance=place.instance,
+            instance=number,
             generation=generation,
             device=place.device,
             kind=place.kind,
@@ -61,6 +63,7 @@ class InstanceOrder:
             nice=settings.instance_nice if place.kind == "cpu" else 0,
             max_batch_size=settings.max_batch_size,
             max_queue_delay_us=settings.max_queue_delay_us,
+            hang_timeout_s=settings.hang_timeout_s,
             log_level=settings.log_level,
             statistics=asdict(statistics),
         )
@@ -74,14 +77,29 @@ class InstanceOrder:
 class FrontendOrder:
     """What the supervisor tells a new frontend; plain data, since it travels as JSON."""
 
-    package: str
     model_name: str
     frontend: int
+    generation: int  # 0 for the first process in this place, then 1, 2, …
     decode_threads: int
     grpc_port: int
+    versions: int  # how many ``VersionOrder`` follow before it may serve
+    traffic: dict[str, int]  # percent by version
+    settings: dict[str, Any]
+
+    def content(self) -> dict[str, Any]:
+        """As the content of a control message."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionOrder:
+    """What a frontend is told of a version of the model that it is to serve."""
+
+    package: str
+    instances: int  # rows of the board
+    loaded: bool
     layout: dict[str, int]  # of its slab, a SlabLayout
     statistics: dict[str, int]  # a StatisticsLayout
-    settings: dict[str, Any]
 
     def content(self) -> dict[str, Any]:
         """As the content of a control message."""

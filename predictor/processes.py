@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from model_store.package import ModelPackage
-from predictor.child import LONGEST_BACKOFF_S, Child
+from predictor import pulse
+from predictor.child import Child
 from predictor.control import Control, Message
 from predictor.errors import StartupError
-from predictor.placement import Placement
-from predictor.process import METRICS_FOLDER_VARIABLE, FrontendOrder, InstanceOrder
+from predictor.loaded_version import LoadedVersion
+from predictor.process import (
+    METRICS_FOLDER_VARIABLE,
+    FrontendOrder,
+    InstanceOrder,
+    VersionOrder,
+)
+from predictor.pulse import Pulse
 from predictor.settings import Settings
-from predictor.slab import Channel, Slab, SlabLayout
-from predictor.statistics import StatisticsLayout
+from predictor.slab import Channel
 
 logger = logging.getLogger(__name__)
 
@@ -34,54 +41,55 @@ class Shared:
     Attributes:
         listener: descriptor of the HTTP socket.
         grpc_port: the port every frontend listens on for itself.
-        board: descriptor of what is outstanding where.
-        statistics: descriptor of the pod's counts.
-        statistics_layout: its sizes.
-        slab_layout: sizes of every frontend's slab.
-        decode_threads: of every frontend.
-        places: where the instances run, in their order.
         metrics_folder: where each process keeps its Prometheus numbers.
     """
 
     listener: int
     grpc_port: int
-    board: int
-    statistics: int
-    statistics_layout: StatisticsLayout
-    slab_layout: SlabLayout
-    decode_threads: int
-    places: Sequence[Placement]
     metrics_folder: str
 
 
 class Processes:
     """All children of one supervisor.
 
+    What frontends are to know (versions, traffic, whether the pod drains) is kept here: it is
+    changed first and told then, so that a frontend that is started meanwhile knows it as well.
+
     Args:
         settings: of the pod.
-        package: the model served.
-        model_name: the name it is served under.
+        model_name: the name the model is served under.
         shared: what they have in common.
-        on_message: called with what a child says beyond being ready or failed.
+        on_message: called with what a child says beyond being ready, failed or done.
     """
 
     def __init__(
         self,
         settings: Settings,
-        package: ModelPackage,
         model_name: str,
         shared: Shared,
         on_message: Callable[[Child, Message], None],
     ) -> None:
         self._settings = settings
-        self._package = package
         self._model_name = model_name
         self._shared = shared
         self._on_message = on_message
         self.frontends = [Child("frontend", number) for number in range(settings.frontends)]
-        self.instances = [Child("instance", number) for number in range(settings.instances)]
-        self._announced: dict[str, Message] = {}
+        self.versions: dict[str, LoadedVersion] = {}
+        self.traffic: dict[str, int] = {}
+        self.decode_threads = 1
+        self._draining = False
+        self._asks = itertools.count(1)
         self._watchers: set[asyncio.Task[None]] = set()
+
+    @property
+    def instances(self) -> list[Child]:
+        """Those of every version."""
+        return [child for version in self.versions.values() for child in version.instances]
+
+    def children(self) -> Iterator[Child]:
+        """Everybody."""
+        yield from self.frontends
+        yield from self.instances
 
     # Start
 
@@ -108,8 +116,13 @@ class Processes:
             raise StartupError(f"{names} not ready within {timeout_s:g} s (startup_timeout_s)")
 
     async def _spawn(self, child: Child) -> None:
+        # Memory before the process: this may fail, and the process must not be alone.
+        pulse.close(child.pulse_fd)
+        child.pulse, child.pulse_fd = None, -1
+        child.pulse_fd = Pulse.create()
         if child.kind == "frontend":
-            self._renew_slab(child)  # before the process: this may fail, and it must not be alone
+            for version in self.versions.values():
+                version.renew_slab(child.number)
         mine, theirs = Control.pair()
         environment = {
             # The user's environment goes along, less our settings: they travel in the order.
@@ -117,7 +130,7 @@ class Processes:
             METRICS_FOLDER_VARIABLE: self._shared.metrics_folder,
         }
         if child.kind == "instance":
-            environment |= self._shared.places[child.number].environment
+            environment |= self._version_of(child).place(child).environment
         start = child.started
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -138,6 +151,8 @@ class Processes:
         child.control = mine
         child.ready.clear()
         child.failure = ""
+        child.spawned_ns = time.monotonic_ns()
+        child.pulse = Pulse(child.pulse_fd)
         asyncio.get_running_loop().add_reader(mine.socket, self._hear, child, mine)
         if child.kind == "instance":
             self._order_instance(child)
@@ -147,52 +162,122 @@ class Processes:
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
-    def _renew_slab(self, frontend: Child) -> None:
-        if frontend.slab >= 0:
-            os.close(frontend.slab)  # what its predecessor left undone, nobody waits for
-            frontend.slab = -1
-        frontend.slab = Slab.create(self._shared.slab_layout)
+    def _version_of(self, instance: Child) -> LoadedVersion:
+        return next(v for v in self.versions.values() if instance in v.instances)
 
     def _order_instance(self, child: Child) -> None:
+        version = self._version_of(child)
         order = InstanceOrder.of(
             self._settings,
-            self._package.path,
+            version.package.path,
             self._model_name,
-            self._shared.places[child.number],
+            version.place(child),
+            child.number,
             child.generation,
-            self._shared.statistics_layout,
+            version.statistics_layout,
         )
-        child.tell(Message("start", order.content(), (self._shared.statistics,)))
+        child.tell(Message("start", order.content(), (version.statistics, child.pulse_fd)))
 
     def _order_frontend(self, child: Child) -> None:
-        shared = self._shared
+        """Tell a new frontend all there is to know; so there is nothing else it was asked."""
+        opened = [version for version in self.versions.values() if version.open]
         order = FrontendOrder(
-            package=str(self._package.path),
             model_name=self._model_name,
             frontend=child.number,
-            decode_threads=shared.decode_threads,
-            grpc_port=shared.grpc_port,
-            layout=asdict(shared.slab_layout),
-            statistics=asdict(shared.statistics_layout),
+            generation=child.generation,
+            decode_threads=self.decode_threads,
+            grpc_port=self._shared.grpc_port,
+            versions=len(opened),
+            traffic=self.traffic,
             settings=self._settings.model_dump(mode="json", exclude={"config"}),
         )
-        fds = (shared.listener, child.slab, shared.board, shared.statistics)
-        child.tell(Message("start", order.content(), fds))
-        for message in self._announced.values():
-            child.tell(message)
-        for instance in self.instances:
-            if instance.ready.is_set():
-                self._connect(child, instance)
+        child.tell(Message("start", order.content(), (self._shared.listener, child.pulse_fd)))
+        for version in opened:
+            child.tell(self._introduction(version, child))
+        if self._draining:
+            child.tell(Message("drain"))
+        for version in opened:
+            for instance in version.instances:
+                if instance.ready.is_set():
+                    self._connect(child, version, instance)
+        child.settled.set()
 
-    def announce(self, message: Message) -> None:
-        """Tell every frontend, and every one that is to come until ``withdraw``."""
-        self._announced[message.kind] = message
+    def _introduction(self, version: LoadedVersion, frontend: Child) -> Message:
+        if frontend.number not in version.slabs:
+            version.renew_slab(frontend.number)
+        order = VersionOrder(
+            package=str(version.package.path),
+            instances=version.first + len(version.places),
+            loaded=version.loaded,
+            layout=asdict(version.slab_layout),
+            statistics=asdict(version.statistics_layout),
+        )
+        fds = (version.slabs[frontend.number], version.board, version.statistics)
+        return Message("version", order.content(), fds)
+
+    # What frontends know
+
+    async def open(self, version: LoadedVersion) -> None:
+        """Let frontends know a version whose instances are ready, and use it.
+
+        Raises:
+            StartupError: one of them cannot; OSError: no memory for its slots.
+        """
+        version.open = True
+        error = await self._ask(lambda frontend: self._introduction(version, frontend))
+        if error:
+            raise StartupError(error)
         for frontend in self.frontends:
-            frontend.tell(message)
+            for instance in version.instances:
+                if instance.ready.is_set():
+                    self._connect(frontend, version, instance)
 
-    def withdraw(self, kind: str) -> None:
-        """Announce that kind of message to new frontends no more."""
-        self._announced.pop(kind, None)
+    async def share(self, traffic: dict[str, int]) -> None:
+        """Share the requests that name no version out among the versions, percent by version."""
+        self.traffic = traffic
+        await self._ask(lambda _: Message("traffic", {"traffic": traffic}))
+
+    async def admit(self, version: LoadedVersion, admitting: bool) -> None:
+        """Have a version's requests taken; or refused, and wait until those taken are answered."""
+        version.loaded = admitting
+        content = {"version": version.name, "admitting": admitting}
+        await self._ask(lambda _: Message("admit", content))
+
+    async def forget(self, version: LoadedVersion) -> None:
+        """Drop a version whose instances have been stopped; its memory is given back."""
+        del self.versions[version.name]
+        if version.open:
+            await self._ask(lambda _: Message("forget", {"version": version.name}))
+        for instance in version.instances:
+            pulse.close(instance.pulse_fd)
+        version.release()
+
+    def drain(self) -> None:
+        """Tell every frontend that the pod is about to stop."""
+        self._draining = True
+        for frontend in self.frontends:
+            frontend.tell(Message("drain"))
+
+    async def _ask(self, message_for: Callable[[Child], Message]) -> str:
+        """Wait until all frontends have done it; as at a stop, not for ever.
+
+        Returns:
+            Why one of them could not; empty when all could.
+        """
+        number = next(self._asks)
+        for frontend in self.frontends:
+            frontend.settled.clear()
+            frontend.last_error = ""
+            message = message_for(frontend)
+            frontend.asked = number
+            frontend.tell(Message(message.kind, message.content | {"ask": number}, message.fds))
+        waits = [asyncio.ensure_future(frontend.settled.wait()) for frontend in self.frontends]
+        try:
+            await asyncio.wait(waits, timeout=self._settings.drain_timeout_s)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return next(filter(None, (frontend.last_error for frontend in self.frontends)), "")
 
     # Watch
 
@@ -206,26 +291,38 @@ class Processes:
             child.failure = message.content["reason"]
         elif message.kind == "ready":
             self._became_ready(child, message)
+        elif message.kind == "settled":
+            if message.content["ask"] == child.asked:
+                child.last_error = message.content["error"]
+                child.settled.set()
         else:
             self._on_message(child, message)
 
     def _became_ready(self, child: Child, message: Message) -> None:
+        if child.pulse is not None:
+            child.pulse.beat()  # from now on it has to do so itself
         child.ready.set()
         if child.starting and child.started is not None:
             child.started.set_result(None)
         if child.kind == "instance":
             child.cost = message.content
-            for frontend in self.frontends:
-                self._connect(frontend, child)
+            version = self._version_of(child)
+            if version.open:
+                for frontend in self.frontends:
+                    self._connect(frontend, version, child)
 
-    def _connect(self, frontend: Child, instance: Child) -> None:
+    def _connect(self, frontend: Child, version: LoadedVersion, instance: Child) -> None:
         """Give a frontend and an instance the two ends of a new channel."""
         left, right = Channel.pair()
         with left, right:
-            content = {"instance": instance.number, "cost": instance.cost}
-            frontend.tell(Message("attach", content, (left.fileno(),)))
-            fds = (right.fileno(), frontend.slab)
-            instance.tell(Message("attach", {"layout": asdict(self._shared.slab_layout)}, fds))
+            content = {
+                "version": version.name,
+                "instance": instance.number,
+                "cost": instance.cost,
+            }
+            frontend.tell(Message("attach", content, (left.fileno(), instance.pulse_fd)))
+            fds = (right.fileno(), version.slabs[frontend.number])
+            instance.tell(Message("attach", {"layout": asdict(version.slab_layout)}, fds))
 
     async def _watch(self, child: Child, process: asyncio.subprocess.Process) -> None:
         """Wait for a child's end; unless it was told to stop, put another in its place."""
@@ -245,7 +342,8 @@ class Processes:
             return
         if child.stopping:
             return
-        wait_s = child.backoff_s(lived_s=loop.time() - began)
+        lived_s = loop.time() - began
+        wait_s = child.backoff_s(lived_s, self._settings.longest_backoff_s)
         logger.warning(
             "%s ended with code %d%s; starting another in %g s",
             child.name,
@@ -266,7 +364,7 @@ class Processes:
                 break
             except OSError as error:
                 logger.error("%s cannot be started: %s; trying again", child.name, error)  # noqa: TRY400
-                await asyncio.sleep(LONGEST_BACKOFF_S)
+                await asyncio.sleep(self._settings.longest_backoff_s)
 
     # Stop
 

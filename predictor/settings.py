@@ -156,6 +156,19 @@ class Settings(BaseSettings):
         le=3600,
         description="time an instance has to load, warm up and pass its golden check, in seconds",
     )
+    hang_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=3600,
+        description="a process that gives no sign of life for so many seconds is killed and "
+        "replaced; as is an instance whose batch takes that much longer than it should",
+    )
+    longest_backoff_s: float = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="longest wait before a process that keeps dying is started again, in seconds",
+    )
     drain_delay_s: float = Field(
         default=1.0,
         ge=0,

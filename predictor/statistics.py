@@ -33,6 +33,7 @@ class StatisticsLayout:
     frontends: int
     instances: int
     largest_batch: int
+    first_instance: int = 0  # its number; the others follow
 
     @property
     def table_cells(self) -> int:
@@ -151,7 +152,7 @@ class Statistics:
         """Everybody's numbers, added up."""
         rows = [self._row(frontend).tolist() for frontend in range(self._layout.frontends)]
         cells = [sum(column) for column in zip(*rows, strict=True)]
-        tables = [self._table(instance).tolist() for instance in range(self._layout.instances)]
+        tables = [self._table(instance).tolist() for instance in self.instances]
         return Totals(
             {
                 name: Duration(cells[2 * place], cells[2 * place + 1])
@@ -161,13 +162,16 @@ class Statistics:
             max(table[0] for table in tables),
         )
 
+    @property
+    def instances(self) -> range:
+        """The numbers of the instances."""
+        first = self._layout.first_instance
+        return range(first, first + self._layout.instances)
+
     def busy_ns(self) -> list[int]:
         """Nanoseconds that each instance's device has spent on batches."""
         infer = 1 + 1 + BATCH_DURATIONS.index("compute_infer")
-        return [
-            sum(self._table(instance)[infer::BATCH_CELLS].tolist())
-            for instance in range(self._layout.instances)
-        ]
+        return [sum(self._table(one)[infer::BATCH_CELLS].tolist()) for one in self.instances]
 
     def _batch_totals(self, tables: list[list[int]]) -> list[BatchTotals]:
         cells = [sum(column) for column in zip(*tables, strict=True)]
@@ -184,5 +188,7 @@ class Statistics:
         return self._cells[begin : begin + REQUEST_CELLS]
 
     def _table(self, instance: int) -> Cells:
-        begin = REQUEST_CELLS * self._layout.frontends + self._layout.table_cells * instance
-        return self._cells[begin : begin + self._layout.table_cells]
+        layout = self._layout
+        place = instance - layout.first_instance
+        begin = REQUEST_CELLS * layout.frontends + layout.table_cells * place
+        return self._cells[begin : begin + layout.table_cells]

@@ -17,14 +17,15 @@ from collections.abc import Iterator
 from model_store.package import ModelPackage
 from predictor.child import Child
 from predictor.control import Message
+from predictor.errors import StartupError
 from predictor.listener import BACKLOG, bind, bind_shared, ignore_new_connections
+from predictor.loaded_version import LoadedVersion
 from predictor.model_control import ModelControl
-from predictor.placement import place
+from predictor.placement import Placement, place
 from predictor.processes import KILL_AFTER_S, Processes, Shared
 from predictor.settings import Settings
-from predictor.slab import Board, SlabLayout
-from predictor.statistics import Statistics, StatisticsLayout
-from predictor.warm_up import LARGEST
+from predictor.traffic import WHOLE
+from predictor.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +40,6 @@ class Supervisor:
         self._package = package
         self._model_name = settings.model_name or package.name
         self._cores = tuple(sorted(os.sched_getaffinity(0)))
-        self._places = place(
-            settings.device_list,
-            settings.instances,
-            self._cores,
-            settings.instance_threads,
-            pin_cores=settings.pin_cores,
-        )
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -58,10 +52,15 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         with self._shared() as shared:
-            self._processes = Processes(
-                self._settings, self._package, self._model_name, shared, self._hear
+            processes = self._processes = Processes(
+                self._settings, self._model_name, shared, self._hear
             )
-            self._control = ModelControl(self._processes, self._settings, self._package)
+            self._control = ModelControl(processes, self._settings, self._places)
+            settings = self._settings
+            watchdog = Watchdog(
+                processes.children, settings.hang_timeout_s, settings.startup_timeout_s
+            )
+            watching = loop.create_task(watchdog.watch())
             try:
                 if await self._start():
                     logger.info(
@@ -71,23 +70,21 @@ class Supervisor:
                         self._package.version,
                         self._http.getsockname()[1],
                         shared.grpc_port,
-                        len(self._processes.frontends),
-                        len(self._processes.instances),
+                        len(processes.frontends),
+                        len(processes.instances),
                     )
                     await self._stop.wait()
                     await self._drain()
             finally:
                 self._control.close()
-                await self._processes.end()
+                watching.cancel()
+                await processes.end()
                 logger.info("stopped")
 
     @contextlib.contextmanager
     def _shared(self) -> Iterator[Shared]:
-        """Listen for HTTP, hold the gRPC port, and make the memory all processes share."""
-        settings, shape = self._settings, self._package.manifest
-        counts = StatisticsLayout(
-            settings.frontends, settings.instances, settings.max_batch_size or LARGEST
-        )
+        """Listen for HTTP, hold the gRPC port, and make room for the metrics of all processes."""
+        settings = self._settings
         with (
             bind(settings.host, settings.http_port) as self._http,
             bind_shared(settings.host, settings.grpc_port) as rpc,
@@ -99,21 +96,25 @@ class Supervisor:
             yield Shared(
                 listener=self._http.fileno(),
                 grpc_port=rpc.getsockname()[1],
-                board=Board.create(settings.instances, settings.frontends),
-                statistics=Statistics.create(counts),
-                statistics_layout=counts,
-                slab_layout=SlabLayout(
-                    settings.max_queue_size, shape.input.height, shape.input.width, shape.top_k
-                ),
-                decode_threads=settings.decode_threads or len(self._cores),
-                places=self._places,
                 metrics_folder=folder,
             )
 
+    def _places(self) -> list[Placement]:
+        """Where the instances of one version run."""
+        settings = self._settings
+        return list(
+            place(
+                settings.device_list,
+                settings.instances,
+                self._cores,
+                settings.instance_threads,
+                pin_cores=settings.pin_cores,
+            )
+        )
+
     async def _start(self) -> bool:
         """Start every process and wait until all are ready; False when told to stop before."""
-        children = [*self._processes.instances, *self._processes.frontends]
-        starting = asyncio.create_task(self._processes.start(children))
+        starting = asyncio.create_task(self._start_first())
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -123,10 +124,21 @@ class Supervisor:
         starting.result()
         return True
 
+    async def _start_first(self) -> None:
+        """Start the version the pod was made for, and the frontends."""
+        processes = self._processes
+        processes.decode_threads = self._settings.decode_threads or len(self._cores)
+        try:
+            version = LoadedVersion.reserve(self._settings, self._package, self._places(), 0)
+        except OSError as error:
+            raise StartupError(f"cannot start: {error.strerror or error}") from error
+        version.open = True  # frontends that start now learn of it at once
+        processes.versions[version.name] = version
+        processes.traffic[version.name] = WHOLE
+        await processes.start([*version.instances, *processes.frontends])
+
     def _hear(self, child: Child, message: Message) -> None:
-        if message.kind == "settled":
-            child.settled.set()
-        elif message.kind == "control":
+        if message.kind == "control":
             self._control.ask(child, message)
 
     async def _drain(self) -> None:
@@ -135,7 +147,7 @@ class Supervisor:
             "draining: not ready from now, ports close in %g s", self._settings.drain_delay_s
         )
         self._control.close()
-        self._processes.announce(Message("drain"))
+        self._processes.drain()
         await asyncio.sleep(self._settings.drain_delay_s)
         ignore_new_connections(self._http)
         await asyncio.sleep(SETTLE_S)

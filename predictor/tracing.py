@@ -68,14 +68,13 @@ class Tracer:
     Args:
         endpoint: OTLP/HTTP collector, such as ``http://collector:4318``.
         model: the name it is served under.
-        version: the version served.
         frontend: the number of this process.
 
     Raises:
         StartupError: the endpoint is no URL, or OpenTelemetry is not installed.
     """
 
-    def __init__(self, endpoint: str, model: str, version: str, frontend: int) -> None:
+    def __init__(self, endpoint: str, model: str, frontend: int) -> None:
         url = traces_url(endpoint)
         try:
             from opentelemetry.context import Context
@@ -124,10 +123,7 @@ class Tracer:
         self._server = SpanKind.SERVER
         self._unset = Status(StatusCode.UNSET)
         self._fault = partial(Status, StatusCode.ERROR)
-        self._common: dict[str, str | int] = {
-            "millrace.model": model,
-            "millrace.version": version,
-        }
+        self._common: dict[str, str | int] = {"millrace.model": model}
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
         self._delivery = Delivery(OTLPSpanExporter(url), url)
         self._processor = BatchSpanProcessor(
@@ -214,6 +210,8 @@ def _attributes(observation: Observation, name: str, fault: bool) -> dict[str, s
         "millrace.protocol": observation.protocol,
         "millrace.images": observation.images,
     }
+    if observation.version:
+        found["millrace.version"] = observation.version
     if observation.protocol == "grpc":
         found["rpc.system.name"] = "grpc"
         found["rpc.method"] = name

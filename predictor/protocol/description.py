@@ -7,15 +7,16 @@ JSON, gRPC as the messages of the same shape.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Any
 
-from predictor.classifier import ImageClassifier
 from predictor.protocol.tensors import INPUT_NAME, OUTPUT_DATATYPES
 from predictor.repository import IndexEntry, Repository
+from predictor.served_version import ServedVersion
 from predictor.settings import Settings
-from predictor.statistics import BATCH_DURATIONS, DURATIONS, Statistics
+from predictor.statistics import BATCH_DURATIONS, DURATIONS
+from predictor.versions import Versions
 
 SERVER_NAME = "millrace"
 BACKEND = "onnxruntime"
@@ -35,22 +36,14 @@ class Description:
     """Describes one pod.
 
     Args:
-        classifier: the model.
+        versions: of the model.
         settings: of the pod.
-        statistics: of the whole pod.
         repository: index, load and unload.
     """
 
-    def __init__(
-        self,
-        classifier: ImageClassifier,
-        settings: Settings,
-        statistics: Statistics,
-        repository: Repository,
-    ) -> None:
-        self._classifier = classifier
+    def __init__(self, versions: Versions, settings: Settings, repository: Repository) -> None:
+        self._versions = versions
         self._settings = settings
-        self._statistics = statistics
         self._repository = repository
 
     def server(self) -> dict[str, Any]:
@@ -62,12 +55,12 @@ class Description:
             "extensions": [*EXTENSIONS, *repository],
         }
 
-    def model(self) -> dict[str, Any]:
-        """Names, types and shapes of the model's tensors."""
-        top_k = self._classifier.package.manifest.top_k
+    def model(self, served: ServedVersion) -> dict[str, Any]:
+        """Names, types and shapes of a version's tensors."""
+        top_k = served.classifier.package.manifest.top_k
         return {
-            "name": self._classifier.name,
-            "versions": [self._classifier.version],
+            "name": self._versions.name,
+            "versions": [version.name for version in self._versions],
             "platform": PLATFORM,
             "inputs": [{"name": INPUT_NAME, "datatype": "BYTES", "shape": [-1, 1]}],
             "outputs": [
@@ -76,17 +69,17 @@ class Description:
             ],
         }
 
-    def config(self) -> dict[str, Any]:
-        """The model's configuration, as Triton's clients read it.
+    def config(self, served: ServedVersion) -> dict[str, Any]:
+        """A version's configuration, as Triton's clients read it.
 
         ``max_batch_size`` is the most images that one *request* may hold; what instances batch is
         in ``dynamic_batching``.
         """
-        classifier = self._classifier
+        classifier = served.classifier
         manifest = classifier.package.manifest
         kinds = self._settings.device_list  # taken in turn
         devices = [kinds[number % len(kinds)] for number in range(self._settings.instances)]
-        versions = [int(classifier.version)] if classifier.version.isdigit() else []
+        versions = [int(one.name) for one in self._versions if one.name.isdigit()]
         return {
             "name": classifier.name,
             "platform": PLATFORM,
@@ -116,33 +109,32 @@ class Description:
             "model_transaction_policy": {"decoupled": False},
         }
 
-    def statistics(self) -> dict[str, Any]:
-        """Counts and durations of the whole pod since its start."""
-        totals = self._statistics.totals()
+    def statistics(self, served: Iterable[ServedVersion]) -> dict[str, Any]:
+        """Counts and durations of these versions in the whole pod, since they were loaded."""
+        return {"model_stats": [self._statistics(version) for version in served]}
+
+    def _statistics(self, served: ServedVersion) -> dict[str, Any]:
+        totals = served.statistics.totals()
         nothing = {"count": 0, "ns": 0}
         durations = {
             name: {"count": totals.requests[name].count, "ns": totals.requests[name].ns}
             for name in DURATIONS
         }
         return {
-            "model_stats": [
-                {
-                    "name": self._classifier.name,
-                    "version": self._classifier.version,
-                    "last_inference": totals.last_inference_ms,
-                    "inference_count": totals.inference_count,
-                    "execution_count": totals.execution_count,
-                    "inference_stats": {**durations, "cache_hit": nothing, "cache_miss": nothing},
-                    "batch_stats": [
-                        {"batch_size": batch.size}
-                        | {
-                            name: {"count": batch.count, "ns": ns}
-                            for name, ns in zip(BATCH_DURATIONS, batch.ns, strict=True)
-                        }
-                        for batch in totals.batches
-                    ],
+            "name": self._versions.name,
+            "version": served.name,
+            "last_inference": totals.last_inference_ms,
+            "inference_count": totals.inference_count,
+            "execution_count": totals.execution_count,
+            "inference_stats": {**durations, "cache_hit": nothing, "cache_miss": nothing},
+            "batch_stats": [
+                {"batch_size": batch.size}
+                | {
+                    name: {"count": batch.count, "ns": ns}
+                    for name, ns in zip(BATCH_DURATIONS, batch.ns, strict=True)
                 }
-            ]
+                for batch in totals.batches
+            ],
         }
 
 

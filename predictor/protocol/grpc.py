@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 import grpc
 from google.protobuf.json_format import ParseDict
 
-from predictor.classifier import ImageClassifier, all_answers, times
+from predictor.classifier import all_answers, times
 from predictor.errors import PredictorError, UnknownModelError
 from predictor.observation import Observation
 from predictor.observer import Observer
@@ -22,6 +22,7 @@ from predictor.protocol.messages import SERVICE, message
 from predictor.protocol.request_id import request_id
 from predictor.protocol.status import GENERIC_TEXT, client_text, grpc_code
 from predictor.repository import Repository
+from predictor.versions import Versions
 
 logger = logging.getLogger(__name__)
 
@@ -68,28 +69,25 @@ class InferenceService:
     """The gRPC methods of one served model; each is named as in inference.proto.
 
     Args:
-        classifier: the model.
+        versions: of the model.
         description: what the pod says about itself.
         repository: index, load and unload.
         aside: for large requests.
-        ready: whether it takes requests.
         observer: told of every inference request.
     """
 
     def __init__(
         self,
-        classifier: ImageClassifier,
+        versions: Versions,
         description: Description,
         repository: Repository,
         aside: Aside,
-        ready: Callable[[], bool],
         observer: Observer,
     ) -> None:
-        self._classifier = classifier
+        self._versions = versions
         self._description = description
         self._repository = repository
         self._aside = aside
-        self._ready = ready
         self._observer = observer
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -111,28 +109,33 @@ class InferenceService:
         return message("ServerLiveResponse")(live=True)
 
     async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
-        return message("ServerReadyResponse")(ready=self._ready())
+        return message("ServerReadyResponse")(ready=self._versions.ready)
 
     async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
-        self._known(request.name, request.version)
-        return message("ModelReadyResponse")(ready=self._ready())
+        served = self._versions.known(request.name, request.version)
+        ready = served.classifier.ready if request.version else self._versions.ready
+        return message("ModelReadyResponse")(ready=ready)
 
     async def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
         return message("ServerMetadataResponse")(**self._description.server())
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
-        self._known(request.name, request.version)
-        return message("ModelMetadataResponse")(**self._description.model())
+        served = self._versions.known(request.name, request.version)
+        return message("ModelMetadataResponse")(**self._description.model(served))
 
     async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
-        self._known(request.name, request.version)
-        return ParseDict({"config": self._description.config()}, message("ModelConfigResponse")())
+        served = self._versions.known(request.name, request.version)
+        config = {"config": self._description.config(served)}
+        return ParseDict(config, message("ModelConfigResponse")())
 
     async def ModelStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Without a name: of all models, which is this one."""
+        """Without a name: of all models, which is this one; without a version: of all of them."""
+        served = tuple(self._versions)
         if request.name:
-            self._known(request.name, request.version)
-        return ParseDict(self._description.statistics(), message("ModelStatisticsResponse")())
+            named = self._versions.known(request.name, request.version)
+            served = (named,) if request.version else served
+        content = self._description.statistics(served)
+        return ParseDict(content, message("ModelStatisticsResponse")())
 
     async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
         self._repository.check(_metadata(context).get("authorization", ""))
@@ -160,7 +163,7 @@ class InferenceService:
         )
         context.set_trailing_metadata((("x-request-id", observation.request_id),))
         try:
-            self._known(request.model_name, request.model_version)
+            self._versions.known(request.model_name, request.model_version)
         except UnknownModelError as error:  # nothing of this model's, so not observed
             await _abort(context, *_refusal(error))
         try:
@@ -183,35 +186,36 @@ class InferenceService:
 
     async def _infer(self, received: Received, context: Any, observation: Observation) -> Any:
         request = received.request
-        capacity, left_s = self._classifier.dispatcher.capacity, context.time_remaining()
+        capacity, left_s = self._versions.max_images, context.time_remaining()
         observation.read_ns = time.monotonic_ns()
         if received.is_large:
             call = await self._aside.parse(lambda: grpc_parse.parse(request, left_s, capacity))
         else:
             call = grpc_parse.parse(request, left_s, capacity)
         observation.parsed_ns = time.monotonic_ns()
-        result = await self._classifier(call.request)
+        served = self._versions.choose(request.model_version)
+        observation.version, classifier = served.name, served.classifier
+        result = await classifier(call.request)
         observation.classified(len(result), times(result))
         answers = all_answers(result)
         return grpc_parse.render(
             call,
-            self._classifier.name,
-            self._classifier.version,
-            tensors.outputs(answers, self._classifier.labels, call.outputs),
+            classifier.name,
+            classifier.version,
+            tensors.outputs(answers, classifier.labels, call.outputs),
             raw=bool(request.raw_input_contents),
         )
 
     async def _control(self, action: str, request: Any, context: Any) -> str:
         self._repository.check(_metadata(context).get("authorization", ""))
         name: str = request.model_name or request.repository_name  # Triton's field or KServe's
-        await self._repository.control(action, name)
+        parameters = {
+            key: getattr(value, chosen)
+            for key, value in request.parameters.items()
+            if (chosen := value.WhichOneof("parameter_choice"))
+        }
+        await self._repository.control(action, name, parameters)
         return name
-
-    def _known(self, name: str, version: str) -> None:
-        if name != self._classifier.name:
-            raise UnknownModelError(f"no model {name!r} here")
-        if version not in ("", self._classifier.version):
-            raise UnknownModelError(f"no version {version!r} of model {name!r} here")
 
 
 def _answered(behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Any]:

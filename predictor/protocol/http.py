@@ -124,7 +124,7 @@ class Application:
     """Routes by exact path: a pod serves few paths, and a dictionary finds them fastest.
 
     Args:
-        routes: every path there is.
+        routes: every path there is; set anew when they change.
         limits: bounds on bodies; their time is kept by the ``connection.Connection``.
         observer: told of every request of a route with a protocol.
         draining: whether the pod is about to stop; connections are then closed after each answer,
@@ -140,7 +140,7 @@ class Application:
         draining: Callable[[], bool],
         cors: Cors | None = None,
     ) -> None:
-        self._routes = routes
+        self.routes = routes
         self._bodies = Bodies(limits, observer)
         self._observer = observer
         self._draining = draining
@@ -185,11 +185,11 @@ class Application:
             share.cover(0)
 
     def _route(self, method: str, path: str) -> Route | Response:
-        methods = self._routes.get(path)
+        methods = self.routes.get(path)
         if methods is None and (method, path) == ("OPTIONS", "*"):  # of the server as a whole
-            methods = dict(chain.from_iterable(each.items() for each in self._routes.values()))
+            methods = dict(chain.from_iterable(each.items() for each in self.routes.values()))
         if methods is None:
-            raise UnknownModelError(unknown_path(path, self._routes))
+            raise UnknownModelError(unknown_path(path, self.routes))
         route = methods.get("GET" if method == "HEAD" else method)
         if route is not None:
             return route

@@ -32,7 +32,7 @@ TAGS = {
     "v2": "Open Inference Protocol with Triton's extensions",
     "v1": "KServe's v1 protocol",
     "health": "whether the pod lives and takes requests",
-    "repository": "index, load and unload; needs the repository's token",
+    "repository": "index, load, unload and traffic; needs the repository's token",
     "pod": "what serves all of these",
 }
 REFUSALS = {
@@ -95,14 +95,14 @@ def document(served: Served) -> Json:
 
 def operations(served: Served) -> dict[str, dict[str, Operation]]:
     """Path → method → what it does."""
-    name, version = served.name, served.version
+    name = served.name
     models = {200: content("Models")}
     alive = Operation("alive", "health", "Whether the process answers", {200: content("Alive")})
     live = Operation("serverLive", "health", "Liveness", {200: content("ServerLive")})
     server = Operation(
         "serverMetadata", "v2", "Name, version, extensions", {200: content("Server")}
     )
-    return {
+    table = {
         "/": {"GET": alive},
         "/metrics": {
             "GET": Operation("metrics", "pod", "Prometheus' metrics of all processes", METRICS)
@@ -123,8 +123,10 @@ def operations(served: Served) -> dict[str, dict[str, Operation]]:
             "PUT": _predict("predictByPut", "The same, as `curl -T` sends it"),
         },
         **_model(f"/v2/models/{name}", ""),
-        **_model(f"/v2/models/{name}/versions/{version}", "OfVersion"),
     }
+    for version in served.versions:
+        table |= _model(f"/v2/models/{name}/versions/{version}", f"OfVersion{version}")
+    return table
 
 
 # Operations
@@ -171,28 +173,40 @@ def _predict(operation: str, summary: str) -> Operation:
 
 
 def _repository(served: Served) -> dict[str, dict[str, Operation]]:
+    model = f"/v2/repository/models/{served.name}"
     rows = (
-        ("/v2/repository/index", "repositoryIndex", "Models and their states", "Index"),
-        (f"/v2/repository/models/{served.name}/load", "load", "Load the model again", "Loaded"),
-        (f"/v2/repository/models/{served.name}/unload", "unload", "Stop its instances", "Unloaded"),
+        ("/v2/repository/index", "index", "Models and their states", "Index"),
+        (f"{model}/load", "load", "Load a version, instead of others or beside them", "Load"),
+        (f"{model}/unload", "unload", "Unload a version, or all", "Unload"),
+        (f"{model}/traffic", "traffic", "Share requests out among versions", "Traffic"),
     )
-    table = {}
-    for path, operation, summary, schema in rows:
-        body = {"content": content("IndexRequest" if schema == "Index" else "ControlRequest")}
-        answers = {200: content(schema)} if served.repository_open else {}
-        refusals = (*ANYWHERE, 401) if served.repository_open else (*ANYWHERE, 501)
-        table[path] = {
-            "POST": Operation(
-                operation,
-                "repository",
-                summary,
-                answers,
-                refusals,
-                body,
-                token=served.repository_open,
+    answer = {"Load": "Loaded", "Unload": "Unloaded"}
+    table = {
+        path: {
+            "POST": _control(
+                served, operation, summary, answer.get(schema, schema), f"{schema}Request"
             )
         }
+        for path, operation, summary, schema in rows
+    }
+    table[f"{model}/traffic"]["GET"] = _control(served, "trafficNow", "The shares now", "Traffic")
     return table
+
+
+def _control(
+    served: Served, operation: str, summary: str, answer: str, asked: str = ""
+) -> Operation:
+    """An operation that needs the repository's token."""
+    is_open = served.repository_open
+    return Operation(
+        operation,
+        "repository",
+        summary,
+        {200: content(answer)} if is_open else {},
+        (*ANYWHERE, 401) if is_open else (*ANYWHERE, 501),
+        {"content": content(asked)} if asked else {},
+        token=is_open,
+    )
 
 
 # Their description

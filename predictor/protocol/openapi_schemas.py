@@ -24,6 +24,7 @@ from predictor.protocol.openapi_bodies import (
 )
 from predictor.protocol.tensors import INPUT_NAME, OUTPUT_DATATYPES
 from predictor.statistics import BATCH_DURATIONS, DURATIONS
+from predictor.traffic import WHOLE as WHOLE_TRAFFIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,14 @@ class Served:
 
     Attributes:
         name: the model's, as in its URLs.
-        version: the model's.
-        top_k: classes in an answer.
+        versions: of the model, those that are loaded.
+        top_k: classes in an answer, at most.
         max_images: most images in one request.
         repository_open: whether there is a token, and so a repository at all.
     """
 
     name: str
-    version: str
+    versions: tuple[str, ...]
     top_k: int
     max_images: int
     repository_open: bool
@@ -62,10 +63,12 @@ def _pod_schemas(served: Served) -> Json:
     name = {"const": served.name}
     entry = exactly(
         name=name,
-        version={"const": served.version},
+        version={"enum": list(served.versions)},
         state={"enum": ["READY", "UNAVAILABLE"]},
         reason=TEXT,
     )
+    percent: Json = {"type": "integer", "minimum": 0, "maximum": WHOLE_TRAFFIC}
+    shares: Json = {"type": "object", "additionalProperties": percent}
     return {
         "Alive": exactly(status={"const": "alive"}),
         "ServerLive": exactly(live={"const": True}),
@@ -78,15 +81,21 @@ def _pod_schemas(served: Served) -> Json:
             extensions=list_of({"enum": [*EXTENSIONS, "model_repository"]}),
         ),
         "IndexRequest": at_least({}, {"ready": FLAG}),
-        "Index": list_of(entry, 0, 1),
-        "ControlRequest": at_least({}),
+        "Index": list_of(entry, 0, len(served.versions)),
+        "LoadRequest": at_least(
+            {},
+            {"parameters": at_least({}, {"version": or_null(TEXT), "traffic": or_null(percent)})},
+        ),
+        "UnloadRequest": at_least({}, {"parameters": at_least({}, {"version": or_null(TEXT)})}),
+        "TrafficRequest": at_least({"traffic": shares}),
+        "Traffic": exactly(name=name, traffic=shares),
         "Loaded": exactly(name=name, load={"const": True}),
         "Unloaded": exactly(name=name, unload={"const": True}),
     }
 
 
 def _model_schemas(served: Served) -> Json:
-    name, version = {"const": served.name}, {"const": served.version}
+    name, version = {"const": served.name}, {"enum": list(served.versions)}
     tensor = exactly(name=TEXT, datatype=TEXT, shape=list_of({"type": "integer"}, 2, 2))
     described = {"name": TEXT, "data_type": {"enum": list(CONFIG_TYPES.values())}}
     dimensions = list_of(SIZE, 1, 1)
@@ -95,7 +104,7 @@ def _model_schemas(served: Served) -> Json:
     return {
         "Model": exactly(
             name=name,
-            versions=list_of(version, 1, 1),
+            versions=list_of(version, 1, len(served.versions)),
             platform={"const": PLATFORM},
             inputs=list_of(tensor, 1, 1),
             outputs=list_of(tensor, len(OUTPUT_DATATYPES), len(OUTPUT_DATATYPES)),
@@ -104,7 +113,9 @@ def _model_schemas(served: Served) -> Json:
             name=name,
             platform={"const": PLATFORM},
             backend={"const": BACKEND},
-            version_policy=exactly(specific=exactly(versions=list_of(SIZE, 0, 1))),
+            version_policy=exactly(
+                specific=exactly(versions=list_of(SIZE, 0, len(served.versions)))
+            ),
             max_batch_size={"const": served.max_images},
             input=list_of(exactly(**described, format=TEXT, dims=dimensions), 1, 1),
             output=list_of(exactly(**described, dims=dimensions)),
@@ -136,7 +147,7 @@ def _model_schemas(served: Served) -> Json:
                     batch_stats=list_of(exactly(batch_size=SIZE, **batch)),
                 ),
                 1,
-                1,
+                len(served.versions),
             )
         ),
     }
@@ -252,7 +263,7 @@ def _infer_response_schemas(served: Served) -> Json:
     return {
         "InferResponse": exactly(
             model_name={"const": served.name},
-            model_version={"const": served.version},
+            model_version={"enum": list(served.versions)},
             id=TEXT,
             outputs=list_of({"anyOf": [numbers, texts]}, 1, len(OUTPUT_DATATYPES)),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from predictor.classifier import ImageClassifier, all_answers, times
@@ -16,6 +17,8 @@ from predictor.protocol.description import Description, index
 from predictor.protocol.http import Request, Response, Route, Routes, json_response
 from predictor.protocol.openapi_schemas import Served
 from predictor.repository import Repository
+from predictor.served_version import ServedVersion
+from predictor.versions import Versions
 
 Parsed = TypeVar("Parsed")
 
@@ -24,37 +27,33 @@ LARGE_BINARY_BYTES = 4 * 1024 * 1024  # a few milliseconds, should it be base64 
 
 
 class RestRoutes:
-    """The endpoints of one served model.
+    """The endpoints of one model.
 
     Args:
-        classifier: the model.
+        versions: of the model.
         description: what the pod says about itself.
         repository: index, load and unload.
-        busy: how busy the instances are, for the scrape.
         aside: for large requests.
-        ready: whether the pod takes requests.
     """
 
     def __init__(
         self,
-        classifier: ImageClassifier,
+        versions: Versions,
         description: Description,
         repository: Repository,
-        busy: BusyRatios,
         aside: Aside,
-        ready: Callable[[], bool],
     ) -> None:
-        self._classifier = classifier
+        self._versions = versions
         self._description = description
         self._repository = repository
-        self._busy = busy
+        self._busy = BusyRatios(versions.name, self._busy_ratios)
         self._aside = aside
-        self._ready = ready
 
     def table(self) -> Routes:
-        """Every path this pod answers."""
-        name, version = self._classifier.name, self._classifier.version
+        """Every path this pod answers now; others when a version comes or goes."""
+        name = self._versions.name
         predict = Route(self._predict, "v1")
+        control = f"/v2/repository/models/{name}"
         routes: dict[str, dict[str, Route]] = {
             "/": {"GET": Route(_constant({"status": "alive"}))},
             "/metrics": {"GET": Route(self._metrics)},
@@ -65,56 +64,59 @@ class RestRoutes:
             "/v2/models": {"GET": Route(_constant({"models": [name]}))},
             "/v2/models/stats": {"GET": Route(self._statistics)},
             "/v2/repository/index": {"POST": Route(self._index)},
-            f"/v2/repository/models/{name}/load": {"POST": Route(self._load)},
-            f"/v2/repository/models/{name}/unload": {"POST": Route(self._unload)},
+            f"{control}/load": {"POST": Route(partial(self._control, "load"))},
+            f"{control}/unload": {"POST": Route(partial(self._control, "unload"))},
+            f"{control}/traffic": {"GET": Route(self._traffic), "POST": Route(self._share)},
             "/v1/models": {"GET": Route(_constant({"models": [name]}))},
             f"/v1/models/{name}": {"GET": Route(self._model_ready)},
             f"/v1/models/{name}:predict": {"POST": predict, "PUT": predict},
         }
-        for model in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"):
+        for version in ("", *(served.name for served in self._versions)):
+            model = f"/v2/models/{name}" + (f"/versions/{version}" if version else "")
             routes |= {
-                model: {"GET": Route(_constant(self._description.model()))},
-                f"{model}/ready": {"GET": Route(self._model_ready)},
-                f"{model}/config": {"GET": Route(self._config)},
-                f"{model}/stats": {"GET": Route(self._statistics)},
-                f"{model}/infer": {"POST": Route(self._infer, "v2")},
+                model: {"GET": Route(partial(self._model, version=version))},
+                f"{model}/ready": {"GET": Route(partial(self._model_ready, version=version))},
+                f"{model}/config": {"GET": Route(partial(self._config, version=version))},
+                f"{model}/stats": {"GET": Route(partial(self._statistics, version=version))},
+                f"{model}/infer": {"POST": Route(partial(self._infer, version=version), "v2")},
             }
         return routes
 
     def _served(self) -> Served:
-        classifier = self._classifier
         return Served(
-            classifier.name,
-            classifier.version,
-            classifier.package.manifest.top_k,
-            classifier.dispatcher.capacity,
+            self._versions.name,
+            tuple(served.name for served in self._versions),
+            max(served.classifier.package.manifest.top_k for served in self._versions),
+            self._versions.max_images,
             self._repository.open,
         )
 
     # Inference
 
-    async def _infer(self, request: Request) -> Response:
-        capacity = self._classifier.dispatcher.capacity
+    async def _infer(self, request: Request, version: str) -> Response:
+        capacity = self._versions.max_images
         large = oip.json_bytes(request.headers, request.body) > LARGE_JSON_BYTES
         call = await self._parsed(
             request,
             lambda: oip.parse(request.body, request.headers, capacity),
             aside=large or len(request.body) > LARGE_BINARY_BYTES,
         )
-        result = await self._classifier(call.request)
+        classifier = self._chosen(request, version)
+        result = await classifier(call.request)
         request.observation.classified(len(result), times(result))
-        results = tensors.outputs(all_answers(result), self._classifier.labels, call.outputs)
-        return oip.render(call, self._classifier.name, self._classifier.version, results)
+        results = tensors.outputs(all_answers(result), classifier.labels, call.outputs)
+        return oip.render(call, classifier.name, classifier.version, results)
 
     async def _predict(self, request: Request) -> Response:
-        capacity = self._classifier.dispatcher.capacity
+        capacity = self._versions.max_images
         raw = v1.is_raw(request.method, request.headers)
         parsed = await self._parsed(
             request,
             lambda: v1.parse(request.method, request.headers, request.body, capacity),
             aside=not raw and len(request.body) > LARGE_JSON_BYTES,
         )
-        result = await self._classifier(parsed)
+        classifier = self._chosen(request)
+        result = await classifier(parsed)
         request.observation.classified(len(result), times(result))
         for place, answer in enumerate(result):
             if not isinstance(answer, PredictorError):
@@ -122,7 +124,12 @@ class RestRoutes:
             if not isinstance(answer, BadRequestError):
                 raise answer  # a bad image has its error in its place; our own faults are no 200
             request.observation.error = f"image {place}: {answer}"
-        return v1.render(result, self._classifier.labels)
+        return v1.render(result, classifier.labels)
+
+    def _chosen(self, request: Request, version: str = "") -> ImageClassifier:
+        served = self._versions.choose(version)
+        request.observation.version = served.name
+        return served.classifier
 
     async def _parsed(
         self, request: Request, parse: Callable[[], Parsed], *, aside: bool
@@ -135,19 +142,34 @@ class RestRoutes:
     # The pod about itself
 
     async def _server_ready(self, request: Request) -> Response:
-        ready = self._ready()
+        ready = self._versions.ready
         return json_response({"live": True, "ready": ready}, 200 if ready else 503)
 
-    async def _model_ready(self, request: Request) -> Response:
-        ready = self._ready()
-        content = {"name": self._classifier.name, "ready": ready}
-        return json_response(content, 200 if ready else 503)
+    async def _model_ready(self, request: Request, version: str = "") -> Response:
+        ready = self._versions.ready
+        if version:
+            ready = self._named(version).classifier.ready
+        return json_response({"name": self._versions.name, "ready": ready}, 200 if ready else 503)
 
-    async def _config(self, request: Request) -> Response:
-        return json_response(self._description.config())
+    async def _model(self, request: Request, version: str) -> Response:
+        return json_response(self._description.model(self._named(version)))
 
-    async def _statistics(self, request: Request) -> Response:
-        return json_response(self._description.statistics())
+    async def _config(self, request: Request, version: str) -> Response:
+        return json_response(self._description.config(self._named(version)))
+
+    async def _statistics(self, request: Request, version: str = "") -> Response:
+        served = (self._named(version),) if version else tuple(self._versions)
+        return json_response(self._description.statistics(served))
+
+    def _named(self, version: str) -> ServedVersion:
+        return self._versions.known(self._versions.name, version)
+
+    def _busy_ratios(self) -> dict[int, float]:
+        return {
+            instance: ratio
+            for served in self._versions
+            for instance, ratio in served.busy_ratios().items()
+        }
 
     async def _metrics(self, request: Request) -> Response:
         # It reads files: not on the event loop.
@@ -164,19 +186,24 @@ class RestRoutes:
             raise BadRequestError("ready must be true or false")
         return json_response(index(self._repository.index(only_ready=only_ready)))
 
-    async def _load(self, request: Request) -> Response:
-        return await self._control("load", request)
-
-    async def _unload(self, request: Request) -> Response:
-        return await self._control("unload", request)
-
     async def _control(self, action: str, request: Request) -> Response:
         self._repository.check(_authorization(request))
-        fields.json_object(
-            request.body or b"{}"
-        )  # Triton's parameters: none of them means anything here
-        await self._repository.control(action, self._classifier.name)
-        return json_response({"name": self._classifier.name, action: True})
+        asked = fields.json_object(request.body or b"{}")
+        parameters = asked.get("parameters") or {}
+        if not isinstance(parameters, dict):
+            raise BadRequestError("parameters must be an object")
+        await self._repository.control(action, self._versions.name, parameters)
+        return json_response({"name": self._versions.name, action: True})
+
+    async def _traffic(self, request: Request) -> Response:
+        self._repository.check(_authorization(request))
+        return json_response({"name": self._versions.name, "traffic": self._versions.traffic})
+
+    async def _share(self, request: Request) -> Response:
+        self._repository.check(_authorization(request))
+        asked = fields.json_object(request.body or b"{}")
+        await self._repository.control("traffic", self._versions.name, asked)
+        return json_response({"name": self._versions.name, "traffic": self._versions.traffic})
 
 
 def _authorization(request: Request) -> str:

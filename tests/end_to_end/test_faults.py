@@ -14,6 +14,7 @@ from tests.conftest import colour_image
 from tests.end_to_end.load import Load
 
 IMAGE = colour_image("red")
+SOON = ("--hang-timeout-s", "1.5", "--drain-delay-s", "0")
 
 
 def predict_url(pod) -> str:
@@ -66,6 +67,54 @@ def test_a_killed_frontend_is_replaced_and_the_other_one_serves_on(start, colour
     }
 
     assert {200} == answers
+
+
+def test_an_instance_that_stands_still_is_replaced_and_loses_no_request(start, colours):
+    """SIGSTOP under load: the other one takes what comes, its images go elsewhere when it goes."""
+    pod = start(colours, "--instances", "2", *SOON)
+    load = Load(predict_url(pod), IMAGE, clients=16)
+    load.wait_for(100)
+
+    victim = pod.instances()[0]
+    victim.suspend()
+    victim.wait()
+    load.wait_for(200)
+    outcomes = load.stop()
+
+    assert {200} == set(outcomes)
+    wait_for_instances(pod, 2, without=victim)
+    assert any("no sign of life" in line for line in pod.log)
+
+
+def test_a_pod_whose_only_instance_stands_still_answers_all_it_accepted(start, colours):
+    """By the successor."""
+    pod = start(colours, *SOON)
+    load = Load(predict_url(pod), IMAGE, clients=8)
+    load.wait_for(50)
+
+    pod.instances()[0].suspend()
+    load.wait_for(200)
+    outcomes = load.stop()
+
+    assert {200} <= set(outcomes) <= {200, 503}
+    text = httpx.get(f"{pod.url}/metrics").text
+    assert 'millrace_instance_restarts_total{instance="0",model="colours"} 1.0' in text
+
+
+def test_a_frontend_that_stands_still_is_replaced(start, colours):
+    """Its connections end, the other one serves on, and the metrics count it."""
+    pod = start(colours, "--frontends", "2", *SOON)
+    victim = pod.frontends()[0]
+
+    victim.suspend()
+    victim.wait()
+    while len(pod.frontends()) < 2:
+        pass
+
+    counted = 'millrace_frontend_restarts_total{frontend="0"} 1.0'
+    while counted not in httpx.get(f"{pod.url}/metrics", timeout=30).text:
+        pass
+    assert httpx.put(predict_url(pod), content=IMAGE).status_code == 200
 
 
 def test_sigterm_under_load_loses_no_accepted_request(start, colours):

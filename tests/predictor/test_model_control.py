@@ -30,14 +30,14 @@ class Hanging(ModelControl):
         super().__init__(nothing, nothing, nothing)
         self.began = asyncio.Event()
 
-    async def _unload(self) -> None:
+    async def _unload(self, wanted: str) -> None:
         self.began.set()
         await asyncio.Event().wait()
 
 
 def asked(number: int) -> Message:
     """A request to unload."""
-    return Message("control", {"number": number, "action": "unload"})
+    return Message("control", {"number": number, "action": "unload", "parameters": {}})
 
 
 def test_a_stop_answers_whoever_is_served_waits_for_a_turn_or_comes_late():

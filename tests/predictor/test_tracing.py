@@ -54,6 +54,7 @@ def answered(
         traceparent,
         code,
         error,
+        "7",
         images=2,
         began_ns=began,
         read_ns=began + 50_000,
@@ -76,7 +77,7 @@ def attributes(span: Span) -> dict[str, str | int]:
 
 def sent(collector: Collector, observation: Observation) -> Span:
     """The request's own span, as the collector got it."""
-    tracer = Tracer(collector.url, "digits", "7", 0)
+    tracer = Tracer(collector.url, "digits", 0)
     tracer.record(observation)
     tracer.close()
     (span,) = collector.requests()
@@ -203,7 +204,7 @@ def test_a_malformed_traceparent_starts_a_trace_of_its_own(collector: Collector,
 
 def test_what_the_client_does_not_sample_is_not_traced(collector: Collector):
     """The sampled flag of its traceparent decides for the whole trace."""
-    tracer = Tracer(collector.url, "digits", "7", 0)
+    tracer = Tracer(collector.url, "digits", 0)
     tracer.record(answered(traceparent=f"00-{TRACE}-{CALLER}-00"))
     tracer.record(answered(traceparent=f"00-{TRACE[::-1]}-{CALLER}-01"))
     tracer.close()
@@ -214,7 +215,7 @@ def test_what_the_client_does_not_sample_is_not_traced(collector: Collector):
 def test_the_environment_can_sample_fewer(collector: Collector, monkeypatch: pytest.MonkeyPatch):
     """The SDK's own variable, for pods too busy to trace every request."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
-    tracer = Tracer(collector.url, "digits", "7", 0)
+    tracer = Tracer(collector.url, "digits", 0)
     tracer.record(answered())
     tracer.record(answered(traceparent=f"00-{TRACE}-{CALLER}-01"))
     tracer.close()
@@ -260,7 +261,7 @@ def test_the_service_has_a_name_that_the_environment_may_change(
     """By default each frontend is an instance of the service millrace."""
     sent(collector, answered())
     monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
-    tracer = Tracer(collector.url, "digits", "7", 3)
+    tracer = Tracer(collector.url, "digits", 3)
     tracer.record(answered())
     tracer.close()
 
@@ -278,7 +279,7 @@ def test_an_absent_collector_costs_one_line_and_no_waiting(
     monkeypatch.setattr(tracing, "FLUSH_S", 0.01)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))  # and does not listen
-        tracer = Tracer(f"http://127.0.0.1:{silent.getsockname()[1]}", "digits", "7", 0)
+        tracer = Tracer(f"http://127.0.0.1:{silent.getsockname()[1]}", "digits", 0)
         for _ in range(2 * tracing.QUEUED_SPANS // 7):
             tracer.record(answered())
         tracer.close()
@@ -293,7 +294,7 @@ def test_a_collector_that_refuses_is_logged_once(
 ):
     """One line for the outage, however many batches it costs."""
     collector.status = 404
-    tracer = Tracer(collector.url, "digits", "7", 0)
+    tracer = Tracer(collector.url, "digits", 0)
     for _ in range(3):
         tracer.record(answered())
         assert collector.asked.acquire(timeout=30)
@@ -310,7 +311,7 @@ def test_a_collector_that_is_back_is_logged_with_what_it_missed(
     """So that nobody looks for traces that are not there."""
     monkeypatch.setattr(trace_delivery, "SAY_AGAIN_S", 0.0)
     collector.status = 404
-    tracer = Tracer(collector.url, "digits", "7", 0)
+    tracer = Tracer(collector.url, "digits", 0)
     tracer.record(answered())
     assert collector.asked.acquire(timeout=30)
     collector.status = 200
@@ -326,7 +327,7 @@ def test_a_collector_that_comes_and_goes_is_logged_now_and_then(
     collector: Collector, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     """A second outage within a minute is not told at once, but it is told when it lasts."""
-    tracer = Tracer(collector.url, "digits", "7", 0)
+    tracer = Tracer(collector.url, "digits", 0)
     for status in (404, 200, 404, 200, 404):
         collector.status = status
         tracer.record(answered())
@@ -348,7 +349,7 @@ def test_a_full_queue_leaves_out_whole_requests(
     monkeypatch.setattr(tracing, "QUEUED_SPANS", 20)
     monkeypatch.setattr(tracing, "BATCH_SPANS", 20)
     monkeypatch.setattr(tracing, "BATCH_DELAY_MS", 60_000)  # the queue is full before it is read
-    tracer = Tracer(collector.url, "digits", "7", 0)
+    tracer = Tracer(collector.url, "digits", 0)
     for _ in range(5):
         tracer.record(answered())
     tracer.close()
@@ -361,7 +362,7 @@ def test_a_full_queue_leaves_out_whole_requests(
 def test_opentelemetrys_own_lines_are_let_through_again_after_a_tracer(collector: Collector):
     """A tracer leaves nothing behind."""
     name = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
-    tracer = Tracer(collector.url, "digits", "7", 0)
+    tracer = Tracer(collector.url, "digits", 0)
     during = len(logging.getLogger(name).filters)
     tracer.close()
 
@@ -386,7 +387,7 @@ def test_the_path_of_traces_is_added_where_it_is_missing(endpoint: str):
 def test_an_endpoint_without_a_scheme_is_refused_at_the_start():
     """OpenTelemetry would only fail at every batch."""
     with pytest.raises(StartupError, match="otlp_endpoint = 'collector:4318': takes a URL"):
-        Tracer("collector:4318", "digits", "7", 0)
+        Tracer("collector:4318", "digits", 0)
 
 
 WITHOUT_OPENTELEMETRY = """
@@ -396,7 +397,7 @@ assert not any(name.startswith("opentelemetry") for name in sys.modules), "impor
 sys.modules["opentelemetry"] = None  # as if it were not installed
 from predictor.errors import StartupError
 try:
-    predictor.tracing.Tracer("http://collector:4318", "digits", "7", 0)
+    predictor.tracing.Tracer("http://collector:4318", "digits", 0)
 except StartupError as error:
     print(error)
 """

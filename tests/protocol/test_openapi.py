@@ -11,7 +11,7 @@ import pytest
 import schemathesis
 
 from predictor.classifier import ImageClassifier
-from predictor.metrics import BusyRatios
+from predictor.metrics import FrontendMetrics
 from predictor.protocol import oip, openapi, v1
 from predictor.protocol.aside import Aside
 from predictor.protocol.openapi_bodies import INFER_BODY, PREDICT_BODY
@@ -19,11 +19,14 @@ from predictor.protocol.openapi_schemas import Served
 from predictor.protocol.rest import RestRoutes
 from predictor.protocol.status import TABLE
 from predictor.repository import Repository
+from predictor.served_version import ServedVersion
+from predictor.statistics import Statistics, StatisticsLayout
+from predictor.versions import Versions
 
 INFER_EXAMPLES = INFER_BODY["content"]["application/json"]["examples"]
 PREDICT_EXAMPLES = PREDICT_BODY["content"]["application/json"]["examples"]
-SERVED = Served("cats", "3", top_k=5, max_images=8, repository_open=True)
-CLOSED = Served("cats", "3", top_k=5, max_images=8, repository_open=False)
+SERVED = Served("cats", ("3",), top_k=5, max_images=8, repository_open=True)
+CLOSED = Served("cats", ("3",), top_k=5, max_images=8, repository_open=False)
 REFERENCE = re.compile(r'"\$ref": "#/components/(\w+)/(\w+)"')
 
 
@@ -31,7 +34,10 @@ REFERENCE = re.compile(r'"\$ref": "#/components/(\w+)/(\w+)"')
 class Slots:
     """A dispatcher as the routes' table sees it."""
 
-    capacity: int = 8
+    attached: bool = True
+
+    def admit(self, admitting: bool) -> None:
+        """Nothing to take."""
 
 
 class Silence:
@@ -41,18 +47,23 @@ class Silence:
         """Nothing to say."""
         return {}
 
-    def model(self) -> dict[str, object]:
-        """Nothing to say."""
-        return {}
-
 
 @pytest.fixture
 def routes(colours):
     """The real table, of a model under a name that is not its package's."""
-    repository = Repository("cats", colours.version, "", lambda: True, lambda message: None)
-    classifier = ImageClassifier(colours, "cats", Slots(), 1.0)
-    busy = BusyRatios("cats", lambda: [0.0])
-    return RestRoutes(classifier, Silence(), repository, busy, Aside(), lambda: True).table()
+    layout = StatisticsLayout(1, 1, 4)
+    versions = Versions("cats", 8, {colours.version: 100}, lambda: None)
+    versions.add(
+        ServedVersion(
+            ImageClassifier(colours, "cats", Slots(), 1.0),
+            FrontendMetrics("cats", colours.version),
+            Statistics(Statistics.create(layout), layout),
+            0,
+            loaded=True,
+        )
+    )
+    repository = Repository(versions, "", lambda message: None)
+    return RestRoutes(versions, Silence(), repository, Aside()).table()
 
 
 @pytest.mark.parametrize("served", [SERVED, CLOSED], ids=["open", "closed"])
@@ -63,7 +74,7 @@ def test_the_document_is_valid(served):
 
 def test_every_route_is_described_and_nothing_else(routes):
     """Paths and methods of the document are those of the table."""
-    served = Served("cats", "1", top_k=3, max_images=8, repository_open=False)
+    served = Served("cats", ("1",), top_k=3, max_images=8, repository_open=False)
 
     described = openapi.operations(served)
 
@@ -79,7 +90,7 @@ def test_the_document_is_served_with_this_pods_names_and_limits(routes):
         endpoint(None).send(None)
     answer = stopped.value.value
 
-    served = Served("cats", "1", top_k=3, max_images=8, repository_open=False)
+    served = Served("cats", ("1",), top_k=3, max_images=8, repository_open=False)
     assert openapi.document(served) == json.loads(answer.body)
 
 

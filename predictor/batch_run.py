@@ -1,0 +1,82 @@
+"""Runs a batch so that what fails costs as little as possible: it is halved and tried again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictor.errors import OutOfMemoryError
+from predictor.types import Answers
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some rows of a batch, and their answers; None where the runtime failed on the only one."""
+
+    rows: slice
+    answers: Answers | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRun:
+    """What became of one batch.
+
+    Attributes:
+        parts: in order; they cover every row once.
+        errors: how often the runtime raised.
+        out_of_memory: how often that was for want of memory.
+    """
+
+    parts: tuple[Part, ...]
+    errors: int
+    out_of_memory: int
+
+    @property
+    def largest_part(self) -> int:
+        """Most images that ran at once; 0 if none did."""
+        sizes = [p.rows.stop - p.rows.start for p in self.parts if p.answers is not None]
+        return max(sizes, default=0)
+
+
+def run_batch(run: Callable[[NDArray[np.uint8]], Answers], images: NDArray[np.uint8]) -> BatchRun:
+    """Run ``images``; on an error each half by itself, down to single images.
+
+    So a batch that is too large for the device's memory runs as smaller ones, and an image on which
+    the runtime fails fails alone: log2(n) runs more find one of n.
+
+    Args:
+        run: the runtime's.
+        images: uint8 (n, H, W, 3), n ≥ 1.
+    """
+    errors: list[Exception] = []
+
+    def attempt(rows: slice) -> Iterator[Part]:
+        try:
+            answers = run(images[rows])
+        # Whatever a runtime raises, it costs images and not the process.
+        except Exception as error:
+            size = rows.stop - rows.start
+            if isinstance(error, OutOfMemoryError):
+                logger.warning("no memory for a batch of %d: %s", size, error)
+            elif not errors:
+                logger.exception("a batch of %d failed", size)
+            errors.append(error)
+            if size == 1:
+                yield Part(rows, None)
+                return
+        else:
+            yield Part(rows, answers)
+            return
+        middle = (rows.start + rows.stop) // 2
+        yield from attempt(slice(rows.start, middle))
+        yield from attempt(slice(middle, rows.stop))
+
+    parts = tuple(attempt(slice(0, len(images))))
+    memory = sum(isinstance(error, OutOfMemoryError) for error in errors)
+    return BatchRun(parts, len(errors), memory)

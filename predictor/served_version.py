@@ -1,0 +1,77 @@
+"""One version of the model as one frontend serves it: where its requests go, and their counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from predictor.busy import BusyWindow
+from predictor.classifier import ImageClassifier
+from predictor.dispatch import Dispatcher
+from predictor.metrics import FrontendMetrics
+from predictor.pulse import BEAT_S, Pulse
+from predictor.slab import Channel
+from predictor.statistics import RequestCounts, Statistics
+from predictor.types import BatchCost
+
+STALLED_NS = int(4 * BEAT_S * 1e9)  # an instance silent for so long gets no new images
+
+
+class ServedVersion:
+    """One version; its dispatcher and classifier are its own, the decoders are everybody's.
+
+    Args:
+        classifier: the request path.
+        metrics: Prometheus' counts of this frontend.
+        statistics: of the whole pod's requests for this version.
+        frontend: this frontend's number.
+        loaded: whether requests are taken at first.
+    """
+
+    def __init__(
+        self,
+        classifier: ImageClassifier,
+        metrics: FrontendMetrics,
+        statistics: Statistics,
+        frontend: int,
+        *,
+        loaded: bool,
+    ) -> None:
+        self.classifier = classifier
+        self.dispatcher: Dispatcher = classifier.dispatcher
+        self.name: str = classifier.version
+        self.metrics = metrics
+        self.statistics = statistics
+        self.counts: RequestCounts = statistics.requests(frontend)
+        self.receive_seconds = metrics.stage("receive")
+        self.respond_seconds = metrics.stage("respond")
+        self._busy = BusyWindow(statistics.busy_ns)
+        self._pulses: dict[int, Pulse] = {}
+        self._loaded = loaded
+        self.dispatcher.admit(loaded)
+
+    @property
+    def ready(self) -> bool:
+        """It is loaded and an instance of it takes work."""
+        return self._loaded and self.dispatcher.attached
+
+    def admit(self, admitting: bool) -> None:
+        """Take new requests, or refuse them while those that were accepted are finished."""
+        self._loaded = admitting
+        self.dispatcher.admit(admitting)
+
+    def attach(self, instance: int, channel: Channel, cost: BatchCost, pulse: Pulse) -> None:
+        """An instance of this version is ready."""
+        self._pulses[instance] = pulse
+        self.dispatcher.attach(instance, channel, cost)
+
+    def sample(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        """Look at how busy the instances are, and whether they are alive; a few times a second."""
+        self._busy.sample()
+        now_ns = clock()
+        for instance, pulse in self._pulses.items():
+            self.dispatcher.set_stalled(instance, now_ns - pulse.beat_ns > STALLED_NS)
+
+    def busy_ratios(self) -> dict[int, float]:
+        """Each instance's busy share of the last ten seconds, by its number."""
+        return dict(zip(self.statistics.instances, self._busy.ratios(), strict=True))

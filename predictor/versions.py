@@ -1,0 +1,121 @@
+"""The versions of the model that one frontend serves, and which of them takes a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from predictor.errors import UnknownModelError
+from predictor.served_version import ServedVersion
+from predictor.traffic import Traffic
+
+
+class Versions:
+    """All versions of one model, by their names.
+
+    Args:
+        name: the name the model is served under.
+        max_images: most images in one request.
+        traffic: percent of the requests by version, for those that name none.
+        on_change: called when a version comes or goes or ``ready`` may have changed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        max_images: int,
+        traffic: Mapping[str, int],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self.max_images = max_images
+        self._traffic = Traffic(traffic)
+        self._on_change = on_change
+        self._served: dict[str, ServedVersion] = {}
+        self._able: frozenset[str] = frozenset()
+        self._draining = False
+
+    def __iter__(self) -> Iterator[ServedVersion]:
+        return iter(self._served.values())
+
+    @property
+    def ready(self) -> bool:
+        """A version takes requests, and the pod is not about to stop."""
+        return bool(self._able) and not self._draining
+
+    @property
+    def draining(self) -> bool:
+        """Whether the pod is about to stop."""
+        return self._draining
+
+    @property
+    def current(self) -> ServedVersion:
+        """The version with most of the requests: what is said of the model is said of it."""
+        shares = self._traffic.shares
+        return max(self._served.values(), key=lambda served: shares.get(served.name, -1))
+
+    def known(self, name: str, version: str = "") -> ServedVersion:
+        """The version a client names; ``current`` where it names none.
+
+        Raises:
+            UnknownModelError: there is no such model or version.
+        """
+        if name != self.name:
+            raise UnknownModelError(f"no model {name!r} here")
+        if not version:
+            return self.current
+        served = self._served.get(version)
+        if served is None:
+            raise UnknownModelError(f"no version {version!r} of model {name!r} here")
+        return served
+
+    def choose(self, version: str = "") -> ServedVersion:
+        """Who takes a request: the version it names, else one by the shares.
+
+        Nothing may be awaited between this and handing the request over, lest the version goes.
+
+        Raises:
+            UnknownModelError: there is no such version.
+        """
+        if version:
+            return self.known(self.name, version)
+        chosen = self._traffic.choose(self._able)
+        return self.current if chosen is None else self._served[chosen]
+
+    def get(self, version: str) -> ServedVersion:
+        """A version by its name; ``current`` if it has gone."""
+        return self._served.get(version) or self.current
+
+    # What the supervisor changes
+
+    def add(self, served: ServedVersion) -> None:
+        """Serve one version more."""
+        self._served[served.name] = served
+        self.changed()
+
+    def remove(self, version: str) -> ServedVersion | None:
+        """Serve one version less; requests that have it go on with it."""
+        served = self._served.pop(version, None)
+        self.changed()
+        return served
+
+    def share(self, traffic: Mapping[str, int]) -> None:
+        """From now on, share requests out like this."""
+        self._traffic = Traffic(traffic)
+        self.changed()
+
+    def drain(self) -> None:
+        """The pod is about to stop: not ready, while requests are still taken."""
+        self._draining = True
+        self.changed()
+
+    def changed(self) -> None:
+        """Look again who takes requests."""
+        self._able = frozenset(served.name for served in self._served.values() if served.ready)
+        for served in self._served.values():
+            served.classifier.ready = served.ready and not self._draining
+        self._on_change()
+
+    @property
+    def traffic(self) -> dict[str, int]:
+        """Percent of the requests by version."""
+        return dict(self._traffic.shares)
