@@ -16,6 +16,7 @@ from typing import Any
 from model_store.errors import ModelStoreError
 from model_store.package import ModelPackage, load_package
 from model_store.store import version_beside
+from predictor.catalog import Catalog
 from predictor.child import Child
 from predictor.control import Message
 from predictor.errors import StartupError
@@ -34,15 +35,21 @@ class ModelControl:
     """Carries out one change at a time.
 
     Args:
-        processes: the pod's, with the version it started with.
+        processes: the pod's.
+        catalog: its versions, one at least.
         settings: the pod's.
         places: where the instances of each version run.
     """
 
     def __init__(
-        self, processes: Processes, settings: Settings, places: Callable[[], list[Placement]]
+        self,
+        processes: Processes,
+        catalog: Catalog,
+        settings: Settings,
+        places: Callable[[], list[Placement]],
     ) -> None:
         self._processes = processes
+        self._catalog = catalog
         self._settings = settings
         self._places = places
         self._closed = False
@@ -109,26 +116,26 @@ class ModelControl:
         """
         path = self._path(wanted)
         package = await asyncio.to_thread(load_package, path)
-        there = self._processes.versions.get(package.version)
+        there = self._catalog.versions.get(package.version)
         if wanted and package.version != wanted:
             raise StartupError(f"{path} holds version {package.version}")
         if there is None:
             await self._load_beside(package)
         elif not there.loaded:
             await self._load_again(there)
-        version = self._processes.versions[package.version]
+        version = self._catalog.versions[package.version]
         if share is not None:
             shares = with_share(self._loaded_shares(), version.name, share)
-            await self._processes.share(shares)
+            await self._catalog.share(shares)
         elif there is None or wanted:
             await self._take_over(version)
 
     def _path(self, wanted: str) -> Path:
-        current = self._current.package
+        current = self._catalog.current.package
         return version_beside(current.path, wanted) if wanted else current.path
 
     async def _load_beside(self, package: ModelPackage) -> None:
-        current = self._current.package
+        current = self._catalog.current.package
         if package.name != current.name:
             raise StartupError(f"{package.path} is of model {package.name}, not {current.name}")
         places = self._places()
@@ -138,11 +145,11 @@ class ModelControl:
             )
         except OSError as error:
             raise StartupError(f"cannot load: {error.strerror or error}") from error
-        self._processes.versions[version.name] = version
-        self._processes.traffic[version.name] = 0
+        self._catalog.versions[version.name] = version
+        self._catalog.traffic[version.name] = 0
         try:
             await self._processes.start(version.instances)
-            await self._processes.open(version)
+            await self._catalog.open(version)
         except BaseException as error:
             await self._remove(version)
             if isinstance(error, OSError):
@@ -155,13 +162,13 @@ class ModelControl:
         except StartupError:
             await self._processes.stop(version.instances, KILL_AFTER_S)
             raise
-        await self._processes.admit(version, admitting=True)
+        await self._catalog.admit(version, admitting=True)
 
     async def _take_over(self, version: LoadedVersion) -> None:
         """Give ``version`` every request from now on; the others finish theirs and go."""
-        others = [other for other in self._processes.versions.values() if other is not version]
-        nobody = dict.fromkeys(self._processes.versions, 0)
-        await self._processes.share(nobody | {version.name: WHOLE})
+        others = [other for other in self._catalog.versions.values() if other is not version]
+        nobody = dict.fromkeys(self._catalog.versions, 0)
+        await self._catalog.share(nobody | {version.name: WHOLE})
         for other in others:
             await self._retire(other)
 
@@ -169,53 +176,47 @@ class ModelControl:
 
     async def _unload(self, wanted: str) -> None:
         """Unload one version, or all of them; the last one stays known and can be loaded again."""
-        versions = self._processes.versions
+        versions = self._catalog.versions
         if wanted and wanted not in versions:
             raise StartupError(f"version {wanted} is not loaded")
         leaving = [versions[wanted]] if wanted else list(versions.values())
         for version in leaving:
             if len(versions) > 1:
-                await self._processes.share(without_share(self._processes.traffic, version.name))
+                await self._catalog.share(without_share(self._catalog.traffic, version.name))
                 await self._retire(version)
             elif version.loaded:
-                await self._processes.admit(version, admitting=False)
+                await self._catalog.admit(version, admitting=False)
                 await self._processes.stop(version.instances, KILL_AFTER_S)
 
     async def _retire(self, version: LoadedVersion) -> None:
         """Let a version that gets no more requests finish, and drop it."""
-        await self._processes.admit(version, admitting=False)
+        await self._catalog.admit(version, admitting=False)
         await self._remove(version)
 
     async def _remove(self, version: LoadedVersion) -> None:
         await self._processes.stop(version.instances, KILL_AFTER_S)
-        self._processes.traffic.pop(version.name, None)
-        await self._processes.forget(version)
+        self._catalog.traffic.pop(version.name, None)
+        await self._catalog.forget(version)
 
     # Traffic
 
     async def _share(self, traffic: Mapping[str, int]) -> None:
         for name in traffic:
-            version = self._processes.versions.get(name)
+            version = self._catalog.versions.get(name)
             if version is None or not version.loaded:
                 raise StartupError(f"version {name} is not loaded")
-        await self._processes.share(dict.fromkeys(self._processes.versions, 0) | dict(traffic))
+        await self._catalog.share(dict.fromkeys(self._catalog.versions, 0) | dict(traffic))
 
     def _loaded_shares(self) -> dict[str, int]:
         return {
             name: share
-            for name, share in self._processes.traffic.items()
-            if self._processes.versions[name].loaded
+            for name, share in self._catalog.traffic.items()
+            if self._catalog.versions[name].loaded
         }
-
-    @property
-    def _current(self) -> LoadedVersion:
-        """The version with most of the requests."""
-        traffic = self._processes.traffic
-        return self._processes.versions[max(traffic, key=lambda name: traffic[name])]
 
     def _free_numbers(self, count: int) -> int:
         """The first of ``count`` numbers in a row that no instance has."""
-        taken = {instance.number for instance in self._processes.instances}
+        taken = {instance.number for instance in self._catalog.instances}
         first = 0
         while taken.intersection(range(first, first + count)):
             first += 1

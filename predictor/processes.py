@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from prometheus_client.multiprocess import mark_process_dead
 
 from predictor import pulse
+from predictor.catalog import Catalog
 from predictor.child import Child
 from predictor.control import Control, Message
 from predictor.errors import StartupError
-from predictor.loaded_version import LoadedVersion
-from predictor.process import (
-    METRICS_FOLDER_VARIABLE,
-    FrontendOrder,
-    InstanceOrder,
-    VersionOrder,
-)
+from predictor.process import METRICS_FOLDER_VARIABLE, FrontendOrder, InstanceOrder
 from predictor.pulse import Pulse
 from predictor.settings import Settings
-from predictor.slab import Channel
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +45,11 @@ class Shared:
 class Processes:
     """All children of one supervisor.
 
-    What frontends are to know (versions, traffic, whether the pod drains) is kept here: it is
-    changed first and told then, so that a frontend that is started meanwhile knows it as well.
-
     Args:
         settings: of the pod.
         model_name: the name the model is served under.
         shared: what they have in common.
+        catalog: the frontends, and the versions with their instances.
         on_message: called with what a child says beyond being ready, failed or done.
     """
 
@@ -67,24 +58,22 @@ class Processes:
         settings: Settings,
         model_name: str,
         shared: Shared,
+        catalog: Catalog,
         on_message: Callable[[Child, Message], None],
     ) -> None:
         self._settings = settings
         self._model_name = model_name
         self._shared = shared
         self._on_message = on_message
-        self.frontends = [Child("frontend", number) for number in range(settings.frontends)]
-        self.versions: dict[str, LoadedVersion] = {}
-        self.traffic: dict[str, int] = {}
+        self._catalog = catalog
+        self.frontends = catalog.frontends
         self.decode_threads = 1
-        self._draining = False
-        self._asks = itertools.count(1)
         self._watchers: set[asyncio.Task[None]] = set()
 
     @property
     def instances(self) -> list[Child]:
         """Those of every version."""
-        return [child for version in self.versions.values() for child in version.instances]
+        return self._catalog.instances
 
     def children(self) -> Iterator[Child]:
         """Everybody."""
@@ -121,7 +110,7 @@ class Processes:
         child.pulse, child.pulse_fd = None, -1
         child.pulse_fd = Pulse.create()
         if child.kind == "frontend":
-            for version in self.versions.values():
+            for version in self._catalog.versions.values():
                 version.renew_slab(child.number)
         mine, theirs = Control.pair()
         environment = {
@@ -130,7 +119,7 @@ class Processes:
             METRICS_FOLDER_VARIABLE: self._shared.metrics_folder,
         }
         if child.kind == "instance":
-            environment |= self._version_of(child).place(child).environment
+            environment |= self._catalog.version_of(child).place(child).environment
         start = child.started
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -162,11 +151,8 @@ class Processes:
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
-    def _version_of(self, instance: Child) -> LoadedVersion:
-        return next(v for v in self.versions.values() if instance in v.instances)
-
     def _order_instance(self, child: Child) -> None:
-        version = self._version_of(child)
+        version = self._catalog.version_of(child)
         order = InstanceOrder.of(
             self._settings,
             version.package.path,
@@ -179,105 +165,19 @@ class Processes:
         child.tell(Message("start", order.content(), (version.statistics, child.pulse_fd)))
 
     def _order_frontend(self, child: Child) -> None:
-        """Tell a new frontend all there is to know; so there is nothing else it was asked."""
-        opened = [version for version in self.versions.values() if version.open]
+        catalog = self._catalog
         order = FrontendOrder(
             model_name=self._model_name,
             frontend=child.number,
             generation=child.generation,
             decode_threads=self.decode_threads,
             grpc_port=self._shared.grpc_port,
-            versions=len(opened),
-            traffic=self.traffic,
+            versions=len(catalog.opened),
+            traffic=catalog.traffic,
             settings=self._settings.model_dump(mode="json", exclude={"config"}),
         )
         child.tell(Message("start", order.content(), (self._shared.listener, child.pulse_fd)))
-        for version in opened:
-            child.tell(self._introduction(version, child))
-        if self._draining:
-            child.tell(Message("drain"))
-        for version in opened:
-            for instance in version.instances:
-                if instance.ready.is_set():
-                    self._connect(child, version, instance)
-        child.settled.set()
-
-    def _introduction(self, version: LoadedVersion, frontend: Child) -> Message:
-        if frontend.number not in version.slabs:
-            version.renew_slab(frontend.number)
-        order = VersionOrder(
-            package=str(version.package.path),
-            instances=version.first + len(version.places),
-            loaded=version.loaded,
-            layout=asdict(version.slab_layout),
-            statistics=asdict(version.statistics_layout),
-        )
-        fds = (version.slabs[frontend.number], version.board, version.statistics)
-        return Message("version", order.content(), fds)
-
-    # What frontends know
-
-    async def open(self, version: LoadedVersion) -> None:
-        """Let frontends know a version whose instances are ready, and use it.
-
-        Raises:
-            StartupError: one of them cannot; OSError: no memory for its slots.
-        """
-        version.open = True
-        error = await self._ask(lambda frontend: self._introduction(version, frontend))
-        if error:
-            raise StartupError(error)
-        for frontend in self.frontends:
-            for instance in version.instances:
-                if instance.ready.is_set():
-                    self._connect(frontend, version, instance)
-
-    async def share(self, traffic: dict[str, int]) -> None:
-        """Share the requests that name no version out among the versions, percent by version."""
-        self.traffic = traffic
-        await self._ask(lambda _: Message("traffic", {"traffic": traffic}))
-
-    async def admit(self, version: LoadedVersion, admitting: bool) -> None:
-        """Have a version's requests taken; or refused, and wait until those taken are answered."""
-        version.loaded = admitting
-        content = {"version": version.name, "admitting": admitting}
-        await self._ask(lambda _: Message("admit", content))
-
-    async def forget(self, version: LoadedVersion) -> None:
-        """Drop a version whose instances have been stopped; its memory is given back."""
-        del self.versions[version.name]
-        if version.open:
-            await self._ask(lambda _: Message("forget", {"version": version.name}))
-        for instance in version.instances:
-            pulse.close(instance.pulse_fd)
-        version.release()
-
-    def drain(self) -> None:
-        """Tell every frontend that the pod is about to stop."""
-        self._draining = True
-        for frontend in self.frontends:
-            frontend.tell(Message("drain"))
-
-    async def _ask(self, message_for: Callable[[Child], Message]) -> str:
-        """Wait until all frontends have done it; as at a stop, not for ever.
-
-        Returns:
-            Why one of them could not; empty when all could.
-        """
-        number = next(self._asks)
-        for frontend in self.frontends:
-            frontend.settled.clear()
-            frontend.last_error = ""
-            message = message_for(frontend)
-            frontend.asked = number
-            frontend.tell(Message(message.kind, message.content | {"ask": number}, message.fds))
-        waits = [asyncio.ensure_future(frontend.settled.wait()) for frontend in self.frontends]
-        try:
-            await asyncio.wait(waits, timeout=self._settings.drain_timeout_s)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        return next(filter(None, (frontend.last_error for frontend in self.frontends)), "")
+        catalog.brief(child)
 
     # Watch
 
@@ -292,9 +192,7 @@ class Processes:
         elif message.kind == "ready":
             self._became_ready(child, message)
         elif message.kind == "settled":
-            if message.content["ask"] == child.asked:
-                child.last_error = message.content["error"]
-                child.settled.set()
+            self._catalog.settled(child, message)
         else:
             self._on_message(child, message)
 
@@ -306,23 +204,7 @@ class Processes:
             child.started.set_result(None)
         if child.kind == "instance":
             child.cost = message.content
-            version = self._version_of(child)
-            if version.open:
-                for frontend in self.frontends:
-                    self._connect(frontend, version, child)
-
-    def _connect(self, frontend: Child, version: LoadedVersion, instance: Child) -> None:
-        """Give a frontend and an instance the two ends of a new channel."""
-        left, right = Channel.pair()
-        with left, right:
-            content = {
-                "version": version.name,
-                "instance": instance.number,
-                "cost": instance.cost,
-            }
-            frontend.tell(Message("attach", content, (left.fileno(), instance.pulse_fd)))
-            fds = (right.fileno(), version.slabs[frontend.number])
-            instance.tell(Message("attach", {"layout": asdict(version.slab_layout)}, fds))
+            self._catalog.connect(child)
 
     async def _watch(self, child: Child, process: asyncio.subprocess.Process) -> None:
         """Wait for a child's end; unless it was told to stop, put another in its place."""

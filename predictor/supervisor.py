@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 
 from model_store.package import ModelPackage
+from predictor.catalog import Catalog
 from predictor.child import Child
 from predictor.control import Message
 from predictor.errors import StartupError
@@ -52,11 +53,13 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         with self._shared() as shared:
-            processes = self._processes = Processes(
-                self._settings, self._model_name, shared, self._hear
-            )
-            self._control = ModelControl(processes, self._settings, self._places)
             settings = self._settings
+            frontends = [Child("frontend", number) for number in range(settings.frontends)]
+            self._catalog = Catalog(frontends, settings.drain_timeout_s)
+            processes = self._processes = Processes(
+                settings, self._model_name, shared, self._catalog, self._hear
+            )
+            self._control = ModelControl(processes, self._catalog, settings, self._places)
             watchdog = Watchdog(
                 processes.children, settings.hang_timeout_s, settings.startup_timeout_s
             )
@@ -133,8 +136,8 @@ class Supervisor:
         except OSError as error:
             raise StartupError(f"cannot start: {error.strerror or error}") from error
         version.open = True  # frontends that start now learn of it at once
-        processes.versions[version.name] = version
-        processes.traffic[version.name] = WHOLE
+        self._catalog.versions[version.name] = version
+        self._catalog.traffic[version.name] = WHOLE
         await processes.start([*version.instances, *processes.frontends])
 
     def _hear(self, child: Child, message: Message) -> None:
@@ -147,7 +150,7 @@ class Supervisor:
             "draining: not ready from now, ports close in %g s", self._settings.drain_delay_s
         )
         self._control.close()
-        self._processes.drain()
+        self._catalog.drain()
         await asyncio.sleep(self._settings.drain_delay_s)
         ignore_new_connections(self._http)
         await asyncio.sleep(SETTLE_S)

@@ -27,7 +27,7 @@ class Hanging(ModelControl):
 
     def __init__(self) -> None:
         nothing = cast("Any", None)
-        super().__init__(nothing, nothing, nothing)
+        super().__init__(nothing, nothing, nothing, nothing)
         self.began = asyncio.Event()
 
     async def _unload(self, wanted: str) -> None:

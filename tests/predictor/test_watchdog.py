@@ -48,7 +48,7 @@ class Ward:
         for _ in range(int(seconds / LOOK_S)):
             self.now_ns += int(LOOK_S * SECOND)
             if beating:
-                self.patient.pulse._cells[0] = self.now_ns  # noqa: SLF001 (by this clock)
+                self.patient.pulse._cells[0] = self.now_ns
             self.dog.look()
 
 
