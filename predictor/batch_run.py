@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -17,10 +18,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some rows of a batch, and their answers; None where the runtime failed on the only one."""
+    """Some rows of a batch that ran at once, and when (CLOCK_MONOTONIC ns).
+
+    ``answers`` is None where the runtime failed on the only one of them.
+    """
 
     rows: slice
     answers: Answers | None
+    began_ns: int
+    ended_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ def run_batch(run: Callable[[NDArray[np.uint8]], Answers], images: NDArray[np.ui
     errors: list[Exception] = []
 
     def attempt(rows: slice) -> Iterator[Part]:
+        began_ns = time.monotonic_ns()
         try:
             answers = run(images[rows])
         # Whatever a runtime raises, it costs images and not the process.
@@ -68,10 +75,10 @@ def run_batch(run: Callable[[NDArray[np.uint8]], Answers], images: NDArray[np.ui
                 logger.exception("a batch of %d failed", size)
             errors.append(error)
             if size == 1:
-                yield Part(rows, None)
+                yield Part(rows, None, began_ns, time.monotonic_ns())
                 return
         else:
-            yield Part(rows, answers)
+            yield Part(rows, answers, began_ns, time.monotonic_ns())
             return
         middle = (rows.start + rows.stop) // 2
         yield from attempt(slice(rows.start, middle))

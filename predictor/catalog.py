@@ -15,7 +15,7 @@ from predictor import pulse
 from predictor.child import Child
 from predictor.control import Message
 from predictor.errors import StartupError
-from predictor.loaded_version import LoadedVersion
+from predictor.loaded_version import LoadedVersion, board_rows
 from predictor.process import VersionOrder
 from predictor.slab import Channel
 
@@ -151,7 +151,7 @@ def _introduction(version: LoadedVersion, frontend: Child) -> Message:
         version.renew_slab(frontend.number)
     order = VersionOrder(
         package=str(version.package.path),
-        instances=version.first + len(version.places),
+        board_rows=board_rows(version.places, version.first),
         loaded=version.loaded,
         layout=asdict(version.slab_layout),
         statistics=asdict(version.statistics_layout),

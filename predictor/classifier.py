@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import kserve
 
 from model_store.package import ModelPackage
-from predictor.dispatch import Dispatcher, Ticket
+from predictor.dispatch import Dispatcher
 from predictor.errors import BadRequestError, PredictorError
 from predictor.observation import ImageTimes
+from predictor.queue_policy import QueuePolicies
+from predictor.ticket import Ticket
 from predictor.types import Answer, ClassifyRequest, ClassifyResult
 
 
@@ -33,18 +35,18 @@ class ImageClassifier(kserve.Model):  # type: ignore[misc]  # kserve carries no 
         package: the model.
         name: the name it is served under.
         dispatcher: where images go.
-        default_timeout_s: the deadline of a request that states none, seconds.
+        policies: who goes first and may wait how long.
     """
 
     def __init__(
-        self, package: ModelPackage, name: str, dispatcher: Dispatcher, default_timeout_s: float
+        self, package: ModelPackage, name: str, dispatcher: Dispatcher, policies: QueuePolicies
     ) -> None:
         super().__init__(name)
         self.package = package
         self.version = package.version
         self.labels = tuple(label.encode() for label in package.labels)  # as the wire has them
         self.dispatcher = dispatcher
-        self._default_timeout_us = int(default_timeout_s * 1e6)
+        self._policies = policies
 
     async def __call__(
         self,
@@ -70,10 +72,11 @@ class ImageClassifier(kserve.Model):  # type: ignore[misc]  # kserve carries no 
         """Check the options, take a slot per image and start decoding; refuses before any work."""
         options = payload.options
         top_k = self._top_k(options.top_k)
-        timeout_us = options.timeout_us or self._default_timeout_us
-        deadline_ns = time.monotonic_ns() + timeout_us * 1000
+        place = self._policies.place(
+            time.monotonic_ns(), options.priority, options.timeout_us, options.limit_us
+        )
         readable = [image for image in payload.images if not isinstance(image, PredictorError)]
-        tickets = iter(self.dispatcher.submit(readable, deadline_ns, options.priority))
+        tickets = iter(self.dispatcher.submit(readable, place))
         return Accepted(
             tuple(
                 image if isinstance(image, PredictorError) else next(tickets)

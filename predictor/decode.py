@@ -111,6 +111,11 @@ def _decoded(opened: PillowImage.Image, target: ImageInput, scaled: bool) -> Pix
     return np.asarray(_fit(_rgb(image), (width, height), shrunk, target))
 
 
+def least_side(target: ImageInput) -> int:
+    """Pixels that a JPEG's sides must keep when it is decoded at a fraction of its size."""
+    return math.ceil(SPARE * (target.resize.size or max(target.height, target.width)))
+
+
 def _shrink_on_load(image: PillowImage.Image, target: ImageInput) -> float:
     """Let a JPEG decode at 1, 1/2, 1/4 or 1/8 of its size, never below what the resize needs.
 
@@ -121,7 +126,7 @@ def _shrink_on_load(image: PillowImage.Image, target: ImageInput) -> float:
         return 1
     width, height = image.size
     # draft takes the strongest reduction that keeps this size; square, since EXIF may turn it.
-    least = math.ceil(SPARE * (target.resize.size or max(target.height, target.width)))
+    least = least_side(target)
     image.draft(None, (least, least))
     fits = (s for s in (1, 2, 4, 8) if image.size == (-(-width // s), -(-height // s)))
     return next(fits)

@@ -7,7 +7,9 @@ are pixels that only need copying: that takes less time than handing them to a t
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import math
 import queue
 import threading
 import time
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_store.package import ImageInput
+from predictor.admission import DecodeBacklog
 from predictor.decode import decode
 from predictor.errors import (
     BadImageError,
@@ -36,31 +39,48 @@ COPIED_BYTES = 1024 * 1024  # pixels that need no decoding: 0.1 ms
 
 @dataclass(frozen=True, slots=True)
 class DecodeJob:
-    """One image to decode into ``slot`` (H, W, 3); ``done`` is called on the event loop."""
+    """One image to decode into ``slot`` (H, W, 3); ``done`` is called on the event loop.
+
+    Attributes:
+        image: the file, or pixels.
+        target: what the network takes.
+        slot: where it goes.
+        key: the least goes first (``queue_policy.order_key``).
+        wanted: asked just before decoding: does anybody still wait?
+        done: told the error if any, and when decoding began and ended (CLOCK_MONOTONIC ns).
+    """
 
     image: Image
     target: ImageInput
     slot: Pixels
-    wanted: Callable[[], bool]  # asked just before decoding: does anybody still wait?
-    # The error if any, and when decoding began and ended (CLOCK_MONOTONIC ns).
+    key: int
+    wanted: Callable[[], bool]
     done: Callable[[PredictorError | None, int, int], None]
 
 
 class DecodePool:
-    """A fixed number of threads; the queue before them is bounded by the slab's slots."""
+    """A fixed number of threads; the queue before them is bounded by the slabs' slots.
+
+    Args:
+        threads: how many.
+        limits: bounds on an image.
+        scaled: let large JPEGs be decoded at a fraction of their size.
+        loop: where to tell what has been done.
+
+    Attributes:
+        backlog: what is queued and being decoded, as far as it is predicted.
+    """
 
     def __init__(
-        self,
-        threads: int,
-        limits: DecodeLimits,
-        scaled: bool,
-        loop: asyncio.AbstractEventLoop,
+        self, threads: int, limits: DecodeLimits, scaled: bool, loop: asyncio.AbstractEventLoop
     ) -> None:
+        self.threads = threads
+        self.scaled = scaled
+        self.backlog = DecodeBacklog()
         self._limits = limits
-        self._scaled = scaled
         self._loop = loop
-        self._limits_here = DecodeLimits(min(THUMBNAIL_PIXELS, limits.max_pixels), limits.min_side)
-        self._jobs: queue.SimpleQueue[DecodeJob | None] = queue.SimpleQueue()
+        self._numbers = itertools.count()
+        self._jobs: queue.PriorityQueue[tuple[float, int, DecodeJob | None]] = queue.PriorityQueue()
         self._threads = [
             threading.Thread(target=self._run, name=f"decode-{number}", daemon=True)
             for number in range(threads)
@@ -75,11 +95,11 @@ class DecodePool:
             job: the image.
             alone: nothing comes after it in its request, so it may be decoded on the event loop.
         """
-        if not (alone and self._is_quick(job) and self._decoded_here(job)):
-            self._jobs.put(job)
+        if not (alone and self.is_quick(job.image, job.target) and self._decoded_here(job)):
+            self._jobs.put((job.key, next(self._numbers), job))
 
-    def _is_quick(self, job: DecodeJob) -> bool:
-        image, target = job.image, job.target
+    def is_quick(self, image: Image, target: ImageInput) -> bool:
+        """Whether an image may take less time to decode than to hand to a thread and back."""
         if isinstance(image, np.ndarray):  # as the network takes it, nothing is left but to copy
             return image.shape == target.shape and image.nbytes <= COPIED_BYTES
         return target.height * target.width <= THUMBNAIL_PIXELS and len(image) <= THUMBNAIL_BYTES
@@ -87,12 +107,12 @@ class DecodePool:
     def close(self) -> None:
         """Stop the threads once they have done what is queued."""
         for _ in self._threads:
-            self._jobs.put(None)
+            self._jobs.put((math.inf, next(self._numbers), None))
         for thread in self._threads:
             thread.join()
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self._jobs.get()[2]) is not None:
             began_ns = time.monotonic_ns()
             error = self._decode(job, self._limits) if job.wanted() else None
             self._loop.call_soon_threadsafe(job.done, error, began_ns, time.monotonic_ns())
@@ -100,7 +120,9 @@ class DecodePool:
     def _decoded_here(self, job: DecodeJob) -> bool:
         """Decode on the event loop, unless the header says that this is no thumbnail."""
         began_ns = time.monotonic_ns()
-        error = self._decode(job, self._limits_here)
+        pixels = max(THUMBNAIL_PIXELS, job.target.height * job.target.width)
+        here = DecodeLimits(min(pixels, self._limits.max_pixels), self._limits.min_side)
+        error = self._decode(job, here)
         if isinstance(error, ImageTooLargeError):
             return False
         job.done(error, began_ns, time.monotonic_ns())
@@ -108,7 +130,7 @@ class DecodePool:
 
     def _decode(self, job: DecodeJob, limits: DecodeLimits) -> PredictorError | None:
         try:
-            job.slot[:] = decode(job.image, job.target, limits, scaled=self._scaled)
+            job.slot[:] = decode(job.image, job.target, limits, scaled=self.scaled)
         except BadImageError as error:
             # Its trace would keep the half-decoded image alive until the garbage collector comes.
             return error.with_traceback(None)

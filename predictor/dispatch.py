@@ -1,4 +1,4 @@
-"""Which instance takes an image, and where every accepted image is until it is answered.
+"""Where every accepted image of one version is, from its admission until it is answered.
 
 All of it lives on one event loop and needs no lock. An image moves one way:
 ``submit`` → decoded → handed to an instance → completed; each step is a method below, in order.
@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store.package import ImageInput
+from predictor.admission import DecodeCost, finish_s, retry_after_s
+from predictor.decode import least_side
 from predictor.decode_pool import DecodeJob, DecodePool
 from predictor.errors import (
     DeadlineError,
@@ -25,9 +28,13 @@ from predictor.errors import (
     OverloadedError,
     PredictorError,
 )
+from predictor.header import describe
+from predictor.links import Link, Links
 from predictor.metrics import FrontendMetrics
 from predictor.observation import ImageTimes
+from predictor.queue_policy import Place, QueuePolicies
 from predictor.slab import Channel, Completion, Outcome, Slab, Work
+from predictor.ticket import Ticket
 from predictor.types import Answer, BatchCost, Image
 
 logger = logging.getLogger(__name__)
@@ -36,43 +43,19 @@ MAX_RUNS = 2  # an image that was in two batches that died or failed is not trie
 SWEEP_S = 0.25  # how late an expired request may be told, seconds
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """One accepted image, from admission to its answer."""
+@dataclass(frozen=True, slots=True)
+class Queueing:
+    """What a dispatcher goes by.
 
-    number: int
-    slot: int
-    deadline_ns: int
-    priority: int
-    future: asyncio.Future[Answer]
-    times: ImageTimes
-    runs: int = 0
-    abandoned: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Link:
-    """One attached instance, as this frontend sees it."""
-
-    channel: Channel
-    cost: BatchCost
-    tickets: dict[int, Ticket] = field(default_factory=dict)
-    unsent: list[Work] = field(default_factory=list)
-
-
-def earliest_finish(outstanding: Sequence[int], costs: Sequence[BatchCost]) -> int:
-    """The place of the instance that would finish one more image first.
-
-    Predicted finish = seconds to work off what is outstanding there plus this image. Ties go to
-    the instance with the fewest outstanding, then to the first.
+    Attributes:
+        policies: who goes first and may wait how long.
+        preserve_ordering: answers leave in the order of acceptance.
+        target: what the network takes.
     """
-    return min(
-        range(len(costs)),
-        key=lambda place: (
-            costs[place].seconds(outstanding[place] + 1),
-            outstanding[place],
-        ),
-    )
+
+    policies: QueuePolicies
+    preserve_ordering: bool
+    target: ImageInput
 
 
 class Dispatcher:
@@ -80,35 +63,37 @@ class Dispatcher:
 
     Args:
         slab: this frontend's slots.
-        outstanding: int64 (instances, frontends), shared; this frontend writes column ``frontend``.
+        board: shared; see ``Links``.
         frontend: this frontend's number.
         pool: the decode threads.
-        target: what the network takes.
+        queueing: the rules.
         metrics: where to count.
-        on_ready: called with whether any instance takes work, whenever that changes.
+        on_ready: called when an instance comes or goes.
     """
 
     def __init__(
         self,
         slab: Slab,
-        outstanding: NDArray[np.int64],
+        board: NDArray[np.int64],
         frontend: int,
         pool: DecodePool,
-        target: ImageInput,
+        queueing: Queueing,
         metrics: FrontendMetrics,
-        on_ready: Callable[[bool], None],
+        on_ready: Callable[[], None],
     ) -> None:
         self._slab = slab
-        self._board = outstanding
-        self._frontend = frontend
         self._pool = pool
-        self._target = target
+        self._queueing = queueing
         self.metrics = metrics
         self._on_ready = on_ready
         self._loop = asyncio.get_running_loop()
+        self._links = Links(board, frontend)
+        self._decode_cost = DecodeCost(least_side(queueing.target), scaled=pool.scaled)
         self._free = list(range(slab.layout.slots))
         self._tickets: dict[int, Ticket] = {}  # every ticket whose slot is taken, by number
-        self._links: dict[int, Link] = {}
+        self._levels: Counter[int] = Counter()  # how many of them have each level
+        self._coming = 0  # how many of them are not handed over yet
+        self._in_order: deque[Ticket] = deque()  # those not answered, where order is preserved
         self._waiting: list[Ticket] = []  # decoded while no instance was there
         self._admitting = True
         self._next_number = 0
@@ -117,12 +102,12 @@ class Dispatcher:
 
     # Admission
 
-    def submit(self, images: Sequence[Image], deadline_ns: int, priority: int) -> list[Ticket]:
+    def submit(self, images: Sequence[Image], place: Place) -> list[Ticket]:
         """Accept all of ``images`` and start decoding them, or refuse before anything is decoded.
 
         Raises:
             NotReadyError: no instance takes work.
-            OverloadedError: not enough free slots.
+            OverloadedError: not enough free slots, or not enough time by prediction.
         """
         if not self._admitting:
             self.metrics.rejected("unloaded")
@@ -130,14 +115,60 @@ class Dispatcher:
         if not self._links:
             self.metrics.rejected("not_ready")
             raise NotReadyError("no instance is ready; try again")
-        if len(images) > len(self._free):
+        self._check_room(len(images), place.level)
+        alone = len(images) == 1
+        tickets = [self._ticket(image, place, alone) for image in images]
+        self._check_time(tickets, place)
+        for image, ticket in zip(images, tickets, strict=True):
+            self._accept(image, ticket, alone)
+        return tickets
+
+    def _check_room(self, images: int, level: int) -> None:
+        if images > len(self._free):
             self.metrics.rejected("queue_full")
             raise OverloadedError(
-                f"the queue is full: {len(images)} images wanted, "
+                f"the queue is full: {images} images wanted, "
                 f"{len(self._free)} of {self._slab.layout.slots} slots free"
             )
-        alone = len(images) == 1
-        return [self._accept(image, deadline_ns, priority, alone) for image in images]
+        room = self._queueing.policies.room(level)
+        if self._levels[level] + images > room:
+            self.metrics.rejected("level_full")
+            raise OverloadedError(
+                f"the queue of priority {level} is full: {images} images wanted, "
+                f"{room - self._levels[level]} of {room} places free"
+            )
+
+    def _ticket(self, image: Image, place: Place, alone: bool) -> Ticket:
+        ticket = Ticket(
+            number=0,
+            slot=-1,
+            place=place,
+            future=self._loop.create_future(),
+            times=ImageTimes(accepted_ns=place.accepted_ns),
+        )
+        quick = alone and self._pool.is_quick(image, self._queueing.target)
+        if not (quick or isinstance(image, np.ndarray)):
+            ticket.header = describe(image)
+            ticket.decode_s = self._decode_cost.predict(ticket.header)
+        return ticket
+
+    def _check_time(self, tickets: Sequence[Ticket], place: Place) -> None:
+        """Refuse what cannot be finished in time, by prediction; an idle pod takes everything."""
+        if not self._tickets:
+            return  # and learns what it costs
+        load, costs, scales = self._links.outstanding()
+        decode_s = sum(ticket.decode_s for ticket in tickets)
+        wait_s = self._pool.backlog.wait_s(self._pool.threads)
+        finish = finish_s(wait_s, decode_s, load, costs, scales, len(tickets))
+        left_s = (place.deadline_ns - time.monotonic_ns()) / 1e9
+        wait = retry_after_s(finish, left_s)
+        if wait is not None:
+            self.metrics.rejected("deadline")
+            error = OverloadedError(
+                f"the answer would take {finish:.2f} s, and {max(left_s, 0):.2f} s are left"
+            )
+            error.retry_after_s = wait
+            raise error
 
     def abandon(self, tickets: Sequence[Ticket]) -> None:
         """Nobody waits for these any more: drop what has not been computed yet."""
@@ -151,18 +182,22 @@ class Dispatcher:
         if ticket.number in self._tickets:
             self._slab.abandoned[ticket.slot] = 1
 
-    def _accept(self, image: Image, deadline_ns: int, priority: int, alone: bool) -> Ticket:
-        slot = self._free.pop()
+    def _accept(self, image: Image, ticket: Ticket, alone: bool) -> None:
+        slot = ticket.slot = self._free.pop()
         self._slab.abandoned[slot] = 0
-        number = self._next_number = (self._next_number + 1) & 0xFFFFFFFF
-        times = ImageTimes(accepted_ns=time.monotonic_ns())
-        ticket = Ticket(number, slot, deadline_ns, priority, self._loop.create_future(), times)
-        self._tickets[number] = ticket
+        ticket.number = self._next_number = (self._next_number + 1) & 0xFFFFFFFF
+        self._tickets[ticket.number] = ticket
+        self._levels[ticket.place.level] += 1
+        self._count_coming(1)
+        self._pool.backlog.add(ticket.decode_s)
+        if self._queueing.preserve_ordering:
+            self._in_order.append(ticket)
         self._pool.submit(
             DecodeJob(
                 image=image,
-                target=self._target,
+                target=self._queueing.target,
                 slot=self._slab.pixels[slot],
+                key=ticket.place.key,
                 wanted=lambda: not ticket.abandoned,
                 done=lambda error, began_ns, ended_ns: self._decoded(
                     ticket, error, began_ns, ended_ns
@@ -170,64 +205,67 @@ class Dispatcher:
             ),
             alone=alone,
         )
-        return ticket
+
+    def _count_coming(self, change: int) -> None:
+        self._coming += change
+        self._links.coming(self._coming)
 
     # From decoded to an instance
 
     def _decoded(
         self, ticket: Ticket, error: PredictorError | None, began_ns: int, ended_ns: int
     ) -> None:
+        seconds = (ended_ns - began_ns) / 1e9
         ticket.times.decode_began_ns = began_ns
         ticket.times.decoded_ns = ended_ns
-        self._decode_seconds.observe((ended_ns - began_ns) / 1e9)
-        if error is not None or ticket.abandoned:
+        self._decode_seconds.observe(seconds)
+        self._pool.backlog.remove(ticket.decode_s)
+        if ticket.abandoned or error is not None:
             self._finish(ticket, error)
-        else:
-            self._hand_over(ticket)
+            return
+        if ticket.header is not None:
+            self._decode_cost.learn(ticket.header, seconds)
+        self._hand_over(ticket)
 
     def _hand_over(self, ticket: Ticket) -> None:
         if not self._links:
             self._waiting.append(ticket)  # bounded by the slots; swept when their deadline passes
             return
-        instances = list(self._links)
-        chosen = instances[0]
-        if len(instances) > 1:
-            everyone: list[list[int]] = self._board.tolist()
-            costs = [self._links[instance].cost for instance in instances]
-            load = [sum(everyone[instance]) for instance in instances]
-            chosen = instances[earliest_finish(load, costs)]
-        link = self._links[chosen]
-        now_ns = time.monotonic_ns()
-        work = Work(ticket.slot, ticket.number, now_ns, ticket.deadline_ns, ticket.priority)
+        place = ticket.place
+        work = Work(
+            ticket.slot,
+            ticket.number,
+            place.level,
+            place.accepted_ns,
+            time.monotonic_ns(),
+            place.due_ns,
+            place.deadline_ns,
+        )
         self._slab.started[ticket.slot] = 0
-        link.tickets[ticket.number] = ticket
-        self._board[chosen, self._frontend] = len(link.tickets)
-        if not link.unsent:
-            self._loop.call_soon(self._send, link)
-        link.unsent.append(work)
-
-    def _send(self, link: Link) -> None:
-        """Send what one turn of the event loop has gathered: one packet, one awakening there."""
-        works, link.unsent = link.unsent, []
-        if link.channel.socket.fileno() >= 0 and not link.channel.send_work(works):
-            self._loop.add_writer(link.channel.socket, self._flush, link.channel)
-
-    def _flush(self, channel: Channel) -> None:
-        if channel.flush():
-            self._loop.remove_writer(channel.socket)
+        if not ticket.handed:
+            ticket.handed = True
+            self._count_coming(-1)
+        self._links.hand(self._links.choose(), ticket, work)
 
     # From an instance to the answer
 
-    def _receive(self, instance: int, link: Link) -> None:
+    def _receive(self, link: Link) -> None:
         completions = link.channel.receive_completions()
         if completions is None:
-            self._detach(instance, link)
+            self._detach(link)
             return
         for completion in completions:
             ticket = link.tickets.pop(completion.ticket, None)
             if ticket is not None:
                 self._completed(ticket, completion)
-        self._board[instance, self._frontend] = len(link.tickets)
+        if completions:
+            self._learn(link, completions[-1])
+        self._links.count(link)
+
+    def _learn(self, link: Link, completion: Completion) -> None:
+        if completion.outcome is Outcome.DONE:
+            measured_s = (completion.ended_ns - completion.began_ns) / 1e9
+            link.scale.learn(link.cost.seconds(completion.size), measured_s)
 
     def _completed(self, ticket: Ticket, completion: Completion) -> None:
         if completion.outcome is Outcome.DONE:
@@ -249,48 +287,64 @@ class Dispatcher:
             self._hand_over(ticket)
 
     def _finish(self, ticket: Ticket, error: PredictorError | None) -> None:
-        """Answer, if somebody still waits, and take the slot back."""
+        """Answer, if somebody still waits and it is their turn, and take the slot back."""
         slot = ticket.slot
-        if not ticket.future.done():
-            if error is not None:
-                ticket.future.set_exception(error)
-            else:
-                indices, scores = self._slab.indices[slot].copy(), self._slab.scores[slot].copy()
-                ticket.future.set_result(Answer(indices, scores, ticket.times))
+        if error is not None:
+            ticket.outcome = error
+        elif not ticket.future.done():
+            indices, scores = self._slab.indices[slot].copy(), self._slab.scores[slot].copy()
+            ticket.outcome = Answer(indices, scores, ticket.times)
+        if not ticket.handed:
+            self._count_coming(-1)
         del self._tickets[ticket.number]
+        self._levels[ticket.place.level] -= 1
         self._free.append(slot)
+        if not self._in_order:
+            self._tell(ticket)
+        while self._in_order and self._in_order[0].number not in self._tickets:
+            self._tell(self._in_order.popleft())
+
+    def _tell(self, ticket: Ticket) -> None:
+        if ticket.outcome is not None:
+            ticket.answer(ticket.outcome)
 
     # Instances come and go
 
     def attach(self, instance: int, channel: Channel, cost: BatchCost) -> None:
         """An instance is ready: send it work, what waited for one first."""
-        self._board[instance, self._frontend] = 0  # whatever a predecessor of ours had left there
-        link = Link(channel, cost)
-        self._links[instance] = link
-        self._loop.add_reader(channel.socket, self._receive, instance, link)
+        link = self._links.add(instance, channel, cost)
+        self._loop.add_reader(channel.socket, self._receive, link)
         self.metrics.attached(instance, True)
         waiting, self._waiting = self._waiting, []
         for ticket in waiting:
             self._hand_over(ticket)
-        self._on_ready(True)
+        self._on_ready()
 
-    def _detach(self, instance: int, link: Link) -> None:
+    def _detach(self, link: Link) -> None:
         """An instance is gone: what it had is run by another one, or by its successor."""
         self._loop.remove_reader(link.channel.socket)
-        self._loop.remove_writer(link.channel.socket)
-        link.channel.close()
-        if self._links.get(instance) is link:
-            del self._links[instance]
-        self._board[instance, self._frontend] = 0
-        self.metrics.attached(instance, False)
-        self.metrics.queue_depth(instance, 0)
-        self._on_ready(bool(self._links))
+        self._links.remove(link)
+        if self._links.get(link.instance) is None:
+            self.metrics.attached(link.instance, False)
+            self.metrics.queue_depth(link.instance, 0)
+        self._on_ready()
         if link.tickets:
             logger.warning(
-                "instance %d is gone; %d images go elsewhere", instance, len(link.tickets)
+                "instance %d is gone; %d images go elsewhere", link.instance, len(link.tickets)
             )
         for ticket in link.tickets.values():
             self._run_again(ticket, InstanceLostError("the instance died on this image; try again"))
+
+    def set_stalled(self, instance: int, stalled: bool) -> None:
+        """An instance gives no signs of life, or does again."""
+        link = self._links.get(instance)
+        if link is not None:
+            link.stalled = stalled
+
+    @property
+    def attached(self) -> bool:
+        """Whether an instance takes work."""
+        return bool(self._links)
 
     @property
     def capacity(self) -> int:
@@ -298,16 +352,8 @@ class Dispatcher:
         return self._slab.layout.slots
 
     def batch_sizes(self) -> list[int]:
-        """The largest batches of the attached instances, without repetition."""
-        return sorted({link.cost.max_batch_size for link in self._links.values()})
-
-    @property
-    def attached(self) -> bool:
-        """Whether an instance takes work."""
-        return bool(self._links)
-
-    def set_stalled(self, instance: int, stalled: bool) -> None:
-        """TEMPORARY"""
+        """The preferred batch sizes of the attached instances, without repetition."""
+        return sorted({size for link in self._links for size in link.cost.preferred_batch_sizes})
 
     def admit(self, admitting: bool) -> None:
         """Take new images, or refuse them while those that were accepted are finished."""
@@ -318,19 +364,14 @@ class Dispatcher:
         while waiting := [t.future for t in self._tickets.values() if not t.future.done()]:
             await asyncio.wait(waiting)
 
-    @property
-    def outstanding(self) -> int:
-        """Images accepted and not yet answered."""
-        return len(self._tickets)
-
     def _sweep(self) -> None:
         """Tell those whose deadline has passed; their slots come back when nobody works on them."""
-        for instance, link in self._links.items():
-            self.metrics.queue_depth(instance, len(link.tickets))
+        for link in self._links:
+            self.metrics.queue_depth(link.instance, len(link.tickets))
         now = time.monotonic_ns()
         for ticket in list(self._tickets.values()):
-            if ticket.deadline_ns <= now and not ticket.future.done():
-                ticket.future.set_exception(DeadlineError("no answer before the deadline"))
+            if ticket.place.deadline_ns <= now and not ticket.future.done():
+                ticket.answer(DeadlineError("no answer before the deadline"))
                 self._mark_abandoned(ticket)
         for ticket in [waiting for waiting in self._waiting if waiting.abandoned]:
             self._waiting.remove(ticket)
@@ -340,8 +381,6 @@ class Dispatcher:
     def close(self) -> None:
         """Let go of the instances and the timer."""
         self._sweeper.cancel()
-        for link in self._links.values():
+        for link in list(self._links):
             self._loop.remove_reader(link.channel.socket)
-            self._loop.remove_writer(link.channel.socket)
-            link.channel.close()
-        self._links.clear()
+            self._links.remove(link)

@@ -19,10 +19,10 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from predictor.batching import BatchQueue, Queued
+from predictor.batch_run import Part
+from predictor.batching import BatchPolicy, BatchQueue, Queued
 from predictor.control import Control, Message
 from predictor.slab import Channel, Completion, Outcome, Slab, SlabLayout, Work
-from predictor.types import Answers
 
 logger = logging.getLogger(__name__)
 
@@ -86,16 +86,14 @@ class Feeder:
         self,
         control: Control,
         shape: tuple[int, int, int],
-        max_batch_size: int,
-        max_queue_delay_us: int,
+        policy: BatchPolicy,
         on_drop: Callable[[Outcome], None],
     ) -> None:
         self._on_drop = on_drop
         self._control = control
-        self._max_batch_size = max_batch_size
-        self._queue: BatchQueue[Item] = BatchQueue(max_batch_size, max_queue_delay_us)
-        self._gathering = Batch(np.zeros((max_batch_size, *shape), np.uint8))
-        self._spare = np.zeros((max_batch_size, *shape), np.uint8)
+        self._queue: BatchQueue[Item] = BatchQueue(policy)
+        self._gathering = Batch(np.zeros((policy.max_batch_size, *shape), np.uint8))
+        self._spare = np.zeros((policy.max_batch_size, *shape), np.uint8)
         self._ready = threading.Condition()
         self._stopping = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK)
@@ -129,24 +127,26 @@ class Feeder:
             batch = self._gathering
             self._gathering = Batch(self._spare)
             self._spare = batch.buffer  # free again when this batch has been completed
-        if len(batch.items) == self._max_batch_size:
+        if len(batch.items) >= self._queue.max_batch_size:
             os.eventfd_write(self._wake, 1)  # more may wait than fitted
         return batch
 
     def shrink(self, max_batch_size: int) -> None:
-        """TEMPORARY"""
+        """Gather no larger batches from now on: the device has no memory for them."""
+        with self._ready:
+            self._queue.shrink(max_batch_size)
 
-    def complete(
-        self, batch: Batch, outcome: Outcome, answers: Answers | None, rows: slice
-    ) -> None:
-        """Write the answers into their slots and tell the frontends."""
+    def complete(self, batch: Batch, part: Part) -> None:
+        """Write a part's answers into their slots and tell the frontends."""
         by_peer: dict[Peer, list[Completion]] = {}
-        for row, item in enumerate(batch.items[rows]):
-            if answers is not None:
-                item.peer.slab.indices[item.work.slot] = answers.indices[row]
-                item.peer.slab.scores[item.work.slot] = answers.scores[row]
+        outcome = Outcome.FAILED if part.answers is None else Outcome.DONE
+        size = part.rows.stop - part.rows.start
+        for row, item in enumerate(batch.items[part.rows]):
+            if part.answers is not None:
+                item.peer.slab.indices[item.work.slot] = part.answers.indices[row]
+                item.peer.slab.scores[item.work.slot] = part.answers.scores[row]
             done = Completion(
-                item.work.slot, item.work.ticket, outcome, batch.began_ns, batch.ended_ns
+                item.work.slot, item.work.ticket, outcome, size, part.began_ns, part.ended_ns
             )
             by_peer.setdefault(item.peer, []).append(done)
         with self._ready:
@@ -212,13 +212,19 @@ class Feeder:
         with self._ready:
             for work in works:
                 self._queue.put(
-                    Queued(Item(peer, work), work.queued_ns, work.deadline_ns, work.priority)
+                    Queued(
+                        Item(peer, work),
+                        work.accepted_ns,
+                        work.due_ns,
+                        work.deadline_ns,
+                        work.level,
+                    )
                 )
 
     def _gather(self) -> None:
         """Fill the gathering batch from the queue; called with the lock held."""
-        while len(self._queue) and len(self._gathering.items) < self._max_batch_size:
-            room = self._max_batch_size - len(self._gathering.items)
+        while len(self._queue) and len(self._gathering.items) < self._queue.max_batch_size:
+            room = self._queue.max_batch_size - len(self._gathering.items)
             taken = self._queue.take(time.monotonic_ns(), room)
             for queued in taken.expired:
                 self._drop(queued.item, Outcome.EXPIRED)

@@ -24,7 +24,7 @@ from model_store.package import ModelPackage, load_package
 from predictor.classifier import ImageClassifier
 from predictor.control import Control, Message
 from predictor.decode_pool import DecodePool
-from predictor.dispatch import Dispatcher
+from predictor.dispatch import Dispatcher, Queueing
 from predictor.errors import StartupError
 from predictor.listener import BACKLOG
 from predictor.metrics import FrontendMetrics, frontend_restarted
@@ -116,6 +116,7 @@ class Frontend:
         self._control = control
         self._order = order
         self._settings = settings
+        self._queueing = settings.queueing
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._versions = Versions(
@@ -210,18 +211,16 @@ class Frontend:
         metrics = FrontendMetrics(self._versions.name, package.version)
         dispatcher = Dispatcher(
             Slab(slab, SlabLayout(**order.layout)),
-            Board(board, order.instances, settings.frontends).outstanding,
+            Board(board, order.board_rows, settings.frontends).outstanding,
             frontend,
             self._pool,
-            package.manifest.input,
+            Queueing(self._queueing, settings.preserve_ordering, package.manifest.input),
             metrics,
-            lambda _: self._versions.changed(),
+            self._versions.changed,
         )
         self._versions.add(
             ServedVersion(
-                ImageClassifier(
-                    package, self._versions.name, dispatcher, settings.request_timeout_s
-                ),
+                ImageClassifier(package, self._versions.name, dispatcher, self._queueing),
                 metrics,
                 Statistics(statistics, StatisticsLayout(**order.statistics)),
                 frontend,

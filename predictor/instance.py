@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from model_store.errors import ModelStoreError
 from model_store.package import ModelPackage, load_package
 from predictor.batch_run import BatchRun, run_batch
+from predictor.batching import BatchPolicy
 from predictor.control import Control, Message
 from predictor.errors import StartupError
 from predictor.feeder import Batch, Feeder
@@ -63,9 +64,14 @@ def main() -> None:
     pulse = Pulse(signs)
     Heart(pulse).start()
     shape = package.manifest.input.shape
-    with Feeder(
-        control, shape, cost.max_batch_size, order.max_queue_delay_us, metrics.outcome
-    ) as feeder:
+    policy = BatchPolicy(
+        cost.max_batch_size,
+        order.max_queue_delay_us,
+        tuple(cost.preferred_batch_sizes),
+        order.priority_levels,
+        order.priority_step_us,
+    )
+    with Feeder(control, shape, policy, metrics.outcome) as feeder:
         logger.info(
             "ready: batches of up to %d, %.2f ms an image and %.2f ms a batch",
             cost.max_batch_size,
@@ -89,7 +95,12 @@ def _load(order: InstanceOrder) -> tuple[ModelPackage, Runtime, BatchCost]:
 
     variant = package.manifest.variants[0]
     runtime = OnnxRuntime(package.path / variant.file, order.kind, order.threads)
-    cost = warm_up(runtime, package.manifest.input.shape, order.max_batch_size)
+    cost = warm_up(
+        runtime,
+        package.manifest.input.shape,
+        order.max_batch_size,
+        order.preferred_batch_sizes,
+    )
     check_golden(package, runtime)
     return package, runtime, cost
 
@@ -124,8 +135,7 @@ def _serve(feeder: Feeder, run: Run, metrics: InstanceMetrics, counts: BatchCoun
         if ran.out_of_memory:
             feeder.shrink(max(1, ran.largest_part))
         for part in ran.parts:
-            outcome = Outcome.FAILED if part.answers is None else Outcome.DONE
-            feeder.complete(batch, outcome, part.answers, part.rows)
+            feeder.complete(batch, part)
         _count(metrics, counts, batch, ran)
     return True
 

@@ -67,7 +67,7 @@ class LoadedVersion:
             first=first,
             slab_layout=layout,
             statistics_layout=counts,
-            board=Board.create(first + len(places), settings.frontends),
+            board=Board.create(board_rows(places, first), settings.frontends),
             statistics=Statistics.create(counts),
             instances=[Child("instance", first + number) for number in range(len(places))],
         )
@@ -97,3 +97,8 @@ class LoadedVersion:
         for fd in (self.board, self.statistics, *self.slabs.values()):
             os.close(fd)
         self.slabs.clear()
+
+
+def board_rows(places: Sequence[Placement], first: int) -> int:
+    """Rows of a version's board: one for each instance number, and the last (see ``Links``)."""
+    return first + len(places) + 1

@@ -33,7 +33,10 @@ class InstanceOrder:
     threads: int
     nice: int
     max_batch_size: int
+    preferred_batch_sizes: tuple[int, ...]
     max_queue_delay_us: int
+    priority_levels: int
+    priority_step_us: int
     hang_timeout_s: float
     log_level: str
     statistics: dict[str, int]  # a StatisticsLayout
@@ -62,7 +65,10 @@ class InstanceOrder:
             # A GPU's instance only launches kernels; holding it up would idle the device.
             nice=settings.instance_nice if place.kind == "cpu" else 0,
             max_batch_size=settings.max_batch_size,
+            preferred_batch_sizes=settings.preferred_sizes,
             max_queue_delay_us=settings.max_queue_delay_us,
+            priority_levels=settings.priority_levels,
+            priority_step_us=settings.priority_step_us,
             hang_timeout_s=settings.hang_timeout_s,
             log_level=settings.log_level,
             statistics=asdict(statistics),
@@ -96,7 +102,7 @@ class VersionOrder:
     """What a frontend is told of a version of the model that it is to serve."""
 
     package: str
-    instances: int  # rows of the board
+    board_rows: int
     loaded: bool
     layout: dict[str, int]  # of its slab, a SlabLayout
     statistics: dict[str, int]  # a StatisticsLayout

@@ -6,8 +6,9 @@ YAML file (``http_port:``), ``millrace settings`` and docs/settings.md.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pydantic
 import yaml
@@ -20,6 +21,7 @@ from pydantic_settings import (
 )
 
 from predictor.errors import StartupError
+from predictor.queue_policy import QueuePolicies, QueuePolicy
 from predictor.types import DecodeLimits
 
 MIB = 1024 * 1024
@@ -89,6 +91,36 @@ class Settings(BaseSettings):
         le=10_000_000,
         description="how long an unfilled batch may be held open, in microseconds",
     )
+    preferred_batch_sizes: str = Field(
+        default="",
+        description="batch sizes, separated by commas, that max_queue_delay_us does not hold open; "
+        "empty: each instance finds those within 5 % of its best speed",
+    )
+    preserve_ordering: bool = Field(
+        default=False, description="let the answers of a frontend leave in the order of acceptance"
+    )
+    priority_levels: int = Field(
+        default=3, ge=1, le=255, description="priority levels; 1 goes first"
+    )
+    default_priority_level: int = Field(
+        default=0,
+        ge=0,
+        le=255,
+        description="level of requests that state none, or one that does not exist; 0: the middle",
+    )
+    priority_step_us: int = Field(
+        default=1_000_000,
+        ge=0,
+        le=3_600_000_000,
+        description="how much longer an image may be made to wait for each level it is lower, in "
+        "microseconds; what bounds it, so that nobody starves",
+    )
+    queue_policies: dict[int, QueuePolicy] = Field(
+        default={},
+        description="policy by priority level, such as "
+        '{"3": {"max_queue_size": 64, "default_timeout_us": 500000, "timeout_action": "delay", '
+        '"allow_timeout_override": false}}; action is reject or delay',
+    )
     max_queue_size: int = Field(
         default=256,
         ge=1,
@@ -99,7 +131,7 @@ class Settings(BaseSettings):
         default=30.0,
         gt=0,
         le=3600,
-        description="deadline of a request that states none, in seconds",
+        description="longest time any request may take, in seconds; clients may ask for less",
     )
     max_image_pixels: int = Field(
         default=50_000_000, ge=1, description="largest image, width times height, in pixels"
@@ -212,6 +244,44 @@ class Settings(BaseSettings):
         if not (token.isascii() and token.isprintable()):
             raise ValueError("a token is of printable ASCII characters")
         return token
+
+    @pydantic.field_validator("preferred_batch_sizes")
+    @classmethod
+    def _are_sizes(cls, sizes: str) -> str:
+        if not all(size.strip().isdigit() and int(size) > 0 for size in sizes.split(",") if sizes):
+            raise ValueError("whole numbers separated by commas, such as 4,8")
+        return sizes
+
+    @pydantic.field_validator("queue_policies", mode="before")
+    @classmethod
+    def _are_json(cls, policies: object) -> object:
+        return json.loads(policies) if isinstance(policies, str) else policies
+
+    @pydantic.model_validator(mode="after")
+    def _have_levels(self) -> Self:
+        for level in (*self.queue_policies, self.default_priority_level):
+            if level > self.priority_levels:
+                raise ValueError(
+                    f"there is no level {level}: priority_levels is {self.priority_levels}"
+                )
+        return self
+
+    @property
+    def preferred_sizes(self) -> tuple[int, ...]:
+        """``preferred_batch_sizes``, taken apart."""
+        return tuple(int(size) for size in self.preferred_batch_sizes.split(",") if size.strip())
+
+    @property
+    def queueing(self) -> QueuePolicies:
+        """Priority levels and their policies, as the request path takes them."""
+        return QueuePolicies(
+            self.priority_levels,
+            self.default_priority_level,
+            self.priority_step_us,
+            self.queue_policies,
+            int(self.request_timeout_s * 1e6),
+            self.max_queue_size,
+        )
 
     @property
     def decode_limits(self) -> DecodeLimits:

@@ -70,22 +70,22 @@ class Slab:
 
 
 class Board:
-    """Images outstanding at every instance from every frontend: int64 (instances, frontends).
+    """What each frontend has to be done, by instance: int64 (rows, frontends); see ``links.Links``.
 
     A cell is written by its frontend alone and read by all, so that each predicts an instance's
     finish from everybody's images, not only its own.
     """
 
-    def __init__(self, fd: int, instances: int, frontends: int) -> None:
-        mapping = mmap.mmap(fd, 8 * instances * frontends)
+    def __init__(self, fd: int, rows: int, frontends: int) -> None:
+        mapping = mmap.mmap(fd, 8 * rows * frontends)
         self.outstanding: NDArray[np.int64] = np.ndarray(
-            (instances, frontends), dtype=np.int64, buffer=mapping
+            (rows, frontends), dtype=np.int64, buffer=mapping
         )
 
     @staticmethod
-    def create(instances: int, frontends: int) -> int:
+    def create(rows: int, frontends: int) -> int:
         """Reserve a board's memory; returns its file descriptor."""
-        return reserve("millrace-board", 8 * instances * frontends)
+        return reserve("millrace-board", 8 * rows * frontends)
 
 
 class Outcome(IntEnum):
@@ -103,24 +103,30 @@ class Work:
 
     slot: int
     ticket: int
+    level: int  # of its priority
+    accepted_ns: int
     queued_ns: int
+    due_ns: int
     deadline_ns: int
-    priority: int
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One image handed back, and when its batch ran (CLOCK_MONOTONIC ns; 0 if it never did)."""
+    """One image handed back, and when its batch ran (CLOCK_MONOTONIC ns; 0 if it never did).
+
+    ``size`` is how many images ran at once with it.
+    """
 
     slot: int
     ticket: int
     outcome: Outcome
+    size: int = 0
     began_ns: int = 0
     ended_ns: int = 0
 
 
-WORK = struct.Struct("<IIQQB7x")
-COMPLETION = struct.Struct("<IIB7xQQ")
+WORK = struct.Struct("<IIB7xQQQQ")
+COMPLETION = struct.Struct("<IIB3xIQQ")
 PACKET_BYTES = 65536
 PER_PACKET = PACKET_BYTES // max(WORK.size, COMPLETION.size)
 
@@ -145,14 +151,19 @@ class Channel:
     def send_work(self, works: Iterable[Work]) -> bool:
         """Post images; True when all of it has left the outbox."""
         return self._send(
-            [WORK.pack(w.slot, w.ticket, w.queued_ns, w.deadline_ns, w.priority) for w in works]
+            [
+                WORK.pack(
+                    w.slot, w.ticket, w.level, w.accepted_ns, w.queued_ns, w.due_ns, w.deadline_ns
+                )
+                for w in works
+            ]
         )
 
     def send_completions(self, completions: Iterable[Completion]) -> bool:
         """Post answers' places; True when all of it has left the outbox."""
         return self._send(
             [
-                COMPLETION.pack(c.slot, c.ticket, c.outcome, c.began_ns, c.ended_ns)
+                COMPLETION.pack(c.slot, c.ticket, c.outcome, c.size, c.began_ns, c.ended_ns)
                 for c in completions
             ]
         )
@@ -168,8 +179,8 @@ class Channel:
         if packet is None:
             return None
         return [
-            Completion(slot, ticket, Outcome(outcome), began_ns, ended_ns)
-            for slot, ticket, outcome, began_ns, ended_ns in COMPLETION.iter_unpack(packet)
+            Completion(slot, ticket, Outcome(outcome), size, began_ns, ended_ns)
+            for slot, ticket, outcome, size, began_ns, ended_ns in COMPLETION.iter_unpack(packet)
         ]
 
     def flush(self) -> bool:

@@ -14,8 +14,6 @@ from predictor.observation import ImageTimes
 Pixels: TypeAlias = NDArray[np.uint8]  # (H, W, 3) RGB
 Image: TypeAlias = bytes | memoryview | Pixels  # an encoded file, or pixels already
 
-DEFAULT_PRIORITY = 128  # of 1 to 255: there is room on both sides of who states none
-
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -38,12 +36,17 @@ class Answer:
 class Options:
     """What a request may ask of the queue and of the answer; None means the server's default.
 
-    Priority 1 goes first, 255 last.
+    Attributes:
+        timeout_us: how long it may wait in the queue.
+        limit_us: how long its client waits for the answer at all.
+        priority: 1 goes first; 0: none stated.
+        top_k: how many classes.
     """
 
     timeout_us: int | None = None
-    priority: int = DEFAULT_PRIORITY
+    priority: int = 0
     top_k: int | None = None
+    limit_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,22 @@ class DecodeLimits:
 
 @dataclass(frozen=True, slots=True)
 class BatchCost:
-    """What a batch of n images costs on an instance: ``per_batch_s + n * per_image_s`` seconds."""
+    """What a batch of n images costs on an instance: ``per_batch_s + n * per_image_s`` seconds.
+
+    Batches hold at most ``max_batch_size``; those of ``preferred_batch_sizes`` are worth starting.
+    """
 
     per_batch_s: float
     per_image_s: float
     max_batch_size: int
+    preferred_batch_sizes: tuple[int, ...] = ()
 
     def seconds(self, images: int) -> float:
         """Seconds to work off ``images`` in batches of at most ``max_batch_size``."""
         batches = -(-images // self.max_batch_size)
         return batches * self.per_batch_s + images * self.per_image_s
+
+    @property
+    def image_seconds(self) -> float:
+        """Seconds per image in full batches; never 0."""
+        return max(1e-6, self.per_batch_s / self.max_batch_size + self.per_image_s)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from predictor.errors import OutOfMemoryError
 from predictor.runtimes import Runtime
 from predictor.types import BatchCost
+
+logger = logging.getLogger(__name__)
 
 LARGEST = 64  # where the search for a batch size ends unless one is set
 GOOD_ENOUGH = 1.05  # a batch size is as good as the best one if its image costs at most 5 % more
@@ -18,7 +23,12 @@ HANDLING_S = 0.0004  # what a batch costs an instance besides the run: messages,
 REPEATS = 5  # timings per size, of which the least counts: whatever else runs only ever adds
 
 
-def warm_up(runtime: Runtime, shape: tuple[int, int, int], max_batch_size: int) -> BatchCost:
+def warm_up(
+    runtime: Runtime,
+    shape: tuple[int, int, int],
+    max_batch_size: int,
+    preferred_batch_sizes: Sequence[int] = (),
+) -> BatchCost:
     """Run batch sizes 1, 2, 4, … and learn the cost of a batch and the size worth having.
 
     Larger batches than that cost latency and memory and gain nothing: on a CPU two or four images
@@ -27,29 +37,42 @@ def warm_up(runtime: Runtime, shape: tuple[int, int, int], max_batch_size: int) 
     Args:
         runtime: a freshly loaded graph.
         shape: (H, W, 3) of one image.
-        max_batch_size: the size to go up to and use; 0 to find one.
+        max_batch_size: the size to go up to and use; 0 to find one. Less is used where the device
+            has no memory for it.
+        preferred_batch_sizes: sizes worth starting; empty to find them.
+
+    Raises:
+        OutOfMemoryError: there is no memory even for one image.
     """
     sizes: list[int] = []
     seconds: list[float] = []
     for size in _sizes(max_batch_size or LARGEST):
+        try:
+            seconds.append(_time(runtime, np.zeros((size, *shape), np.uint8)))
+        except OutOfMemoryError as error:
+            if not sizes:
+                raise
+            logger.warning("no memory for batches of %d: %s", size, error)
+            break
         sizes.append(size)
-        seconds.append(_time(runtime, np.zeros((size, *shape), np.uint8)))
         if max_batch_size == 0 and _gains_no_more(sizes, seconds):
             break
-    chosen = max_batch_size or worthwhile_size(sizes, seconds)
+    good = worthwhile_sizes(sizes, seconds)
+    chosen = min(max_batch_size or good[0], sizes[-1])
+    preferred = tuple(size for size in preferred_batch_sizes or good if size <= chosen)
     began = time.perf_counter()
     for size in sorted(set(range(1, chosen)).difference(sizes)):  # none is to be new under load
         if time.perf_counter() - began > IN_BETWEEN_S:
             break
         runtime.run(np.zeros((size, *shape), np.uint8))
-    return fit_cost(sizes, seconds, chosen)
+    return replace(fit_cost(sizes, seconds, chosen), preferred_batch_sizes=preferred)
 
 
-def worthwhile_size(sizes: Sequence[int], seconds: Sequence[float]) -> int:
-    """The smallest size whose seconds per image, handling included, are within 5 % of the best."""
+def worthwhile_sizes(sizes: Sequence[int], seconds: Sequence[float]) -> list[int]:
+    """The sizes whose seconds per image, handling included, are within 5 % of the best."""
     per_image = [_per_image(size, spent) for size, spent in zip(sizes, seconds, strict=True)]
     limit = min(per_image) * GOOD_ENOUGH
-    return next(size for size, spent in zip(sizes, per_image, strict=True) if spent <= limit)
+    return [size for size, spent in zip(sizes, per_image, strict=True) if spent <= limit]
 
 
 def fit_cost(sizes: Sequence[int], seconds: Sequence[float], max_batch_size: int) -> BatchCost:

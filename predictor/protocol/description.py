@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from predictor.protocol.tensors import INPUT_NAME, OUTPUT_DATATYPES
+from predictor.queue_policy import QueuePolicy
 from predictor.repository import IndexEntry, Repository
 from predictor.served_version import ServedVersion
 from predictor.settings import Settings
@@ -102,11 +103,24 @@ class Description:
                 _instance_group(device, count) for device, count in Counter(devices).items()
             ],
             "default_model_filename": manifest.variants[0].file,
-            "dynamic_batching": {
-                "preferred_batch_size": classifier.dispatcher.batch_sizes(),
-                "max_queue_delay_microseconds": self._settings.max_queue_delay_us,
-            },
+            "dynamic_batching": self._dynamic_batching(classifier.dispatcher.batch_sizes()),
             "model_transaction_policy": {"decoupled": False},
+        }
+
+    def _dynamic_batching(self, preferred: list[int]) -> dict[str, Any]:
+        settings = self._settings
+        policies = settings.queueing
+        return {
+            "preferred_batch_size": preferred,
+            "max_queue_delay_microseconds": settings.max_queue_delay_us,
+            "preserve_ordering": settings.preserve_ordering,
+            "priority_levels": policies.levels,
+            "default_priority_level": policies.default_level,
+            "default_queue_policy": _queue_policy(policies.of_level[policies.default_level]),
+            "priority_queue_policy": {
+                str(level): _queue_policy(policies.of_level[level])
+                for level in sorted(settings.queue_policies)
+            },
         }
 
     def statistics(self, served: Iterable[ServedVersion]) -> dict[str, Any]:
@@ -144,6 +158,15 @@ def index(entries: Sequence[IndexEntry]) -> list[dict[str, Any]]:
         {"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason}
         for entry in entries
     ]
+
+
+def _queue_policy(policy: QueuePolicy) -> dict[str, Any]:
+    return {
+        "timeout_action": policy.timeout_action.upper(),
+        "default_timeout_microseconds": policy.default_timeout_us,
+        "allow_timeout_override": policy.allow_timeout_override,
+        "max_queue_size": policy.max_queue_size,
+    }
 
 
 def _instance_group(device: str, count: int) -> dict[str, Any]:

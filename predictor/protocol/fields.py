@@ -11,9 +11,8 @@ import orjson
 
 from predictor.errors import BadRequestError, BadTensorError, TooLargeError
 from predictor.protocol.request_id import new_id
-from predictor.types import DEFAULT_PRIORITY, Options
+from predictor.types import Options
 
-LOWEST_PRIORITY = 255  # what a message to an instance has room for; 1 is the highest
 LONGEST_TIMEOUT_US = 3600 * 1_000_000  # nobody waits longer; keeps deadlines within 64 bits
 # Pixels of 1000x1000 nested in lists: a quarter of a second, in which a single call into the parser
 # holds the interpreter's lock, and half a gigabyte of Python objects.
@@ -21,6 +20,7 @@ MOST_JSON_VALUES = 4_200_000
 LONGEST_ID = 1024  # characters; an id is echoed, and kept as long as its request
 # What images begin with in base64: JPEG, PNG, GIF, WebP. No image file begins with these letters.
 BASE64_IMAGES = (b"/9j/", b"iVBO", b"R0lG", b"UklG")
+TIMEOUT_HEADERS = (b"x-request-timeout-ms", b"x-envoy-expected-rq-timeout-ms")
 BASE64 = "base64"  # the one content_type of BYTES that is looked at
 
 
@@ -60,14 +60,30 @@ def json_object(data: bytes | memoryview, hint: str = "") -> dict[str, Any]:
 def options(parameters: Mapping[str, Any]) -> Options:
     """The request parameters this server knows; others are ignored, as the extension says."""
     timeout_us = whole(parameters, "timeout")
-    priority = whole(parameters, "priority") or DEFAULT_PRIORITY
-    if priority > LOWEST_PRIORITY:
-        raise BadRequestError(f"parameter priority is {priority}; the lowest is {LOWEST_PRIORITY}")
     return Options(
         timeout_us=min(timeout_us, LONGEST_TIMEOUT_US) if timeout_us else None,
-        priority=priority,
+        priority=whole(parameters, "priority") or 0,
         top_k=whole(parameters, "top_k"),
     )
+
+
+def time_limit_us(headers: Mapping[bytes, bytes]) -> int | None:
+    """How long an HTTP client, or the proxy before it, says it waits; None where none does.
+
+    Raises:
+        BadRequestError: a header is no number of milliseconds.
+    """
+    limits = []
+    for name in TIMEOUT_HEADERS:
+        given = headers.get(name)
+        if given is None:
+            continue
+        if not (given.isdigit() and given.isascii() and len(given) <= 12):
+            text = given[:50].decode("latin-1")
+            raise BadRequestError(f"{name.decode()} is {text!r}; it takes whole milliseconds")
+        if int(given):  # Envoy's 0 means that there is no limit
+            limits.append(min(int(given) * 1000, LONGEST_TIMEOUT_US))
+    return min(limits, default=None)
 
 
 def request_id(given: object) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from predictor.errors import BadRequestError, BadTensorError
 from predictor.protocol import fields, oip, tensors
 from predictor.protocol.messages import message
 from predictor.protocol.tensors import OUTPUT_DATATYPES, OutputTensor, OutputWanted
-from predictor.types import ClassifyRequest, Image, Options
+from predictor.types import ClassifyRequest, Image
 
 MOST_PARAMETERS = 256  # more than there are, and few enough to look at each
 PARAMETER_FIELDS = ("bool_param", "int64_param", "string_param", "uint64_param")
@@ -32,7 +33,7 @@ def parse(request: Any, remaining_s: float | None, max_images: int) -> oip.Infer
     asked = fields.options(parameters)
     if remaining_s is not None:
         left_us = max(1, int(min(remaining_s * 1e6, fields.LONGEST_TIMEOUT_US)))
-        asked = Options(min(left_us, asked.timeout_us or left_us), asked.priority, asked.top_k)
+        asked = replace(asked, limit_us=left_us)
     wanted: list[OutputWanted] = []
     for output in request.outputs:
         name = tensors.wanted_output(output.name, wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from predictor.protocol.description import BACKEND, CONFIG_TYPES, EXTENSIONS, PLATFORM, SERVER_NAME
-from predictor.protocol.fields import BASE64, LONGEST_ID, LOWEST_PRIORITY
+from predictor.protocol.fields import BASE64, LONGEST_ID
 from predictor.protocol.openapi_bodies import (
     COUNT,
     ENCODED,
@@ -100,6 +100,12 @@ def _model_schemas(served: Served) -> Json:
     described = {"name": TEXT, "data_type": {"enum": list(CONFIG_TYPES.values())}}
     dimensions = list_of(SIZE, 1, 1)
     duration = exactly(count=COUNT, ns=COUNT)
+    policy = exactly(
+        timeout_action={"enum": ["REJECT", "DELAY"]},
+        default_timeout_microseconds=COUNT,
+        allow_timeout_override=FLAG,
+        max_queue_size=COUNT,
+    )
     batch = dict.fromkeys(BATCH_DURATIONS, duration)
     return {
         "Model": exactly(
@@ -129,7 +135,13 @@ def _model_schemas(served: Served) -> Json:
             ),
             default_model_filename=TEXT,
             dynamic_batching=exactly(
-                preferred_batch_size=list_of(SIZE), max_queue_delay_microseconds=COUNT
+                preferred_batch_size=list_of(SIZE),
+                max_queue_delay_microseconds=COUNT,
+                preserve_ordering=FLAG,
+                priority_levels=SIZE,
+                default_priority_level=SIZE,
+                default_queue_policy=policy,
+                priority_queue_policy={"type": "object", "additionalProperties": policy},
             ),
             model_transaction_policy=exactly(decoupled={"const": False}),
         ),
@@ -193,7 +205,7 @@ def _infer_request_schemas(served: Served) -> Json:
                 {},
                 {
                     "timeout": or_null(WHOLE) | {"description": "microseconds; 0: the default"},
-                    "priority": or_null(WHOLE) | {"maximum": LOWEST_PRIORITY},
+                    "priority": or_null(WHOLE),
                     "top_k": or_null(WHOLE) | {"minimum": 1, "maximum": served.top_k},
                     "binary_data_output": or_null(FLAG),
                 },

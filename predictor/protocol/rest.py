@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from predictor.protocol.http import Request, Response, Route, Routes, json_respo
 from predictor.protocol.openapi_schemas import Served
 from predictor.repository import Repository
 from predictor.served_version import ServedVersion
+from predictor.types import ClassifyRequest
 from predictor.versions import Versions
 
 Parsed = TypeVar("Parsed")
@@ -102,7 +104,7 @@ class RestRoutes:
             aside=large or len(request.body) > LARGE_BINARY_BYTES,
         )
         classifier = self._chosen(request, version)
-        result = await classifier(call.request)
+        result = await classifier(_limited(call.request, request))
         request.observation.classified(len(result), times(result))
         results = tensors.outputs(all_answers(result), classifier.labels, call.outputs)
         return oip.render(call, classifier.name, classifier.version, results)
@@ -116,7 +118,7 @@ class RestRoutes:
             aside=not raw and len(request.body) > LARGE_JSON_BYTES,
         )
         classifier = self._chosen(request)
-        result = await classifier(parsed)
+        result = await classifier(_limited(parsed, request))
         request.observation.classified(len(result), times(result))
         for place, answer in enumerate(result):
             if not isinstance(answer, PredictorError):
@@ -204,6 +206,14 @@ class RestRoutes:
         asked = fields.json_object(request.body or b"{}")
         await self._repository.control("traffic", self._versions.name, asked)
         return json_response({"name": self._versions.name, "traffic": self._versions.traffic})
+
+
+def _limited(asked: ClassifyRequest, request: Request) -> ClassifyRequest:
+    """What was asked, within the time that the request's headers allow."""
+    limit_us = fields.time_limit_us(request.headers)
+    if limit_us is None:
+        return asked
+    return replace(asked, options=replace(asked.options, limit_us=limit_us))
 
 
 def _authorization(request: Request) -> str:

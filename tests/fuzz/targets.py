@@ -124,7 +124,7 @@ def _check_call(call: oip.InferCall) -> None:
     names = [output.name for output in call.outputs]
     assert names, "no outputs"
     assert len(names) == len(set(names)), "an output twice"
-    assert 1 <= call.request.options.priority <= fields.LOWEST_PRIORITY
+    assert call.request.options.priority >= 0
     assert (call.request.options.timeout_us or 1) <= fields.LONGEST_TIMEOUT_US
     _check_images(call.request)
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictor.batching import BatchQueue, Queued
+from predictor.batching import BatchPolicy, BatchQueue, Queued
 
 NEVER = 2**62
 
 
-def queue_of(*items: str, size: int = 4, delay_us: int = 0) -> BatchQueue[str]:
+def queue_of(
+    *items: str, size: int = 4, delay_us: int = 0, preferred: tuple[int, ...] = ()
+) -> BatchQueue[str]:
     """A queue in which ``items`` arrived one nanosecond apart."""
-    queue: BatchQueue[str] = BatchQueue(size, delay_us)
+    queue: BatchQueue[str] = BatchQueue(BatchPolicy(size, delay_us, preferred))
     for now, item in enumerate(items):
-        queue.put(Queued(item, now, NEVER))
+        queue.put(Queued(item, now, NEVER, NEVER))
     return queue
 
 
@@ -47,19 +49,19 @@ def test_room_left_in_a_batch_is_filled_and_no_more():
 
 
 def test_priority_goes_first_and_arrival_decides_among_equals():
-    """Priority 0 beats 1; within one priority it is first come, first served."""
-    queue: BatchQueue[str] = BatchQueue(4)
-    for now, (item, priority) in enumerate([("late", 1), ("a", 0), ("later", 1), ("b", 0)]):
-        queue.put(Queued(item, now, NEVER, priority))
+    """Level 1 beats 2; within one level it is first come, first served."""
+    queue: BatchQueue[str] = BatchQueue(BatchPolicy(4, priority_levels=2, priority_step_us=1))
+    for now, (item, level) in enumerate([("late", 2), ("a", 1), ("later", 2), ("b", 1)]):
+        queue.put(Queued(item, now, NEVER, NEVER, level))
 
     assert names(queue.take(10).batch) == ["a", "b", "late", "later"]
 
 
 def test_an_expired_image_takes_no_room():
     """It comes back apart, and the image behind it gets its place."""
-    queue: BatchQueue[str] = BatchQueue(1)
-    queue.put(Queued("late", 0, deadline_ns=5))
-    queue.put(Queued("in time", 1, deadline_ns=NEVER))
+    queue: BatchQueue[str] = BatchQueue(BatchPolicy(1))
+    queue.put(Queued("late", 0, due_ns=5, deadline_ns=5))
+    queue.put(Queued("in time", 1, due_ns=NEVER, deadline_ns=NEVER))
 
     taken = queue.take(now_ns=5)
 
@@ -82,16 +84,78 @@ def test_a_full_batch_waits_for_nothing():
     assert queue_of(size=4, delay_us=1).due_ns(gathered=4, oldest_ns=100) == 100
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50)), max_size=60),
-    st.integers(1, 8),
-    st.integers(0, 50),
+def test_a_batch_of_a_preferred_size_waits_for_nothing():
+    """The delay is for the sizes in between."""
+    queue = queue_of(size=8, delay_us=1, preferred=(2, 4))
+
+    assert [queue.due_ns(gathered, 100) for gathered in (1, 2, 3, 4)] == [1100, 100, 1100, 100]
+
+
+def test_a_lower_level_waits_a_step_longer_and_no_more():
+    """What came a step before the higher level goes before it: nobody starves."""
+    queue: BatchQueue[str] = BatchQueue(BatchPolicy(9, priority_levels=3, priority_step_us=1))
+    for item, at_ns, level in (
+        ("high", 2000, 1),
+        ("low, a step before", 1000, 2),
+        ("low", 1001, 2),
+        ("lowest, two steps before", 0, 3),
+    ):
+        queue.put(Queued(item, at_ns, NEVER, NEVER, level))
+
+    assert names(queue.take(3000).batch) == [
+        "high",
+        "low, a step before",
+        "lowest, two steps before",
+        "low",
+    ]
+
+
+def test_an_image_past_its_time_in_the_queue_goes_on_behind_the_others():
+    """As if it had just come with the lowest priority; once, and never past its deadline."""
+    queue: BatchQueue[str] = BatchQueue(BatchPolicy(1, priority_levels=2, priority_step_us=1))
+    queue.put(Queued("delayed", 0, due_ns=50, deadline_ns=90_000, level=1))
+    queue.put(Queued("other", 40, due_ns=NEVER, deadline_ns=NEVER, level=2))
+    queue.put(Queued("fresh", 1000, due_ns=NEVER, deadline_ns=NEVER, level=1))
+    queue.put(Queued("much later", 5000, due_ns=NEVER, deadline_ns=NEVER, level=1))
+
+    order = [names(queue.take(60 + n).batch)[0] for n in range(4)]
+
+    assert order == ["fresh", "other", "delayed", "much later"]
+
+
+def test_a_delayed_image_is_dropped_when_its_deadline_passes():
+    """It is not waited for for ever."""
+    queue: BatchQueue[str] = BatchQueue(BatchPolicy(1, priority_levels=2, priority_step_us=1))
+    queue.put(Queued("delayed", 0, due_ns=50, deadline_ns=90))
+    queue.put(Queued("other", 0, due_ns=NEVER, deadline_ns=NEVER))
+    queue.take(60)
+
+    assert names(queue.take(90).expired) == ["delayed"]
+
+
+def test_a_queue_that_was_shrunk_forms_smaller_batches():
+    """And never grows again."""
+    queue = queue_of(*"abcdef", size=4)
+    queue.shrink(2)
+    queue.shrink(3)
+
+    assert names(queue.take(10).batch) == ["a", "b"]
+
+
+IMAGES = st.lists(
+    st.tuples(st.integers(1, 3), st.integers(0, 50), st.integers(0, 80), st.integers(0, 80)),
+    max_size=60,
 )
-def test_every_image_leaves_exactly_once(images, size, now):
+
+
+@given(IMAGES, st.integers(1, 8), st.integers(0, 50), st.integers(0, 1))
+def test_every_image_leaves_exactly_once(images, size, now, step_us):
     """Whatever arrives, batches are within bounds, nothing expired is computed, nothing is lost."""
-    queue: BatchQueue[int] = BatchQueue(size)
-    for number, (priority, deadline) in enumerate(images):
-        queue.put(Queued(number, 0, deadline, priority))
+    queue: BatchQueue[int] = BatchQueue(
+        BatchPolicy(size, priority_levels=3, priority_step_us=step_us)
+    )
+    for number, (level, accepted, due, deadline) in enumerate(images):
+        queue.put(Queued(number, accepted, min(due, deadline), deadline, level))
 
     left: list[int] = []
     while len(queue):
@@ -102,3 +166,21 @@ def test_every_image_leaves_exactly_once(images, size, now):
         left += [queued.item for queued in (*taken.batch, *taken.expired)]
 
     assert list(range(len(images))) == sorted(left)
+
+
+@given(IMAGES, st.integers(1, 8))
+def test_within_a_level_the_order_is_that_of_acceptance(images, size):
+    """Over all frontends, whichever message came first."""
+    queue: BatchQueue[tuple[int, int]] = BatchQueue(
+        BatchPolicy(size, priority_levels=3, priority_step_us=1)
+    )
+    for level, accepted, _, _ in images:
+        queue.put(Queued((level, accepted), accepted, NEVER, NEVER, level))
+
+    left: list[tuple[int, int]] = []
+    while len(queue):
+        left += [queued.item for queued in queue.take(100).batch]
+
+    for level in (1, 2, 3):
+        times = [accepted for of, accepted in left if of == level]
+        assert times == sorted(times)

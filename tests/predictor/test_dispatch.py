@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
 
-from predictor.decode_pool import DecodePool
-from predictor.dispatch import Dispatcher, Ticket, earliest_finish
+from predictor.decode_pool import DecodeJob, DecodePool
+from predictor.dispatch import Dispatcher, Queueing
 from predictor.errors import (
     BadImageError,
     DeadlineError,
@@ -21,66 +22,66 @@ from predictor.errors import (
     OverloadedError,
 )
 from predictor.metrics import FrontendMetrics
+from predictor.queue_policy import QueuePolicies, QueuePolicy
 from predictor.slab import Board, Channel, Completion, Outcome, Slab, SlabLayout, Work
+from predictor.ticket import Ticket
 from predictor.types import BatchCost, DecodeLimits
 from tests.predictor.test_decode import target
 
 FAST = BatchCost(per_batch_s=0.001, per_image_s=0.0001, max_batch_size=8)
-SLOW = BatchCost(per_batch_s=0.0, per_image_s=0.01, max_batch_size=8)
 LAYOUT = SlabLayout(slots=4, height=32, width=32, top_k=2)
 IMAGE = np.full((32, 32, 3), 7, np.uint8)
 LONG_S = 60
 
 
-def test_the_slow_device_helps_once_the_fast_one_is_behind():
-    """It is used only when it beats the fast one's predicted finish."""
-    assert earliest_finish([0, 0], [FAST, SLOW]) == 0
-    assert earliest_finish([30, 0], [FAST, SLOW]) == 0
-    assert earliest_finish([90, 0], [FAST, SLOW]) == 1
-
-
-def test_like_devices_share_evenly():
-    """Ties go to whoever has less to do, then to the first."""
-    assert earliest_finish([0, 0], [FAST, FAST]) == 0
-    assert earliest_finish([1, 0], [FAST, FAST]) == 1
-    assert earliest_finish([3, 2], [BatchCost(0.1, 0.0, 8)] * 2) == 1
+def policies_of(levels: int = 3, **by_level: dict[str, object]) -> QueuePolicies:
+    """Rules with a policy for ``level_1`` and so on."""
+    policies = {int(key[-1]): QueuePolicy(**policy) for key, policy in by_level.items()}
+    return QueuePolicies(levels, 0, 1000, policies, LONG_S * 1_000_000, LAYOUT.slots)
 
 
 class Rig:
     """A dispatcher on this event loop, and the instances' ends of its channels."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, policies: QueuePolicies | None = None, *, preserve_ordering: bool = False
+    ) -> None:
         fd = Slab.create(LAYOUT)
-        board = Board.create(2, 1)
+        board = Board.create(3, 1)
         self.slab = Slab(fd, LAYOUT)
-        self.board = Board(board, 2, 1).outstanding
+        self.board = Board(board, 3, 1).outstanding
         self.ready: list[bool] = []
+        self.policies = policies or policies_of()
         self.channels: list[Channel] = []
         loop = asyncio.get_running_loop()
-        self.pool = DecodePool(2, target(), DecodeLimits(10_000, 2), True, loop)
+        self.pool = DecodePool(2, DecodeLimits(10_000, 2), True, loop)
         self.dispatcher = Dispatcher(
             Slab(fd, LAYOUT),
             self.board,
             0,
             self.pool,
+            Queueing(self.policies, preserve_ordering, target()),
             FrontendMetrics("m", "1"),
-            self.ready.append,
+            lambda: self.ready.append(self.dispatcher.attached),
         )
         os.close(fd)
         os.close(board)
 
-    def attach(self, instance: int = 0) -> Channel:
+    def attach(self, instance: int = 0, cost: BatchCost = FAST) -> Channel:
         """A new instance; its end of the channel."""
         left, right = Channel.pair()
-        self.dispatcher.attach(instance, Channel(left), FAST)
+        self.dispatcher.attach(instance, Channel(left), cost)
         channel = Channel(right)
         self.channels.append(channel)
         return channel
 
-    def submit(self, *images: object, deadline_s: float = LONG_S) -> list[Ticket]:
+    def submit(
+        self, *images: object, deadline_s: float = LONG_S, priority: int = 0
+    ) -> list[Ticket]:
         """Accept images."""
-        deadline_ns = time.monotonic_ns() + int(deadline_s * 1e9)
-        return self.dispatcher.submit(images or (IMAGE,), deadline_ns, 0)
+        limit_us = int(deadline_s * 1e6)
+        place = self.policies.place(time.monotonic_ns(), priority, None, limit_us)
+        return self.dispatcher.submit(images or (IMAGE,), place)
 
     async def work(self, channel: Channel, count: int = 1) -> list[Work]:
         """What an instance is handed."""
@@ -90,11 +91,15 @@ class Rig:
             await asyncio.sleep(0)
         return works
 
-    def answer(self, channel: Channel, work: Work, outcome: Outcome = Outcome.DONE) -> None:
+    def answer(
+        self, channel: Channel, work: Work, outcome: Outcome = Outcome.DONE, took_s: float = 0.001
+    ) -> None:
         """Complete one image as an instance does."""
         self.slab.indices[work.slot] = (1, 0)
         self.slab.scores[work.slot] = (0.75, 0.25)
-        channel.send_completions([Completion(work.slot, work.ticket, outcome)])
+        channel.send_completions(
+            [Completion(work.slot, work.ticket, outcome, 1, 1, 1 + int(took_s * 1e9))]
+        )
 
     async def die(self, only: Channel) -> None:
         """The only instance dies, and the dispatcher has noticed."""
@@ -102,19 +107,34 @@ class Rig:
         while self.ready[-1]:
             await asyncio.sleep(0)
 
+    @property
+    def slots_taken(self) -> int:
+        """Slots that are not free."""
+        return self.dispatcher.capacity - len(self.dispatcher._free)
+
     async def idle(self) -> None:
         """Until every slot is back."""
-        while self.dispatcher.outstanding:
+        while self.slots_taken:
             await asyncio.sleep(0)
 
 
+def blocking_job(gate: threading.Event) -> DecodeJob:
+    """Holds up a decoder until the gate opens."""
+
+    def wanted() -> bool:
+        gate.wait()
+        return False
+
+    return DecodeJob(IMAGE, target(), IMAGE, 0, wanted, lambda *_: None)
+
+
 @pytest.fixture
-def with_rig() -> Callable[[Callable[[Rig], Awaitable[None]]], None]:
+def with_rig() -> Callable[..., None]:
     """Run a scene on an event loop with a rig, and check that no slot leaked."""
 
-    def run(scene: Callable[[Rig], Awaitable[None]]) -> None:
+    def run(scene: Callable[[Rig], Awaitable[None]], **rules: object) -> None:
         async def life() -> None:
-            rig = Rig()
+            rig = Rig(**rules)
             try:
                 await scene(rig)
                 await asyncio.wait_for(rig.idle(), 10)
@@ -162,7 +182,7 @@ def test_more_images_than_slots_are_refused_whole(with_rig):
         rig.attach()
         with pytest.raises(OverloadedError, match="5 images wanted, 4 of 4 slots free"):
             rig.submit(*[IMAGE] * 5)
-        assert rig.dispatcher.outstanding == 0
+        assert rig.slots_taken == 0
 
     with_rig(scene)
 
@@ -289,7 +309,7 @@ def test_a_deadline_is_told_even_when_the_instance_is_silent(with_rig):
         (work,) = await rig.work(channel)
         with pytest.raises(DeadlineError):
             await ticket.future
-        assert rig.dispatcher.outstanding == 1
+        assert rig.slots_taken == 1
         assert rig.slab.abandoned[work.slot] == 1
         rig.answer(channel, work, Outcome.ABANDONED)
 
@@ -309,3 +329,131 @@ def test_an_abandoned_image_is_marked_for_the_instance(with_rig):
         rig.answer(channel, work, Outcome.ABANDONED)
 
     with_rig(scene)
+
+
+def test_a_level_has_no_more_images_than_its_policy_allows(with_rig):
+    """The others have the rest of the slots."""
+
+    async def scene(rig: Rig) -> None:
+        channel = rig.attach()
+        rig.submit(IMAGE, priority=3)
+        with pytest.raises(OverloadedError, match="queue of priority 3 is full"):
+            rig.submit(IMAGE, priority=3)
+        rig.submit(IMAGE, IMAGE, IMAGE, priority=1)
+        for work in await rig.work(channel, 4):
+            rig.answer(channel, work)
+
+    with_rig(scene, policies=policies_of(level_3={"max_queue_size": 1}))
+
+
+def test_what_cannot_be_finished_in_time_is_refused_at_once(with_rig):
+    """By what batches cost; with the seconds after which it may be tried again."""
+
+    async def scene(rig: Rig) -> None:
+        channel = rig.attach(cost=BatchCost(0.0, 2.0, 8))
+        first = rig.submit(deadline_s=1)  # nothing is under way: taken whatever is predicted
+        second = rig.submit(deadline_s=5)
+        with pytest.raises(OverloadedError, match=r"the answer would take 6\.00 s") as refused:
+            rig.submit(deadline_s=4)
+        assert refused.value.retry_after_s == 3
+        for work in await rig.work(channel, 2):
+            rig.answer(channel, work)
+        await asyncio.wait([first[0].future, second[0].future])
+
+    with_rig(scene)
+
+
+def test_batches_that_take_longer_than_they_should_are_reckoned_with(with_rig):
+    """What was measured while serving beats what warm-up said."""
+
+    async def scene(rig: Rig) -> None:
+        channel = rig.attach(cost=BatchCost(0.0, 0.5, 8))
+        for _ in range(200):
+            (ticket,) = rig.submit()
+            (work,) = await rig.work(channel)
+            rig.answer(channel, work, took_s=2.0)
+            await ticket.future
+        rig.submit(deadline_s=30)
+        with pytest.raises(OverloadedError, match=r"would take 4\.0"):
+            rig.submit(deadline_s=3)
+        (work,) = await rig.work(channel)
+        rig.answer(channel, work)
+
+    with_rig(scene)
+
+
+def test_an_instance_without_signs_of_life_gets_no_new_images(with_rig):
+    """Unless there is no other; and it gets them again when it lives."""
+
+    async def scene(rig: Rig) -> None:
+        stalled, lively = rig.attach(0), rig.attach(1)
+        rig.dispatcher.set_stalled(0, True)
+        rig.submit(IMAGE, IMAGE)
+        for work in await rig.work(lively, 2):
+            rig.answer(lively, work)
+        await rig.idle()
+        lively.close()
+        while not rig.ready[2:]:
+            await asyncio.sleep(0)
+        rig.submit(IMAGE)
+        (work,) = await rig.work(stalled)
+        rig.answer(stalled, work)
+
+    with_rig(scene)
+
+
+def test_answers_leave_in_the_order_of_acceptance_where_that_is_asked(with_rig):
+    """Whichever is computed first; an error keeps its place as well."""
+
+    async def scene(rig: Rig) -> None:
+        channel = rig.attach()
+        first, bad, last = (rig.submit(image)[0] for image in (IMAGE, b"no image", IMAGE))
+        told: list[Ticket] = []
+        for ticket in (last, bad, first):
+            ticket.future.add_done_callback(lambda _, ticket=ticket: told.append(ticket))
+        works = await rig.work(channel, 2)
+        rig.answer(channel, works[1])
+        while rig.slots_taken > 1:
+            await asyncio.sleep(0)
+        assert told == []
+        rig.answer(channel, works[0])
+        await asyncio.wait([first.future, bad.future, last.future])
+        await asyncio.sleep(0)
+        assert told == [first, bad, last]
+        assert isinstance(bad.future.exception(), BadImageError)
+
+    with_rig(scene, preserve_ordering=True)
+
+
+def test_a_client_that_left_holds_up_nobody_behind_it(with_rig):
+    """Its place in the order is given up as soon as its slot is free."""
+
+    async def scene(rig: Rig) -> None:
+        channel = rig.attach()
+        (left,), (stayed,) = rig.submit(), rig.submit()
+        works = await rig.work(channel, 2)
+        rig.dispatcher.abandon([left])
+        rig.answer(channel, works[1])
+        rig.answer(channel, works[0], Outcome.ABANDONED)
+        await stayed.future
+
+    with_rig(scene, preserve_ordering=True)
+
+
+def test_higher_priorities_are_decoded_first(with_rig):
+    """Where decoding is what takes time, that is where they must go first."""
+
+    async def scene(rig: Rig) -> None:
+        channel = rig.attach()
+        gate = threading.Event()
+        for _ in range(2):  # both decoders are busy
+            rig.pool.submit(blocking_job(gate), alone=False)
+        rig.submit(IMAGE, IMAGE, priority=3)
+        rig.submit(IMAGE, IMAGE, priority=1)
+        gate.set()
+        works = await rig.work(channel, 4)
+        assert [work.level for work in works] == [1, 1, 3, 3]
+        for work in works:
+            rig.answer(channel, work)
+
+    with_rig(scene, policies=QueuePolicies(3, 0, 10**9, {}, 10**9, LAYOUT.slots))

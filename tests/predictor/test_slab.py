@@ -50,7 +50,7 @@ def test_a_slab_that_does_not_fit_in_memory_is_refused_at_once():
 
 def test_a_board_is_shared():
     """One frontend's column is read by all."""
-    fd = Board.create(instances=2, frontends=3)
+    fd = Board.create(rows=2, frontends=3)
     ours, theirs = Board(fd, 2, 3), Board(fd, 2, 3)
     os.close(fd)
 
@@ -62,8 +62,11 @@ def test_a_board_is_shared():
 def test_messages_arrive_as_they_were_sent():
     """Several in one packet, both directions."""
     left, right = (Channel(end) for end in Channel.pair())
-    works = [Work(1, 2, 3, 4, 5), Work(2**32 - 1, 2**32 - 1, 2**64 - 1, 2**64 - 1, 255)]
-    completions = [Completion(1, 2, Outcome.DONE), Completion(3, 4, Outcome.EXPIRED)]
+    works = [Work(1, 2, 3, 4, 5, 6, 7), Work(*[2**32 - 1] * 2, 255, *[2**64 - 1] * 4)]
+    completions = [
+        Completion(1, 2, Outcome.DONE, 8, 2**64 - 2, 2**64 - 1),
+        Completion(3, 4, Outcome.EXPIRED),
+    ]
 
     assert left.send_work(works)
     assert right.send_completions(completions)
@@ -78,7 +81,7 @@ def test_messages_arrive_as_they_were_sent():
 def test_a_reader_that_is_slow_loses_nothing_and_blocks_nobody():
     """What the socket does not take waits in the outbox and follows in order."""
     left, right = (Channel(end) for end in Channel.pair())
-    sent = [Work(number, number, 0, 0, 0) for number in range(100_000)]
+    sent = [Work(number, number, 0, 0, 0, 0, 0) for number in range(100_000)]
 
     assert not left.send_work(sent)
     received: list[Work] = []
@@ -96,6 +99,6 @@ def test_a_peer_that_is_gone_is_noticed():
     left, right = (Channel(end) for end in Channel.pair())
     right.close()
 
-    assert left.send_work([Work(1, 2, 3, 4, 5)])
+    assert left.send_work([Work(1, 2, 3, 4, 5, 6, 7)])
     assert left.receive_completions() is None
     left.close()

@@ -10,7 +10,8 @@ import pytest
 
 from predictor.errors import BadRequestError
 from predictor.protocol import fields, oip, tensors
-from predictor.types import DEFAULT_PRIORITY, Answer
+from predictor.settings import Settings
+from predictor.types import Answer
 from tests.protocol.wire import (
     binary,
     elements,
@@ -57,11 +58,10 @@ def test_parameters_reach_the_request():
 
 @pytest.mark.parametrize("parameters", [{}, {"priority": 0}, {"priority": None}])
 def test_a_request_without_a_priority_stands_in_the_middle(parameters):
-    """1 goes before it and 200 after it; 0 means the default, as Triton has it."""
+    """1 goes before it and 3 after it; 0 means the default, as Triton has it."""
     priority = oip.parse(*one(parameters=parameters), MAX).request.options.priority
 
-    assert priority == DEFAULT_PRIORITY
-    assert 1 < priority < 200
+    assert Settings().queueing.level(priority) == 2
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,6 @@ REFUSED = {
     "classification below zero": (output(classification=-1), "whole number of at least 0"),
     "classification of text": (output(classification="2"), "whole number of at least 0"),
     # Parameters
-    "priority that fits no message": (asked(priority=256), "the lowest is 255"),
     "priority below zero": (asked(priority=-1), "priority must be a whole number"),
     "timeout below zero": (asked(timeout=-1), "timeout must be a whole number"),
     "timeout of a half": (asked(timeout=0.5), "timeout must be a whole number"),

@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as arrays
 from predictor.errors import PredictorError
 from predictor.protocol import fields, oip, tensors, v1
 from predictor.protocol.status import client_text
-from predictor.types import DEFAULT_PRIORITY, Answer, Options
+from predictor.types import Answer, Options
 from tests.protocol.wire import Parts, base64_text, binary, elements, plain, sized, tensor
 
 MAX = 8  # images per request
@@ -73,9 +73,7 @@ def options(draw: st.DrawFn) -> tuple[dict[str, int], Options]:
         for name, largest in (("timeout", 10**9), ("priority", 255), ("top_k", 10))
         if draw(st.booleans())
     }
-    meant = Options(
-        given.get("timeout"), given.get("priority", DEFAULT_PRIORITY), given.get("top_k")
-    )
+    meant = Options(given.get("timeout"), given.get("priority", 0), given.get("top_k"))
     return given, meant
 
 

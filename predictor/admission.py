@@ -1,0 +1,147 @@
+"""Predicts when an image will be answered, and who would answer it first. Pure.
+
+What things cost is learnt while serving, from what was measured: decoding per pixel and kind of
+file, an instance's batches as a multiple of what its warm-up said. What is not known yet costs
+nothing, so that nobody is refused by a guess.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from predictor.header import Header
+from predictor.types import BatchCost
+
+WEIGHT = 1 / 16  # of a new measurement; after 11 of them an old one counts for half
+SCALE = (0.25, 8.0)  # how far batches may be from what their warm-up said
+LONGEST_RETRY_S = 60
+
+
+class DecodeCost:
+    """Seconds to decode an image, by its header.
+
+    Args:
+        least: pixels that the sides of a JPEG must keep when it is decoded at a fraction.
+        scaled: whether that is done at all.
+    """
+
+    def __init__(self, least: int, *, scaled: bool) -> None:
+        self._least = least
+        self._scaled = scaled
+        self._per_pixel: dict[tuple[str, int], float] = {}
+
+    def predict(self, header: Header | None) -> float:
+        """Seconds for one image; 0 for what cannot be told."""
+        if header is None:
+            return 0.0
+        per_pixel = self._per_pixel.get(self._class(header), 0.0)
+        return per_pixel * header.width * header.height
+
+    def learn(self, header: Header, seconds: float) -> None:
+        """An image has taken so long."""
+        of, per_pixel = self._class(header), seconds / max(1, header.width * header.height)
+        known = self._per_pixel.get(of, per_pixel)
+        self._per_pixel[of] = known + WEIGHT * (per_pixel - known)
+
+    def _class(self, header: Header) -> tuple[str, int]:
+        """Images that cost alike per pixel."""
+        if not self._scaled or header.kind not in ("jpeg", "progressive"):
+            return header.kind, 1
+        return header.kind, shrink_factor(header.width, header.height, self._least)
+
+
+def shrink_factor(width: int, height: int, least: int) -> int:
+    """At which fraction, 1, 2, 4 or 8, a JPEG is decoded whose sides must keep ``least`` pixels.
+
+    As Pillow's ``draft``: the largest power of two that both sides stand, rounded down.
+    """
+    ratio = min(width // least, height // least)
+    return next((factor for factor in (8, 4, 2) if ratio >= factor), 1)
+
+
+class DecodeBacklog:
+    """What the decode threads have to do, as far as it is predicted."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """One image more."""
+        self._seconds += seconds
+
+    def remove(self, seconds: float) -> None:
+        """One image less, with what was added for it."""
+        self._seconds = max(0.0, self._seconds - seconds)  # rounding must not go below
+
+    def wait_s(self, threads: int) -> float:
+        """Until a thread is free for one more."""
+        return self._seconds / threads
+
+
+class CostScale:
+    """How many times longer an instance's batches take than its warm-up said."""
+
+    def __init__(self) -> None:
+        self.scale = 1.0
+
+    def learn(self, predicted_s: float, measured_s: float) -> None:
+        """A batch has taken so long."""
+        if predicted_s > 0:
+            ratio = min(max(measured_s / predicted_s, SCALE[0]), SCALE[1])
+            self.scale += WEIGHT * (ratio - self.scale)
+
+
+def earliest_finish(
+    outstanding: Sequence[int], costs: Sequence[BatchCost], scales: Sequence[float]
+) -> int:
+    """The place of the instance that would finish one more image first.
+
+    Predicted finish = seconds to work off what is outstanding there plus this image. Ties go to
+    the instance with the fewest outstanding, then to the first.
+    """
+    return min(
+        range(len(costs)),
+        key=lambda place: (
+            costs[place].seconds(outstanding[place] + 1) * scales[place],
+            outstanding[place],
+        ),
+    )
+
+
+def finish_s(
+    decode_wait_s: float,
+    decode_s: float,
+    outstanding: Sequence[int],
+    costs: Sequence[BatchCost],
+    scales: Sequence[float],
+    images: int = 1,
+) -> float:
+    """Seconds until ``images`` more are answered, by the instance that is done with them first.
+
+    They are decoded while what is before them runs: max(decoding, everything outstanding) and then
+    their own batches; but no less than the device needs for all of it.
+
+    Args:
+        decode_wait_s: until a decoder is free.
+        decode_s: to decode them.
+        outstanding: images at each instance, and those on their way there.
+        costs: of each instance.
+        scales: how many times more its batches cost now.
+        images: how many more.
+    """
+    decoded_s = decode_wait_s + decode_s
+    return min(
+        max(
+            decoded_s + cost.seconds(images) * scale,
+            cost.seconds(waiting + images) * scale,
+        )
+        for waiting, cost, scale in zip(outstanding, costs, scales, strict=True)
+    )
+
+
+def retry_after_s(finish_s: float, left_s: float) -> int | None:
+    """None where an image finishes in the time left; else whole seconds after which it might."""
+    if finish_s <= left_s:
+        return None
+    return min(LONGEST_RETRY_S, max(1, math.ceil(finish_s - left_s)))
