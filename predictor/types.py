@@ -69,6 +69,15 @@ class DecodeLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class EmulatedCost:
+    """What an emulated device's batches take, and the largest one that fits its memory."""
+
+    per_batch_s: float
+    per_image_s: float
+    largest_batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BatchCost:
     """What a batch of n images costs on an instance: ``per_batch_s + n * per_image_s`` seconds.
 

@@ -445,13 +445,14 @@ def test_higher_priorities_are_decoded_first(with_rig):
 
     async def scene(rig: Rig) -> None:
         channel = rig.attach()
-        gate = threading.Event()
-        for _ in range(2):  # both decoders are busy
+        first_gate, second_gate = threading.Event(), threading.Event()
+        for gate in (first_gate, second_gate):  # both decoders are busy
             rig.pool.submit(blocking_job(gate), alone=False)
         rig.submit(IMAGE, IMAGE, priority=3)
         rig.submit(IMAGE, IMAGE, priority=1)
-        gate.set()
+        first_gate.set()
         works = await rig.work(channel, 4)
+        second_gate.set()
         assert [work.level for work in works] == [1, 1, 3, 3]
         for work in works:
             rig.answer(channel, work)
