@@ -15,11 +15,11 @@ from benchmarks.campaign import Campaign, Plan
 from benchmarks.errors import BenchmarkError
 from benchmarks.load import require_tools
 from benchmarks.models import MODELS, PHOTOS, package
+from benchmarks.page import RESULTS
 from benchmarks.report import ModelResult
 from examples.server import ServerError
 
 FOLDER = Path("var/bench")
-RESULTS = Path(__file__).with_name("RESULTS.md")
 QUICK = Plan(rounds=1, seconds=3, choosing_seconds=1)
 
 progress = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -66,8 +66,7 @@ def main(
         text = json.dumps([dataclasses.asdict(result) for result in results], indent=1)
         json_file.write_text(text + "\n", encoding="utf-8")
     if write:
-        page = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Measured\n"
-        RESULTS.write_text(report.insert(page, section), encoding="utf-8")
+        report.SECTION.write(section)
 
 
 def measure(names: list[str], plan: Plan, assets: Path) -> list[ModelResult]:

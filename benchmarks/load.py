@@ -53,9 +53,9 @@ def run_wrk(port: int, requests: Sequence[Path], connections: int, seconds: int)
     command: list[str | Path] = ["wrk", "--threads", "1", "--connections", str(connections)]
     command += ["--duration", f"{seconds}s", "--timeout", f"{REQUEST_TIMEOUT_S}s"]
     command += ["--script", WRK_SCRIPT, f"http://127.0.0.1:{port}", "--", *requests]
-    cpu_before = _children_cpu_s()
-    (output,) = _run_side_by_side([command], seconds)
-    return parse_wrk(output, _children_cpu_s() - cpu_before)
+    cpu_before = children_cpu_s()
+    (output,) = run_side_by_side([command], seconds)
+    return parse_wrk(output, children_cpu_s() - cpu_before)
 
 
 def parse_wrk(output: str, tool_cpu_s: float) -> LoadResult:
@@ -109,13 +109,13 @@ def run_h2load(
         commands.append(command)
     for log in logs:
         log.unlink(missing_ok=True)
-    cpu_before = _children_cpu_s()
-    outputs = _run_side_by_side(commands, seconds)
-    tool_cpu_s = _children_cpu_s() - cpu_before
+    cpu_before = children_cpu_s()
+    outputs = run_side_by_side(commands, seconds)
+    tool_cpu_s = children_cpu_s() - cpu_before
     counts = [parse_h2load(output) for output in outputs]
     for body, count in zip(bodies, counts, strict=True):
         count.check(body.answer_bytes)
-    latencies_us = np.concatenate([parse_h2load_log(log.read_text()) for log in logs])
+    latencies_us = np.concatenate([parse_h2load_log(log.read_text())[:, 2] for log in logs])
     p50_us, p99_us = np.percentile(latencies_us, [50, 99])
     return LoadResult(
         requests=sum(count.succeeded for count in counts),
@@ -163,12 +163,14 @@ def parse_h2load(output: str) -> H2Count:
     return H2Count(succeeded, max(sum(failures), sum(other_statuses)), int(body_bytes[1]))
 
 
-def parse_h2load_log(text: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Latencies in microseconds from the log of single requests: start, status, latency."""
-    return np.array([float(line.split("\t")[2]) for line in text.splitlines()])
+def parse_h2load_log(text: str) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """Rows of single requests: start in microseconds since 1970, status or -1, microseconds."""
+    rows = [line.split("\t")[:3] for line in text.splitlines()]
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
 
-def _run_side_by_side(commands: Sequence[Sequence[str | Path]], seconds: float) -> list[str]:
+def run_side_by_side(commands: Sequence[Sequence[str | Path]], seconds: float) -> list[str]:
+    """What each of these load tools printed; they are to end soon after ``seconds``."""
     running = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for command in commands
@@ -187,7 +189,7 @@ def _run_side_by_side(commands: Sequence[Sequence[str | Path]], seconds: float) 
     return outputs
 
 
-def _children_cpu_s() -> float:
+def children_cpu_s() -> float:
     """CPU seconds of all child processes that have ended so far."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

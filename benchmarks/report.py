@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
-import os
-import platform
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
-
+from benchmarks.page import Section, number, table
 from benchmarks.processes import Usage
 
 BARE = "bare loop"
 STOCK = "stock KServe"
 PLAIN = "plain KServe"
-VERSIONS = ("kserve", "uvicorn", "uvloop", "grpcio", "onnxruntime", "pillow", "numpy")
-BEGIN = "<!-- measured: written by python -m benchmarks --write -->"
-END = "<!-- end of measured -->"
+SECTION = Section("measured", "python -m benchmarks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +149,7 @@ def _median(values: Iterable[float | None]) -> float | None:
 
 def markdown(results: Sequence[ModelResult], rounds: int, seconds: int) -> str:
     """The whole section for RESULTS.md."""
-    lines = [BEGIN, *_machine(), ""]
-    lines += [
+    lines = [
         f"Medians of {rounds} rounds of {seconds} s for each cell; slowest and fastest round in "
         "brackets. Ratios are taken within a round, then the median; 'x stock' is against the "
         "faster of stock KServe's two routes at the same concurrency.",
@@ -174,10 +165,10 @@ def markdown(results: Sequence[ModelResult], rounds: int, seconds: int) -> str:
     ]
     for result in results:
         lines += [f"## {result.model}", "", *result.settings, ""]
-        lines += [*_table(SPEED_HEAD, map(_speed_cells, rows(result.measurements))), ""]
+        lines += [*table(SPEED_HEAD, map(_speed_cells, rows(result.measurements))), ""]
         processes = process_rows(result.measurements)
-        lines += [*_table(PROCESS_HEAD, map(_process_cells, processes)), ""]
-    return "\n".join([*lines, END, ""])
+        lines += [*table(PROCESS_HEAD, map(_process_cells, processes)), ""]
+    return SECTION.wrap(lines)
 
 
 SPEED_HEAD = (
@@ -192,51 +183,15 @@ def _speed_cells(row: Row) -> tuple[str, ...]:
         row.system,
         str(row.concurrency or "-"),
         speed,
-        _number(row.p50_ms, 1),
-        _number(row.p99_ms, 1),
-        _number(row.to_bare, 2),
-        _number(row.to_stock, 2),
-        _number(row.to_plain, 2),
+        number(row.p50_ms, 1),
+        number(row.p99_ms, 1),
+        number(row.to_bare, 2),
+        number(row.to_stock, 2),
+        number(row.to_plain, 2),
     )
 
 
 def _process_cells(row: ProcessRow) -> tuple[str, ...]:
-    peak = _number(row.peak_mib or None, 0)
-    cpu = _number(row.cpu_ms_per_image, 2)
+    peak = number(row.peak_mib or None, 0)
+    cpu = number(row.cpu_ms_per_image, 2)
     return (row.system, str(row.concurrency or "-"), row.title, cpu, peak)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *body)]
-
-
-def _machine() -> list[str]:
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
-    cores = len(os.sched_getaffinity(0))
-    memory_gib = psutil.virtual_memory().total / 2**30
-    return [
-        f"Measured on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d} on {cores} cores "
-        f"({_cpu_name()}), {memory_gib:.0f} GiB, {platform.system()} {platform.machine()}; "
-        f"Python {platform.python_version()}, {versions}.",
-    ]
-
-
-def _cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == "model name":
-            return value.strip()
-    return platform.processor() or "unknown processor"
-
-
-def insert(page: str, section: str) -> str:
-    """``page`` with its measured section replaced by ``section``, or ``section`` at its end."""
-    before, found, rest = page.partition(BEGIN)
-    if not found:
-        return f"{page.rstrip()}\n\n{section}".lstrip()
-    _, _, after = rest.partition(END)
-    return before + section.rstrip() + after

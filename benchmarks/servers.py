@@ -37,12 +37,12 @@ class Running:
 
 
 @contextmanager
-def millrace(model: Model, store: Path, log: Path) -> Iterator[Running]:
-    """``millrace serve`` with the settings of ``model``."""
+def millrace(model: Model, store: Path, log: Path, *settings: str) -> Iterator[Running]:
+    """``millrace serve`` with the settings of ``model``, and these besides."""
     command: list[str | Path] = [MILLRACE, "serve", model.name, "--store", store]
     command += ["--frontends", str(model.frontends), "--instances", str(model.instances)]
     ports = free_port(), free_port()
-    command += ["--http-port", str(ports[0]), "--grpc-port", str(ports[1])]
+    command += ["--http-port", str(ports[0]), "--grpc-port", str(ports[1]), *settings]
     with _ready(command, f"http://127.0.0.1:{ports[0]}/v2/health/ready", log) as server:
         yield Running(server, *ports)
 

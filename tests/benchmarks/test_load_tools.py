@@ -118,10 +118,12 @@ def test_h2load_that_crashes_shows_what_it_said():
         load.parse_h2load("-d: cannot open the file")
 
 
-def test_latencies_are_the_third_column_of_the_log():
-    """Start, status, microseconds."""
-    log = "1795335658506028\t200\t13117\n1795335658506139\t200\t14884\n"
-    np.testing.assert_array_equal(load.parse_h2load_log(log), [13117.0, 14884.0])
+def test_the_log_has_start_status_and_latency_of_each_request():
+    """Status -1 where no answer came."""
+    log = "1795335658506028\t200\t13117\n1795335658506139\t-1\t14884\n"
+    expected = [[1795335658506028, 200, 13117], [1795335658506139, -1, 14884]]
+    np.testing.assert_array_equal(load.parse_h2load_log(log), expected)
+    assert load.parse_h2load_log("").shape == (0, 3)
 
 
 def test_calls_in_flight_must_divide_by_the_requests(tmp_path):

@@ -92,7 +92,8 @@ def test_the_page_has_every_model_with_its_rows_and_settings():
 
 def test_new_results_replace_the_old_ones_and_nothing_else():
     """What people wrote around the measured section stays."""
-    old, new = (f"{report.BEGIN}\n{text}\n{report.END}\n" for text in ("old", "new"))
-    page = report.insert("# Measured\n\nWhy.\n", old)
+    section = report.SECTION
+    old, new = (f"{section.begin}\n{text}\n{section.end}\n" for text in ("old", "new"))
+    page = section.insert("# Measured\n\nWhy.\n", old)
     assert page == f"# Measured\n\nWhy.\n\n{old}"
-    assert report.insert(f"{page}\nAfter.\n", new) == f"# Measured\n\nWhy.\n\n{new}\nAfter.\n"
+    assert section.insert(f"{page}\nAfter.\n", new) == f"# Measured\n\nWhy.\n\n{new}\nAfter.\n"
