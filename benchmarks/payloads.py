@@ -46,6 +46,13 @@ def v2_pixels(model: str, jpeg: bytes, size: tuple[int, int]) -> bytes:
     return _v2(model, "UINT8", [1, *pixels.shape], pixels.tobytes())
 
 
+def v2_noise(model: str, images: int, size: int, seed: int) -> bytes:
+    """``images`` of random pixels, ``size`` by ``size``, in one request with nothing to decode."""
+    shape = (images, size, size, 3)
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    return _v2(model, "UINT8", shape, pixels.tobytes())
+
+
 def _v2(model: str, datatype: str, shape: Sequence[int], tensor: bytes) -> bytes:
     header = json.dumps(
         {
