@@ -45,17 +45,17 @@ def census(processes: Iterable[psutil.Process]) -> Census:
     kinds: Counter[str] = Counter()
     descriptors: Counter[str] = Counter()
     resident = []
-    folders: set[str] = set()
+    folders: set[Path] = set()
     for process in processes:
         try:
             kind, found = kind_of(process), open_descriptors(process.pid)
             resident.append(resident_of(process))
-            folders.add(process.environ().get("PROMETHEUS_MULTIPROC_DIR", ""))
+            folders |= metric_folders(process.pid)
         except (psutil.Error, OSError, StopIteration):
             continue
         kinds[kind] += 1
         descriptors.update({f"{kind} {what}": count for what, count in found.items()})
-    files = sum(len(list(Path(folder).glob("*.db"))) for folder in folders if folder)
+    files = sum(len(list(folder.glob("*.db"))) for folder in folders)
     memory = tuple(sorted(resident, key=lambda each: each.title))
     return Census(dict(sorted(kinds.items())), dict(sorted(descriptors.items())), memory, files)
 
@@ -76,6 +76,12 @@ def open_descriptors(pid: int) -> Counter[str]:
             continue
         kinds[kind_of_target(target)] += 1
     return kinds
+
+
+def metric_folders(pid: int) -> set[Path]:
+    """Where the Prometheus files lie that ``pid`` has mapped; a title leaves no environment."""
+    lines = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines()
+    return {Path(line.split(maxsplit=5)[5]).parent for line in lines if line.endswith(".db")}
 
 
 def kind_of_target(target: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import report
+from benchmarks import page, report
 from benchmarks.processes import Usage
 from benchmarks.report import Measurement, ModelResult
 
@@ -97,3 +97,17 @@ def test_new_results_replace_the_old_ones_and_nothing_else():
     page = section.insert("# Measured\n\nWhy.\n", old)
     assert page == f"# Measured\n\nWhy.\n\n{old}"
     assert section.insert(f"{page}\nAfter.\n", new) == f"# Measured\n\nWhy.\n\n{new}\nAfter.\n"
+
+
+def test_what_does_not_hold_says_so():
+    """In bold, so that nobody reads over it."""
+    found = [page.Finding("fast", "1.0", holds=True), page.Finding("flat", "2.0", holds=False)]
+    assert page.findings(found)[2:] == ["| fast | 1.0 |", "| flat | **not reached**: 2.0 |"]
+
+
+def test_sections_do_not_touch_each_other():
+    """Each command renews its own."""
+    first, second = page.Section("first", "a"), page.Section("second", "b")
+    text = second.insert(first.insert("# Measured\n", first.wrap(["old"])), second.wrap(["kept"]))
+    renewed = first.insert(text, first.wrap(["new"]))
+    assert ("old" in renewed, "new" in renewed, "kept" in renewed) == (False, True, True)
