@@ -6,71 +6,24 @@ in an open loop, 0.7 of the peak for the latency, and three times the peak for t
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from benchmarks.census import Census, census
 from benchmarks.errors import BenchmarkError
-from benchmarks.load import LoadResult, require_tools, run_wrk
-from benchmarks.models import MODELS, package
-from benchmarks.open_loop import REFUSED, Answers, run_open_loop
+from benchmarks.flood import STEADY_SHARE, Load, Outcome, measure
+from benchmarks.load import require_tools
+from benchmarks.models import MODELS
+from benchmarks.open_loop import REFUSED, Answers
 from benchmarks.page import Finding, Section, findings, number, table
-from benchmarks.payloads import prepare
-from benchmarks.pod import batch_ms, costs, scrape
-from benchmarks.servers import MILLRACE_V2, Running, check_answers, millrace
 from examples.server import ServerError
 
 SECTION = Section("overload", "python -m benchmarks.overload")
-FOLDER = Path("var/bench-overload")
-IN_FLIGHT = (8, 16, 32)  # in the closed loop; the best one is the peak
-WARM_UP_S = 2
-STEADY_SHARE = 0.7
-SPARE_WAIT = 2.0  # open-loop clients reckon with answers this many times later than the bound
 # What is to be reached.
 GOODPUT, LATENCY, REFUSAL_MS, GROWTH = 0.95, 2.0, 10.0, 1.05
 
 progress = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How much, and for how long."""
-
-    seconds: float  # of each open loop
-    peak_seconds: int  # of each closed loop
-    times: float  # of the peak
-    bound_s: float  # on the time of a request
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Everything that was seen."""
-
-    load: Load
-    peaks: tuple[LoadResult, ...]  # before and after the open loops
-    full_batch_ms: float  # at warm-up, and under the load of the peak
-    loaded_batch_ms: float
-    steady: Answers
-    flood: Answers
-    rejected: Counter[str]  # by reason, during the flood
-    before: Census
-    after: Census
-
-    @property
-    def peak(self) -> float:
-        """Images per second, the mean of before and after."""
-        return sum(load.requests / load.seconds for load in self.peaks) / len(self.peaks)
-
-    @property
-    def tool_share(self) -> tuple[float, float]:
-        """Cores that the load tool took: at the peak, and in the flood."""
-        peak = sum(load.tool_cpu_s / load.seconds for load in self.peaks) / len(self.peaks)
-        return peak, self.flood.tool_cpu_s / self.flood.run_s
 
 
 @click.command()
@@ -101,65 +54,13 @@ def main(
     load = Load(seconds, peak_seconds, times, bound_ms / 1e3)
     try:
         require_tools()
-        outcome = measure(model, load, assets)
+        outcome = measure(model, load, assets, progress.print)
     except (BenchmarkError, ServerError) as error:
         raise click.ClickException(str(error)) from error
     section = SECTION.wrap(markdown(outcome))
     click.echo(section)
     if write:
         SECTION.write(section)
-
-
-def measure(name: str, load: Load, assets: Path) -> Outcome:
-    """Package, serve, and load in turn."""
-    model, store, log = MODELS[name], FOLDER / "store", FOLDER / "millrace.log"
-    package(model, assets, store)
-    photos = model.photos(assets, FOLDER / "photos")
-    jpegs = [photo.file.read_bytes() for photo in photos]
-    requests = prepare(MILLRACE_V2.payload, name, jpegs, FOLDER / "requests")
-    files = [request.file for request in requests]
-    with millrace(model, store, log, "--request-timeout-s", str(load.bound_s)) as running:
-        check_answers(running, MILLRACE_V2, requests, photos)
-        run_wrk(running.http_port, files, IN_FLIGHT[-1], WARM_UP_S)
-        peak = _peak(running, files, load)
-        found = max(costs(log), key=lambda cost: cost.full_batch_ms)
-        sizes = batch_ms(running.http_port, name)
-        loaded_ms = sizes.get(found.max_batch_size, found.full_batch_ms)
-        rate = peak.requests / peak.seconds
-        steady = _open_loop(running, files, STEADY_SHARE * rate, load)
-        progress.print(f"at {steady.rate:.0f}/s: {steady.counts}")
-        _open_loop(running, files, load.times * rate, load, load.peak_seconds)  # touch all memory
-        before = census(running.server.family())
-        rejected = _rejected(running)
-        flood = _open_loop(running, files, load.times * rate, load)
-        progress.print(f"at {flood.rate:.0f}/s: {flood.counts}")
-        rejected = _rejected(running) - rejected
-        after = census(running.server.family())
-        peaks = peak, _peak(running, files, load)
-    return Outcome(
-        load, peaks, found.full_batch_ms, loaded_ms, steady, flood, rejected, before, after
-    )
-
-
-def _peak(running: Running, files: Sequence[Path], load: Load) -> LoadResult:
-    trials = [
-        run_wrk(running.http_port, files, in_flight, load.peak_seconds) for in_flight in IN_FLIGHT
-    ]
-    texts = [f"{trial.requests / trial.seconds:,.0f}/s" for trial in trials]
-    progress.print(f"closed loop, {IN_FLIGHT} in flight: {', '.join(texts)}")
-    return max(trials, key=lambda trial: trial.requests / trial.seconds)
-
-
-def _open_loop(
-    running: Running, files: Sequence[Path], rate: float, load: Load, seconds: float = 0.0
-) -> Answers:
-    wait_s = SPARE_WAIT * load.bound_s
-    folder = FOLDER / "h2load"
-    return run_open_loop(running.http_port, files, rate, seconds or load.seconds, wait_s, folder)
-
-
-def _rejected(running: Running) -> Counter[str]:
-    return scrape(running.http_port).by("millrace_rejected_total", "reason")
 
 
 def markdown(outcome: Outcome) -> list[str]:

@@ -7,8 +7,8 @@ import psutil
 
 from benchmarks import pod
 from benchmarks.census import census, kind_of_target
-from benchmarks.faults import more
 from benchmarks.pod import Cost
+from benchmarks.soak import more
 from benchmarks.tcp import Socket, parse_table, sockets_of
 
 METRICS = """\
