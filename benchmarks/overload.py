@@ -79,7 +79,8 @@ def markdown(outcome: Outcome) -> list[str]:
         "",
         *table(LOAD_HEAD, [_load_cells(each) for each in (outcome.steady, outcome.flood)]),
         "",
-        f"Refused in the flood, as `millrace_rejected_total` counts: {reasons or 'nothing'}.",
+        "Refused in the flood, its ramps included, as `millrace_rejected_total` counts: "
+        f"{reasons or 'nothing'}.",
         "",
         *table(MEMORY_HEAD, _memory_cells(outcome)),
     ]
