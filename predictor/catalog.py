@@ -152,6 +152,7 @@ def _introduction(version: LoadedVersion, frontend: Child) -> Message:
     order = VersionOrder(
         package=str(version.package.path),
         board_rows=board_rows(version.places, version.first),
+        devices=tuple(version.place(instance).device for instance in version.instances),
         loaded=version.loaded,
         layout=asdict(version.slab_layout),
         statistics=asdict(version.statistics_layout),

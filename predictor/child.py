@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from predictor.control import Control, Message
 from predictor.pulse import Pulse
@@ -24,7 +24,9 @@ class Child:
         ready: set while the present process can do its work.
         settled: set when a frontend has done what it was asked last.
         failure: why the present process could not get ready, in its own words.
+        calibrates: an instance that is to measure decoding as well.
         cost: what an instance said its batches cost.
+        decode_s: seconds to decode an image, where it was measured.
         pulse: signs of life of the present process.
         pulse_fd: their descriptor; -1 for none.
         spawned_ns: when the present process was started (CLOCK_MONOTONIC).
@@ -42,7 +44,9 @@ class Child:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     failure: str = ""
-    cost: dict[str, float] = field(default_factory=dict)
+    calibrates: bool = False
+    cost: dict[str, Any] = field(default_factory=dict)
+    decode_s: float = 0.0
     pulse: Pulse | None = None
     pulse_fd: int = -1
     spawned_ns: int = 0

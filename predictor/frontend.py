@@ -224,6 +224,7 @@ class Frontend:
                 metrics,
                 Statistics(statistics, StatisticsLayout(**order.statistics)),
                 frontend,
+                tuple(order.devices),
                 loaded=order.loaded,
             )
         )

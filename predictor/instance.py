@@ -21,6 +21,7 @@ from model_store.errors import ModelStoreError
 from model_store.package import ModelPackage, load_package
 from predictor.batch_run import BatchRun, run_batch
 from predictor.batching import BatchPolicy
+from predictor.calibration import measure_decode
 from predictor.control import Control, Message
 from predictor.errors import StartupError
 from predictor.feeder import Batch, Feeder
@@ -28,10 +29,10 @@ from predictor.golden import check_golden
 from predictor.metrics import InstanceMetrics, instance_restarted
 from predictor.process import InstanceOrder, enter_process, leave_stopping_to_the_supervisor
 from predictor.pulse import Heart, Pulse
-from predictor.runtimes import Runtime
+from predictor.runtimes import Runtime, load_runtime
 from predictor.slab import Outcome
 from predictor.statistics import BatchCounts, Statistics, StatisticsLayout
-from predictor.types import Answers, BatchCost
+from predictor.types import Answers, BatchCost, EmulatedCost
 from predictor.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,8 @@ def main() -> None:
             cost.per_image_s * 1e3,
             cost.per_batch_s * 1e3,
         )
-        control.send(Message("ready", asdict(cost)))
+        decode_s = measure_decode(package) if order.calibrate else 0.0
+        control.send(Message("ready", {"cost": asdict(cost), "decode_s": decode_s}))
         run = watched(runtime, pulse, cost, order.hang_timeout_s)
         if not _serve(feeder, run, metrics, counts):
             logger.error("nothing of %d batches could be computed; this instance ends", BROKEN)
@@ -91,17 +93,19 @@ def _load(order: InstanceOrder) -> tuple[ModelPackage, Runtime, BatchCost]:
     package = load_package(Path(order.package))
     os.sched_setaffinity(0, order.cores)
     os.nice(order.nice)
-    from predictor.runtimes.onnx import OnnxRuntime  # only now that environment and cores are set
-
-    variant = package.manifest.variants[0]
-    runtime = OnnxRuntime(package.path / variant.file, order.kind, order.threads)
+    emulated = EmulatedCost(**order.emulated) if order.emulated else None
+    # Imports the runtime, only now that environment and cores are set.
+    runtime = load_runtime(package, order.kind, order.threads, emulated)
     cost = warm_up(
         runtime,
         package.manifest.input.shape,
         order.max_batch_size,
         order.preferred_batch_sizes,
     )
-    check_golden(package, runtime)
+    if emulated is None:
+        check_golden(package, runtime)
+    else:
+        logger.warning("this device is emulated: its answers are not the model's")
     return package, runtime, cost
 
 

@@ -81,6 +81,10 @@ class LoadedVersion:
         """Where an instance of this version runs."""
         return self.places[instance.number - self.first]
 
+    def keep(self, instances: int) -> None:
+        """Have only the first so many instances: it has been found that they are enough."""
+        del self.instances[instances:]
+
     def renew_slab(self, frontend: int) -> None:
         """Fresh slots for a new frontend; what its predecessor left undone, nobody waits for.
 

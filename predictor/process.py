@@ -31,6 +31,7 @@ class InstanceOrder:
     kind: str
     cores: tuple[int, ...]
     threads: int
+    emulated: dict[str, Any] | None  # an EmulatedCost
     nice: int
     max_batch_size: int
     preferred_batch_sizes: tuple[int, ...]
@@ -39,6 +40,7 @@ class InstanceOrder:
     priority_step_us: int
     hang_timeout_s: float
     log_level: str
+    calibrate: bool  # measure decoding as well
     statistics: dict[str, int]  # a StatisticsLayout
 
     @classmethod
@@ -50,6 +52,7 @@ class InstanceOrder:
         place: Placement,
         number: int,
         generation: int,
+        calibrate: bool,
         statistics: StatisticsLayout,
     ) -> InstanceOrder:
         """The order for instance ``number``, at ``place``."""
@@ -62,6 +65,7 @@ class InstanceOrder:
             kind=place.kind,
             cores=place.cores,
             threads=place.threads,
+            emulated=asdict(place.emulated) if place.emulated else None,
             # A GPU's instance only launches kernels; holding it up would idle the device.
             nice=settings.instance_nice if place.kind == "cpu" else 0,
             max_batch_size=settings.max_batch_size,
@@ -71,6 +75,7 @@ class InstanceOrder:
             priority_step_us=settings.priority_step_us,
             hang_timeout_s=settings.hang_timeout_s,
             log_level=settings.log_level,
+            calibrate=calibrate,
             statistics=asdict(statistics),
         )
 
@@ -103,6 +108,7 @@ class VersionOrder:
 
     package: str
     board_rows: int
+    devices: tuple[str, ...]  # of its instances
     loaded: bool
     layout: dict[str, int]  # of its slab, a SlabLayout
     statistics: dict[str, int]  # a StatisticsLayout

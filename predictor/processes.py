@@ -160,6 +160,7 @@ class Processes:
             version.place(child),
             child.number,
             child.generation,
+            child.calibrates and child.starting,
             version.statistics_layout,
         )
         child.tell(Message("start", order.content(), (version.statistics, child.pulse_fd)))
@@ -203,7 +204,8 @@ class Processes:
         if child.starting and child.started is not None:
             child.started.set_result(None)
         if child.kind == "instance":
-            child.cost = message.content
+            child.cost = message.content["cost"]
+            child.decode_s = message.content["decode_s"]
             self._catalog.connect(child)
 
     async def _watch(self, child: Child, process: asyncio.subprocess.Process) -> None:

@@ -25,6 +25,7 @@ class ServedVersion:
         metrics: Prometheus' counts of this frontend.
         statistics: of the whole pod's requests for this version.
         frontend: this frontend's number.
+        devices: those of its instances.
         loaded: whether requests are taken at first.
     """
 
@@ -34,11 +35,13 @@ class ServedVersion:
         metrics: FrontendMetrics,
         statistics: Statistics,
         frontend: int,
+        devices: tuple[str, ...],
         *,
         loaded: bool,
     ) -> None:
         self.classifier = classifier
         self.dispatcher: Dispatcher = classifier.dispatcher
+        self.devices = devices
         self.name: str = classifier.version
         self.metrics = metrics
         self.statistics = statistics

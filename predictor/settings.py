@@ -56,14 +56,25 @@ class Settings(BaseSettings):
         default=1, ge=1, le=64, description="frontend processes (protocol and decode)"
     )
     instances: int = Field(
-        default=1, ge=1, le=256, description="instance processes (inference), one per device"
+        default=0,
+        ge=0,
+        le=256,
+        description="instance processes (inference); 0: one for each entry of devices, and on a "
+        "CPU as many single-threaded ones as keep pace with the decoders, measured at start",
     )
     devices: str = Field(
-        default="cpu",
-        description="where instances run, in turn, separated by commas: cpu, cuda:0, cuda:1",
+        default="auto",
+        description="where instances run, in turn, separated by commas: auto (every GPU, else the "
+        "CPU), cpu, cpu:THREADS, openvino, cuda:N, tensorrt:N, rocm:N, migraphx:N; N counts within "
+        "what CUDA_VISIBLE_DEVICES and the like leave visible. For tests, "
+        "emulated:BATCH_MS+IMAGE_MS (and +LARGEST_BATCH) sleeps instead",
     )
     instance_threads: int = Field(
-        default=0, ge=0, le=1024, description="inference threads per CPU instance; 0: its cores"
+        default=0,
+        ge=0,
+        le=1024,
+        description="inference threads per CPU instance; 0: its share of the cores, or 1 where the "
+        "number of instances is found at start",
     )
     pin_cores: bool = Field(
         default=False,
@@ -76,7 +87,11 @@ class Settings(BaseSettings):
         description="how far CPU instances stand back for the decoders they share cores with",
     )
     decode_threads: int = Field(
-        default=0, ge=0, le=1024, description="decode threads per frontend; 0: one per core"
+        default=0,
+        ge=0,
+        le=1024,
+        description="decode threads per frontend; 0: found at start with the number of instances, "
+        "else one per core",
     )
     max_batch_size: int = Field(
         default=0,

@@ -22,8 +22,9 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import DTypeLike, NDArray
+
+from predictor.machine import memory_available
 
 ALIGNMENT = 64  # bytes, one cache line: no two regions share one
 
@@ -252,7 +253,7 @@ def reserve(name: str, size: int) -> int:
     """
     # Checked by hand: reserving every page now would cost memory that a quiet pod never touches,
     # and more than there is would end in a kill, not in an error.
-    available = psutil.virtual_memory().available
+    available = memory_available()
     if size > available:
         raise OSError(errno.ENOMEM, f"{name} needs {size} bytes of memory, {available} are free")
     fd = os.memfd_create(name)

@@ -9,23 +9,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import tempfile
 from collections.abc import Iterator
 
 from model_store.package import ModelPackage
+from predictor.calibration import split
 from predictor.catalog import Catalog
 from predictor.child import Child
 from predictor.control import Message
 from predictor.errors import StartupError
 from predictor.listener import BACKLOG, bind, bind_shared, ignore_new_connections
 from predictor.loaded_version import LoadedVersion
+from predictor.machine import look
 from predictor.model_control import ModelControl
-from predictor.placement import Placement, place
+from predictor.placement import Placement, parse_devices, place
 from predictor.processes import KILL_AFTER_S, Processes, Shared
 from predictor.settings import Settings
 from predictor.traffic import WHOLE
+from predictor.types import BatchCost
 from predictor.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -40,7 +44,15 @@ class Supervisor:
         self._settings = settings
         self._package = package
         self._model_name = settings.model_name or package.name
-        self._cores = tuple(sorted(os.sched_getaffinity(0)))
+        self._machine = look()
+        self._devices = parse_devices(settings.device_list, self._machine, os.environ)
+        self._calibrates = (
+            settings.instances == 0
+            and settings.instance_threads == 0
+            and all(device.kind == "cpu" and not device.threads for device in self._devices)
+        )
+        found = self._machine.usable if self._calibrates else len(self._devices)
+        self._instances = settings.instances or found
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -107,10 +119,11 @@ class Supervisor:
         settings = self._settings
         return list(
             place(
-                settings.device_list,
-                settings.instances,
-                self._cores,
-                settings.instance_threads,
+                self._devices,
+                self._instances,
+                self._machine,
+                os.environ,
+                settings.instance_threads or int(self._calibrates),
                 pin_cores=settings.pin_cores,
             )
         )
@@ -129,16 +142,43 @@ class Supervisor:
 
     async def _start_first(self) -> None:
         """Start the version the pod was made for, and the frontends."""
-        processes = self._processes
-        processes.decode_threads = self._settings.decode_threads or len(self._cores)
+        processes, settings = self._processes, self._settings
+        processes.decode_threads = settings.decode_threads or self._machine.usable
         try:
-            version = LoadedVersion.reserve(self._settings, self._package, self._places(), 0)
+            version = LoadedVersion.reserve(settings, self._package, self._places(), 0)
         except OSError as error:
             raise StartupError(f"cannot start: {error.strerror or error}") from error
         version.open = True  # frontends that start now learn of it at once
         self._catalog.versions[version.name] = version
         self._catalog.traffic[version.name] = WHOLE
-        await processes.start([*version.instances, *processes.frontends])
+        left = version.instances
+        if self._calibrates:
+            await self._calibrate(version)
+            left = version.instances[1:]
+        await processes.start([*left, *processes.frontends])
+
+    async def _calibrate(self, version: LoadedVersion) -> None:
+        """Start one instance, and find by what it measures how many there are to be."""
+        first = version.instances[0]
+        first.calibrates = True
+        await self._processes.start([first])
+        infer_s = BatchCost(**first.cost).image_seconds
+        found = split(self._machine.usable, first.decode_s, infer_s)
+        frontends = self._settings.frontends
+        logger.info(
+            "%.2f ms to decode an image and %.2f ms to infer it, each on one thread: "
+            "%d decode threads and %d instances on %d cores",
+            first.decode_s * 1e3,
+            infer_s * 1e3,
+            found.decode_threads,
+            found.instances,
+            self._machine.usable,
+        )
+        self._instances = found.instances
+        self._processes.decode_threads = self._settings.decode_threads or math.ceil(
+            found.decode_threads / frontends
+        )
+        version.keep(found.instances)
 
     def _hear(self, child: Child, message: Message) -> None:
         if message.kind == "control":

@@ -30,6 +30,7 @@ EXTENSIONS = (
     "model_configuration",
     "statistics",
 )
+NO_GPU = ("cpu", "openvino", "emulated")
 CONFIG_TYPES = {"INT64": "TYPE_INT64", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
 
 
@@ -78,8 +79,7 @@ class Description:
         """
         classifier = served.classifier
         manifest = classifier.package.manifest
-        kinds = self._settings.device_list  # taken in turn
-        devices = [kinds[number % len(kinds)] for number in range(self._settings.instances)]
+        groups = Counter(_group(device) for device in served.devices)
         versions = [int(one.name) for one in self._versions if one.name.isdigit()]
         return {
             "name": classifier.name,
@@ -99,9 +99,7 @@ class Description:
                 {"name": name, "data_type": CONFIG_TYPES[datatype], "dims": [manifest.top_k]}
                 for name, datatype in OUTPUT_DATATYPES.items()
             ],
-            "instance_group": [
-                _instance_group(device, count) for device, count in Counter(devices).items()
-            ],
+            "instance_group": [_instance_group(device, count) for device, count in groups.items()],
             "default_model_filename": manifest.variants[0].file,
             "dynamic_batching": self._dynamic_batching(classifier.dispatcher.batch_sizes()),
             "model_transaction_policy": {"decoupled": False},
@@ -169,11 +167,17 @@ def _queue_policy(policy: QueuePolicy) -> dict[str, Any]:
     }
 
 
-def _instance_group(device: str, count: int) -> dict[str, Any]:
-    kind, _, number = device.partition(":")
+def _group(device: str) -> str:
+    """Instances of one GPU are a group, as are all that are on no GPU."""
+    kind = device.partition(":")[0]
+    return kind if kind in NO_GPU else device
+
+
+def _instance_group(group: str, count: int) -> dict[str, Any]:
+    number = group.partition(":")[2]
     return {
-        "name": device,
-        "kind": "KIND_CPU" if kind == "cpu" else "KIND_GPU",
+        "name": group,
+        "kind": "KIND_GPU" if number else "KIND_CPU",
         "count": count,
-        "gpus": [] if kind == "cpu" else [int(number or 0)],
+        "gpus": [int(number)] if number else [],
     }

@@ -7,14 +7,37 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from predictor.types import Answers
+from model_store.package import ModelPackage
+from predictor.types import Answers, EmulatedCost
 
 
 class Runtime(Protocol):
     """One loaded serving graph on one device; used by one thread at a time."""
 
     def run(self, images: NDArray[np.uint8]) -> Answers:
-        """Classify ``images`` (n, H, W, 3) uint8; returns n rows, best class first."""
+        """Classify ``images`` (n, H, W, 3) uint8; returns n rows, best class first.
+
+        Raises:
+            OutOfMemoryError: the device has no memory for so many.
+        """
 
     def close(self) -> None:
         """Give the device's memory back."""
+
+
+def load_runtime(
+    package: ModelPackage, device_kind: str, threads: int, emulated: EmulatedCost | None
+) -> Runtime:
+    """The runtime for a package on a kind of device; each is imported only where it is used.
+
+    Raises:
+        StartupError: it is not installed, or cannot load the package.
+    """
+    manifest = package.manifest
+    if emulated is not None:
+        from predictor.runtimes.emulated import EmulatedRuntime
+
+        return EmulatedRuntime(emulated, manifest.classes, manifest.top_k)
+    from predictor.runtimes.onnx import OnnxRuntime
+
+    return OnnxRuntime(package.path / manifest.variants[0].file, device_kind, threads)

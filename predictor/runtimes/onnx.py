@@ -8,11 +8,21 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from predictor.errors import StartupError
+from predictor.errors import OutOfMemoryError, StartupError
 from predictor.types import Answers
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+PACKAGES = {"cuda": "onnxruntime-gpu", "tensorrt": "onnxruntime-gpu", "rocm": "onnxruntime-rocm"}
 OUTPUTS = ("indices", "scores")
+# How ONNX Runtime's allocators and CUDA say that there is no memory; it has no exception for it.
+OUT_OF_MEMORY = ("failed to allocate memory", "out of memory", "bad_alloc", "bad allocation")
 
 
 class OnnxRuntime:
@@ -20,8 +30,8 @@ class OnnxRuntime:
 
     Args:
         graph: the serving graph's file.
-        device_kind: ``cpu`` or ``cuda``; a provider that is not installed is an error, never a
-            silent fall-back to the CPU.
+        device_kind: a key of ``PROVIDERS``; one that is not installed or does not start is an
+            error, never a silent fall-back to the CPU.
         threads: threads of one run on a CPU, the calling one included.
 
     Raises:
@@ -30,10 +40,12 @@ class OnnxRuntime:
 
     def __init__(self, graph: Path, device_kind: str, threads: int) -> None:
         provider = PROVIDERS[device_kind]
-        if provider not in ort.get_available_providers():
+        there = ort.get_available_providers()
+        if provider not in there:
+            hint = PACKAGES.get(device_kind, f"onnxruntime-{device_kind}")
             raise StartupError(
                 f"device {device_kind}: this ONNX Runtime has no {provider} "
-                f"(it has {', '.join(ort.get_available_providers())})"
+                f"(it has {', '.join(there)}); install {hint}, or choose other devices"
             )
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -47,13 +59,33 @@ class OnnxRuntime:
         # ONNX Runtime's own exceptions share no base class short of Exception.
         except Exception as error:
             raise StartupError(f"{graph}: ONNX Runtime cannot load it: {error}") from error
+        if provider not in self._session.get_providers():  # its libraries are missing, say
+            raise StartupError(
+                f"device {device_kind}: {provider} does not start here; "
+                f"ONNX Runtime would use {', '.join(self._session.get_providers())}"
+            )
         self._input = self._session.get_inputs()[0].name
 
     def run(self, images: NDArray[np.uint8]) -> Answers:
-        """Classify ``images`` (n, H, W, 3) uint8; returns n rows, best class first."""
-        indices, scores = self._session.run(OUTPUTS, {self._input: images})
+        """Classify ``images`` (n, H, W, 3) uint8; returns n rows, best class first.
+
+        Raises:
+            OutOfMemoryError: the device has no memory for so many.
+        """
+        try:
+            indices, scores = self._session.run(OUTPUTS, {self._input: images})
+        # As above: only its text tells what happened.
+        except Exception as error:
+            if isinstance(error, MemoryError) or _is_memory(str(error)):
+                text = (str(error).splitlines() or ["no memory"])[0][:200]
+                raise OutOfMemoryError(text) from error
+            raise
         return Answers(indices, scores)
 
     def close(self) -> None:
         """Drop the session; ONNX Runtime frees its memory with it."""
         del self._session
+
+
+def _is_memory(text: str) -> bool:
+    return any(sign in text.lower() for sign in OUT_OF_MEMORY)

@@ -26,6 +26,8 @@ class Pod:
 
     def __init__(self, package: Path | str, *flags: str) -> None:
         command = [sys.executable, "-m", "millrace", "serve", str(package)]
+        if "--instances" not in flags:
+            flags = (*flags, "--instances", "1")  # measuring how many there should be takes a while
         ports = ["--host", "127.0.0.1", "--http-port", "0", "--grpc-port", "0"]
         self.process = subprocess.Popen(
             [*command, *ports, *flags], stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -22,7 +22,7 @@ def test_flags_beat_environment_beats_file_beats_default(tmp_path, monkeypatch):
         settings.grpc_port,
         settings.frontends,
         settings.instances,
-    ) == (21, 12, 3, 1)
+    ) == (21, 12, 3, 0)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def routes(colours):
             FrontendMetrics("cats", colours.version),
             Statistics(Statistics.create(layout), layout),
             0,
+            ("cpu:0",),
             loaded=True,
         )
     )

@@ -1,0 +1,67 @@
+"""How many threads decode and how many instances infer, where both use the same cores."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import product
+
+from model_store.package import ModelPackage
+from predictor.decode import decode
+
+GOOD_ENOUGH = 0.95
+TRIES_S = 0.2
+LEAST_TRIES, MOST_TRIES = 3, 50
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Threads that decode, and single-threaded instances."""
+
+    decode_threads: int
+    instances: int
+
+
+def split(cores: int, decode_s: float, infer_s: float) -> Split:
+    """The fewest threads that come within 5 % of what ``cores`` can do.
+
+    One image costs decode_s + infer_s of a core's time, so no split gives more than
+    cores ÷ (decode_s + infer_s) images a second; n_d decoders and n_i instances give
+    min(n_d ÷ decode_s, n_i ÷ infer_s, that). Where no split with n_d + n_i ≤ cores comes near (on
+    two cores none can, unless both cost the same), threads are added that share cores by time:
+    the decoders go first (``instance_nice``), the instances take what is left.
+
+    Args:
+        cores: how many can be kept busy.
+        decode_s: seconds to decode an image on one thread.
+        infer_s: seconds to infer an image on a single-threaded instance.
+    """
+    most = cores / (decode_s + infer_s)
+
+    def rate(candidate: Split) -> float:
+        return min(candidate.decode_threads / decode_s, candidate.instances / infer_s, most)
+
+    candidates = [Split(*pair) for pair in product(range(1, cores + 1), repeat=2)]
+    good = [candidate for candidate in candidates if rate(candidate) >= GOOD_ENOUGH * most]
+    return min(good, key=lambda each: (each.decode_threads + each.instances, -each.instances))
+
+
+def measure_decode(package: ModelPackage) -> float:
+    """Seconds to decode one of the package's golden images on one thread; their mean.
+
+    Each is timed until 0.2 s are spent, and the least counts: whatever else runs only ever adds.
+    """
+    golden = package.manifest.golden
+    spent = []
+    for one in golden:
+        encoded = (package.path / one.file).read_bytes()
+        best = float("inf")
+        end = time.perf_counter() + TRIES_S / len(golden)
+        for number in range(MOST_TRIES):
+            began = time.perf_counter()
+            decode(encoded, package.manifest.input)
+            best = min(best, time.perf_counter() - began)
+            if number >= LEAST_TRIES and time.perf_counter() > end:
+                break
+        spent.append(best)
+    return sum(spent) / len(spent)
