@@ -16,6 +16,9 @@ from predictor.types import BatchCost
 WEIGHT = 1 / 16  # of a new measurement; after 11 of them an old one counts for half
 SCALE = (0.25, 8.0)  # how far batches may be from what their warm-up said
 LONGEST_RETRY_S = 60
+# Of the time an image has, so much may be planned with. Predictions err, and a queue that is kept at
+# its limit errs to the wrong side: what is then expired has been decoded for nothing.
+PLANNED = 0.8
 
 
 class DecodeCost:
@@ -141,7 +144,7 @@ def finish_s(
 
 
 def retry_after_s(finish_s: float, left_s: float) -> int | None:
-    """None where an image finishes in the time left; else whole seconds after which it might."""
-    if finish_s <= left_s:
+    """None where an image will finish in time; else whole seconds after which it might."""
+    if finish_s <= PLANNED * left_s:
         return None
     return min(LONGEST_RETRY_S, max(1, math.ceil(finish_s - left_s)))

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import logging
 import math
+import os
 import queue
 import threading
 import time
@@ -31,6 +32,7 @@ from predictor.types import DecodeLimits, Image, Pixels
 
 logger = logging.getLogger(__name__)
 
+DECODE_NICE = 2  # behind the event loop, before the instances (``instance_nice``)
 # What may be decoded on the event loop: about 0.15 ms each.
 THUMBNAIL_BYTES = 4096
 THUMBNAIL_PIXELS = 64 * 64
@@ -112,6 +114,8 @@ class DecodePool:
             thread.join()
 
     def _run(self) -> None:
+        # The event loop goes before the decoders: it answers at once, or refuses.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), DECODE_NICE)
         while (job := self._jobs.get()[2]) is not None:
             began_ns = time.monotonic_ns()
             error = self._decode(job, self._limits) if job.wanted() else None

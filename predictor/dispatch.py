@@ -157,8 +157,12 @@ class Dispatcher:
         if not self._tickets:
             return  # and learns what it costs
         load, costs, scales = self._links.outstanding()
+        # Lower levels go after it. How many of the others' images they are is not known; taken to
+        # be as many as here.
+        ahead = sum(self._levels[level] for level in range(1, place.level + 1)) / len(self._tickets)
+        load = [round(ahead * images) for images in load]
         decode_s = sum(ticket.decode_s for ticket in tickets)
-        wait_s = self._pool.backlog.wait_s(self._pool.threads)
+        wait_s = ahead * self._pool.backlog.wait_s(self._pool.threads)
         finish = finish_s(wait_s, decode_s, load, costs, scales, len(tickets))
         left_s = (place.deadline_ns - time.monotonic_ns()) / 1e9
         wait = retry_after_s(finish, left_s)
