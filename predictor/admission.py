@@ -15,10 +15,11 @@ from predictor.types import BatchCost
 
 WEIGHT = 1 / 16  # of a new measurement; after 11 of them an old one counts for half
 SCALE = (0.25, 8.0)  # how far batches may be from what their warm-up said
+BIAS = (0.5, 2.0)  # how far answers may be from what was predicted of them
 LONGEST_RETRY_S = 60
-# Of the time an image has, so much may be planned with. Predictions err, and a queue that is kept at
-# its limit errs to the wrong side: what is then expired has been decoded for nothing.
-PLANNED = 0.8
+# Of the time an image has, so much may be planned with. Predictions err, and where a queue is kept
+# at its limit they err to the wrong side: what is expired then has been decoded for nothing.
+PLANNED = 0.7
 
 
 class DecodeCost:
@@ -83,16 +84,26 @@ class DecodeBacklog:
 
 
 class CostScale:
-    """How many times longer an instance's batches take than its warm-up said."""
+    """How many times longer something takes than was said; as said, until it is known.
 
-    def __init__(self) -> None:
+    The ratio of the means, so that what takes long counts for more than what hardly takes time.
+
+    Args:
+        least, most: bounds on it, so that one hiccup cannot have everybody refused.
+    """
+
+    def __init__(self, least: float = SCALE[0], most: float = SCALE[1]) -> None:
+        self._bounds = least, most
+        self._said_s = self._measured_s = 0.0
         self.scale = 1.0
 
-    def learn(self, predicted_s: float, measured_s: float) -> None:
-        """A batch has taken so long."""
-        if predicted_s > 0:
-            ratio = min(max(measured_s / predicted_s, SCALE[0]), SCALE[1])
-            self.scale += WEIGHT * (ratio - self.scale)
+    def learn(self, said_s: float, measured_s: float) -> None:
+        """What was said to take so long has taken that long."""
+        self._said_s += WEIGHT * (said_s - self._said_s)
+        self._measured_s += WEIGHT * (measured_s - self._measured_s)
+        if self._said_s > 0:
+            least, most = self._bounds
+            self.scale = min(max(self._measured_s / self._said_s, least), most)
 
 
 def earliest_finish(

@@ -66,6 +66,18 @@ class ImageClassifier(kserve.Model):  # type: ignore[misc]  # kserve carries no 
         answers = await self.predict(accepted)
         return await self.postprocess(answers, top_k=accepted.top_k)
 
+    def foresee(self, limit_us: int | None) -> None:
+        """Refuse a request of the default priority by its head alone, if it has no chance.
+
+        Args:
+            limit_us: how long its client waits at all.
+
+        Raises:
+            NotReadyError, OverloadedError: there is no instance, no room, or not the time.
+        """
+        place = self._policies.place(time.monotonic_ns(), 0, None, limit_us)
+        self.dispatcher.foresee(place)
+
     async def preprocess(
         self, payload: ClassifyRequest, headers: Mapping[str, str] | None = None
     ) -> Accepted:

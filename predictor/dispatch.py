@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.package import ImageInput
-from predictor.admission import DecodeCost, finish_s, retry_after_s
+from predictor.admission import BIAS, CostScale, DecodeCost, finish_s, retry_after_s
 from predictor.decode import least_side
 from predictor.decode_pool import DecodeJob, DecodePool
 from predictor.errors import (
@@ -89,6 +89,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._links = Links(board, frontend)
         self._decode_cost = DecodeCost(least_side(queueing.target), scaled=pool.scaled)
+        self._error = CostScale(*BIAS)  # how many times longer images take than predicted
         self._free = list(range(slab.layout.slots))
         self._tickets: dict[int, Ticket] = {}  # every ticket whose slot is taken, by number
         self._levels: Counter[int] = Counter()  # how many of them have each level
@@ -109,19 +110,34 @@ class Dispatcher:
             NotReadyError: no instance takes work.
             OverloadedError: not enough free slots, or not enough time by prediction.
         """
+        self._check_ready()
+        self._check_room(len(images), place.level)
+        alone = len(images) == 1
+        tickets = [self._ticket(image, place, alone) for image in images]
+        predicted_s = self._check_time(place, len(images), sum(t.decode_s for t in tickets))
+        if alone:
+            tickets[0].predicted_s = predicted_s
+        for image, ticket in zip(images, tickets, strict=True):
+            self._accept(image, ticket, alone)
+        return tickets
+
+    def foresee(self, place: Place) -> None:
+        """Refuse a request before it is read, if even the smallest image would be refused.
+
+        Raises:
+            NotReadyError, OverloadedError: as ``submit``.
+        """
+        self._check_ready()
+        self._check_room(1, place.level)
+        self._check_time(place, 1, 0.0)
+
+    def _check_ready(self) -> None:
         if not self._admitting:
             self.metrics.rejected("unloaded")
             raise NotReadyError("the model is unloaded")
         if not self._links:
             self.metrics.rejected("not_ready")
             raise NotReadyError("no instance is ready; try again")
-        self._check_room(len(images), place.level)
-        alone = len(images) == 1
-        tickets = [self._ticket(image, place, alone) for image in images]
-        self._check_time(tickets, place)
-        for image, ticket in zip(images, tickets, strict=True):
-            self._accept(image, ticket, alone)
-        return tickets
 
     def _check_room(self, images: int, level: int) -> None:
         if images > len(self._free):
@@ -152,27 +168,31 @@ class Dispatcher:
             ticket.decode_s = self._decode_cost.predict(ticket.header)
         return ticket
 
-    def _check_time(self, tickets: Sequence[Ticket], place: Place) -> None:
-        """Refuse what cannot be finished in time, by prediction; an idle pod takes everything."""
-        if not self._tickets:
-            return  # and learns what it costs
+    def _check_time(self, place: Place, images: int, decode_s: float) -> float:
+        """Refuse what cannot be finished in time, by prediction; an idle pod takes everything.
+
+        Returns:
+            Seconds it will take by what batches and images cost.
+        """
         load, costs, scales = self._links.outstanding()
         # Lower levels go after it. How many of the others' images they are is not known; taken to
         # be as many as here.
-        ahead = sum(self._levels[level] for level in range(1, place.level + 1)) / len(self._tickets)
+        first = sum(self._levels[level] for level in range(1, place.level + 1))
+        ahead = first / max(1, len(self._tickets))
         load = [round(ahead * images) for images in load]
-        decode_s = sum(ticket.decode_s for ticket in tickets)
         wait_s = ahead * self._pool.backlog.wait_s(self._pool.threads)
-        finish = finish_s(wait_s, decode_s, load, costs, scales, len(tickets))
+        predicted_s = finish_s(wait_s, decode_s, load, costs, scales, images)
+        finish = predicted_s * self._error.scale
         left_s = (place.deadline_ns - time.monotonic_ns()) / 1e9
         wait = retry_after_s(finish, left_s)
-        if wait is not None:
+        if wait is not None and self._tickets:
             self.metrics.rejected("deadline")
             error = OverloadedError(
                 f"the answer would take {finish:.2f} s, and {max(left_s, 0):.2f} s are left"
             )
             error.retry_after_s = wait
             raise error
+        return predicted_s
 
     def abandon(self, tickets: Sequence[Ticket]) -> None:
         """Nobody waits for these any more: drop what has not been computed yet."""
@@ -276,6 +296,9 @@ class Dispatcher:
             times = ticket.times
             times.infer_began_ns, times.infer_ended_ns = completion.began_ns, completion.ended_ns
             times.collected_ns = time.monotonic_ns()
+            took_s = (times.collected_ns - ticket.place.accepted_ns) / 1e9
+            if ticket.predicted_s:
+                self._error.learn(ticket.predicted_s, took_s)
             self._finish(ticket, None)
         elif completion.outcome is Outcome.FAILED:
             self._run_again(ticket, InferenceError("inference failed"))

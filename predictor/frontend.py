@@ -87,6 +87,7 @@ def main() -> None:
         sys.exit(1)
 
 
+SWITCH_S = 0.0005  # how long a decoder may keep the interpreter's lock from the event loop
 GC_OBJECTS = 20_000  # more objects made than given up, before the collector looks
 
 
@@ -137,7 +138,13 @@ class Frontend:
         self._repository = Repository(self._versions, settings.repository_token, control.send)
         description = Description(self._versions, settings, self._repository)
         self._aside = Aside()
-        self._routes = RestRoutes(self._versions, description, self._repository, self._aside)
+        self._routes = RestRoutes(
+            self._versions,
+            description,
+            self._repository,
+            self._aside,
+            one_priority=settings.priority_levels == 1,
+        )
         limits = BodyLimits(
             settings.max_body_bytes,
             settings.body_timeout_s,
@@ -176,6 +183,7 @@ class Frontend:
         # look at the one again nor for the others often.
         gc.freeze()
         gc.set_threshold(GC_OBJECTS, 10, 10)
+        sys.setswitchinterval(SWITCH_S)
         self._control.send(Message("ready"))
 
         await self._stop.wait()

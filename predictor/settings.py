@@ -115,7 +115,11 @@ class Settings(BaseSettings):
         default=False, description="let the answers of a frontend leave in the order of acceptance"
     )
     priority_levels: int = Field(
-        default=3, ge=1, le=255, description="priority levels; 1 goes first"
+        default=1,
+        ge=1,
+        le=255,
+        description="priority levels; 1 goes first. With several, a v2 request must be read before "
+        "it can be refused, since it may state one",
     )
     default_priority_level: int = Field(
         default=0,

@@ -24,6 +24,7 @@ class Ticket:
         times: when it passed each point of the path.
         header: what its file says of it; None where decoding is too quick to be predicted.
         decode_s: what decoding was predicted to take.
+        predicted_s: how long its answer was predicted to take; 0 where nothing was.
         handed: an instance has had it.
         runs: in how many batches it was that died or failed.
         abandoned: nobody waits for it any more.
@@ -37,6 +38,7 @@ class Ticket:
     times: ImageTimes
     header: Header | None = None
     decode_s: float = 0.0
+    predicted_s: float = 0.0
     handed: bool = False
     runs: int = 0
     abandoned: bool = False

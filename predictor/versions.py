@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 
-from predictor.errors import UnknownModelError
+from predictor.errors import PredictorError, UnknownModelError
 from predictor.served_version import ServedVersion
 from predictor.traffic import Traffic
 
@@ -80,6 +81,19 @@ class Versions:
             return self.known(self.name, version)
         chosen = self._traffic.choose(self._able)
         return self.current if chosen is None else self._served[chosen]
+
+    def foresee(self, version: str, limit_us: int | None) -> None:
+        """Refuse a request by its head alone, if none that may take it will.
+
+        Raises:
+            NotReadyError, OverloadedError: as ``ImageClassifier.foresee``.
+        """
+        takers = [self._served[name] for name in ((version,) if version else self._able)]
+        for served in takers[:-1]:
+            with contextlib.suppress(PredictorError):
+                served.classifier.foresee(limit_us)
+                return
+        (takers[-1] if takers else self.current).classifier.foresee(limit_us)
 
     def get(self, version: str) -> ServedVersion:
         """A version by its name; ``current`` if it has gone."""

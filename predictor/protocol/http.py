@@ -66,10 +66,17 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers one method of one path; with a ``protocol``, its requests are observed."""
+    """What answers one method of one path.
+
+    Attributes:
+        endpoint: answers.
+        protocol: requests of a route that has one are observed.
+        foresee: refuses by the headers, before the body is read; what it raises is answered.
+    """
 
     endpoint: Callable[[Request], Awaitable[Response]]
     protocol: str | None = None
+    foresee: Callable[[Mapping[bytes, bytes]], None] | None = None
 
 
 Routes: TypeAlias = Mapping[str, Mapping[str, Route]]  # path → method → route
@@ -165,6 +172,8 @@ class Application:
             if isinstance(found, Response):
                 return found
             call.observation.protocol = found.protocol or ""
+            if found.foresee is not None:
+                found.foresee(call.headers)
             body = await self._bodies.read(call.headers, receive, share)
             return await found.endpoint(call.request(body))
         except PredictorError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -36,6 +36,7 @@ class RestRoutes:
         description: what the pod says about itself.
         repository: index, load and unload.
         aside: for large requests.
+        one_priority: there is but one priority level.
     """
 
     def __init__(
@@ -44,17 +45,20 @@ class RestRoutes:
         description: Description,
         repository: Repository,
         aside: Aside,
+        *,
+        one_priority: bool,
     ) -> None:
         self._versions = versions
         self._description = description
         self._repository = repository
         self._busy = BusyRatios(versions.name, self._busy_ratios)
         self._aside = aside
+        self._one_priority = one_priority
 
     def table(self) -> Routes:
         """Every path this pod answers now; others when a version comes or goes."""
         name = self._versions.name
-        predict = Route(self._predict, "v1")
+        predict = Route(self._predict, "v1", partial(self._foresee, ""))
         control = f"/v2/repository/models/{name}"
         routes: dict[str, dict[str, Route]] = {
             "/": {"GET": Route(_constant({"status": "alive"}))},
@@ -80,9 +84,17 @@ class RestRoutes:
                 f"{model}/ready": {"GET": Route(partial(self._model_ready, version=version))},
                 f"{model}/config": {"GET": Route(partial(self._config, version=version))},
                 f"{model}/stats": {"GET": Route(partial(self._statistics, version=version))},
-                f"{model}/infer": {"POST": Route(partial(self._infer, version=version), "v2")},
+                f"{model}/infer": {"POST": self._infer_route(version)},
             }
         return routes
+
+    def _infer_route(self, version: str) -> Route:
+        """A v2 body may state a priority; where there are several it is read before a refusal."""
+        foresee = partial(self._foresee, version) if self._one_priority else None
+        return Route(partial(self._infer, version=version), "v2", foresee)
+
+    def _foresee(self, version: str, headers: Mapping[bytes, bytes]) -> None:
+        self._versions.foresee(version, fields.time_limit_us(headers))
 
     def _served(self) -> Served:
         return Served(

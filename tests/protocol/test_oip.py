@@ -61,7 +61,7 @@ def test_a_request_without_a_priority_stands_in_the_middle(parameters):
     """1 goes before it and 3 after it; 0 means the default, as Triton has it."""
     priority = oip.parse(*one(parameters=parameters), MAX).request.options.priority
 
-    assert Settings().queueing.level(priority) == 2
+    assert Settings(priority_levels=3).queueing.level(priority) == 2
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def routes(colours):
         )
     )
     repository = Repository(versions, "", lambda message: None)
-    return RestRoutes(versions, Silence(), repository, Aside()).table()
+    return RestRoutes(versions, Silence(), repository, Aside(), one_priority=True).table()
 
 
 @pytest.mark.parametrize("served", [SERVED, CLOSED], ids=["open", "closed"])
