@@ -15,7 +15,7 @@ from predictor.types import BatchCost
 
 WEIGHT = 1 / 16  # of a new measurement; after 11 of them an old one counts for half
 SCALE = (0.25, 8.0)  # how far batches may be from what their warm-up said
-BIAS = (0.5, 2.0)  # how far answers may be from what was predicted of them
+BIAS = (0.5, 1.5)  # how far answers may be from what was predicted of them
 LONGEST_RETRY_S = 60
 # Of the time an image has, so much may be planned with. Predictions err, and where a queue is kept
 # at its limit they err to the wrong side: what is expired then has been decoded for nothing.
@@ -99,6 +99,8 @@ class CostScale:
 
     def learn(self, said_s: float, measured_s: float) -> None:
         """What was said to take so long has taken that long."""
+        if not self._said_s:
+            self._said_s = self._measured_s = said_s  # the first one is no better than the others
         self._said_s += WEIGHT * (said_s - self._said_s)
         self._measured_s += WEIGHT * (measured_s - self._measured_s)
         if self._said_s > 0:

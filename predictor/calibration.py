@@ -8,6 +8,7 @@ from itertools import product
 
 from model_store.package import ModelPackage
 from predictor.decode import decode
+from predictor.header import Header, describe
 
 GOOD_ENOUGH = 0.95
 TRIES_S = 0.2
@@ -44,6 +45,21 @@ def split(cores: int, decode_s: float, infer_s: float) -> Split:
     candidates = [Split(*pair) for pair in product(range(1, cores + 1), repeat=2)]
     good = [candidate for candidate in candidates if rate(candidate) >= GOOD_ENOUGH * most]
     return min(good, key=lambda each: (each.decode_threads + each.instances, -each.instances))
+
+
+def decode_timings(package: ModelPackage) -> list[tuple[Header, float]]:
+    """What the package's golden images cost to decode, one by one; and the decoder is warm."""
+    timings = []
+    for golden in package.manifest.golden:
+        encoded = (package.path / golden.file).read_bytes()
+        header = describe(encoded)
+        for _ in range(2):  # the first one loads what decoding needs
+            began = time.perf_counter()
+            decode(encoded, package.manifest.input)
+            spent = time.perf_counter() - began
+        if header is not None:
+            timings.append((header, spent))
+    return timings
 
 
 def measure_decode(package: ModelPackage) -> float:

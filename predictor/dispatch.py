@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ from predictor.errors import (
     OverloadedError,
     PredictorError,
 )
-from predictor.header import describe
+from predictor.header import Header, describe
 from predictor.links import Link, Links
 from predictor.metrics import FrontendMetrics
 from predictor.observation import ImageTimes
@@ -100,6 +100,11 @@ class Dispatcher:
         self._next_number = 0
         self._decode_seconds = metrics.stage("decode")
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def learn_decoding(self, timings: Iterable[tuple[Header, float]]) -> None:
+        """What decoding has cost elsewhere, so that the first requests can be predicted as well."""
+        for header, seconds in timings:
+            self._decode_cost.learn(header, seconds)
 
     # Admission
 

@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,13 @@ import uvloop
 
 from model_store.errors import ModelStoreError
 from model_store.package import ModelPackage, load_package
+from predictor.calibration import decode_timings
 from predictor.classifier import ImageClassifier
 from predictor.control import Control, Message
 from predictor.decode_pool import DecodePool
 from predictor.dispatch import Dispatcher, Queueing
 from predictor.errors import StartupError
+from predictor.header import Header
 from predictor.listener import BACKLOG
 from predictor.metrics import FrontendMetrics, frontend_restarted
 from predictor.observer import Observer
@@ -77,7 +80,7 @@ def main() -> None:
         frontend = Frontend(control, order, settings, start.fds)
         for message in introductions:
             if message is not None:
-                frontend.introduce(message, load_package(Path(message.content["package"])))
+                frontend.introduce(message, Prepared.of(message))
         await frontend.serve()
 
     try:
@@ -89,6 +92,24 @@ def main() -> None:
 
 SWITCH_S = 0.0005  # how long a decoder may keep the interpreter's lock from the event loop
 GC_OBJECTS = 20_000  # more objects made than given up, before the collector looks
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What takes long of introducing a version: its files checked, its golden images decoded."""
+
+    package: ModelPackage
+    decode_timings: list[tuple[Header, float]]
+
+    @classmethod
+    def of(cls, message: Message) -> Prepared:
+        """For a message that introduces one.
+
+        Raises:
+            ModelStoreError: the package is damaged.
+        """
+        package = load_package(Path(message.content["package"]))
+        return cls(package, decode_timings(package))
 
 
 class _Server(uvicorn.Server):
@@ -217,8 +238,9 @@ class Frontend:
 
     # What the supervisor says
 
-    def introduce(self, message: Message, package: ModelPackage) -> None:
+    def introduce(self, message: Message, prepared: Prepared) -> None:
         """Serve one version more; its instances are attached one by one, by later messages."""
+        package = prepared.package
         slab, board, statistics = message.fds
         order = VersionOrder(**{k: v for k, v in message.content.items() if k != "ask"})
         settings, frontend = self._settings, self._order.frontend
@@ -232,6 +254,7 @@ class Frontend:
             metrics,
             self._versions.changed,
         )
+        dispatcher.learn_decoding(prepared.decode_timings)
         self._versions.add(
             ServedVersion(
                 ImageClassifier(package, self._versions.name, dispatcher, self._queueing),
@@ -252,25 +275,25 @@ class Frontend:
         So what takes long, such as checking a package's files, is done here.
         """
         while (message := self._control.receive()) is not None:
-            package: ModelPackage | ModelStoreError | None = None
+            prepared: Prepared | ModelStoreError | None = None
             if message.kind == "version":
                 try:
-                    package = load_package(Path(message.content["package"]))
+                    prepared = Prepared.of(message)
                 except ModelStoreError as error:
-                    package = error
-            loop.call_soon_threadsafe(self._obey, message, package)
+                    prepared = error
+            loop.call_soon_threadsafe(self._obey, message, prepared)
         loop.call_soon_threadsafe(self._stop.set)
 
-    def _obey(self, message: Message, package: ModelPackage | ModelStoreError | None) -> None:
+    def _obey(self, message: Message, prepared: Prepared | ModelStoreError | None) -> None:
         content = message.content
         if message.kind == "admit":
             self._begin(self._admit(content["version"], content["admitting"], content["ask"]))
             return
         error = ""
-        if isinstance(package, ModelStoreError):
-            error = str(package)
-        elif package is not None:
-            self.introduce(message, package)
+        if isinstance(prepared, ModelStoreError):
+            error = str(prepared)
+        elif prepared is not None:
+            self.introduce(message, prepared)
         else:
             self._orders[message.kind](message)
         if "ask" in content:

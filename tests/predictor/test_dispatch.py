@@ -352,7 +352,7 @@ def test_what_cannot_be_finished_in_time_is_refused_at_once(with_rig):
     async def scene(rig: Rig) -> None:
         channel = rig.attach(cost=BatchCost(0.0, 2.0, 8))
         first = rig.submit(deadline_s=1)  # nothing is under way: taken whatever is predicted
-        second = rig.submit(deadline_s=5.1)
+        second = rig.submit(deadline_s=6)
         with pytest.raises(OverloadedError, match=r"the answer would take 6\.00 s") as refused:
             rig.submit(deadline_s=4)
         assert refused.value.retry_after_s == 3
