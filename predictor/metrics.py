@@ -7,6 +7,7 @@ a scrape of any frontend shows the whole pod and a killed process loses no count
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -20,6 +21,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from predictor.metric_files import reading
 from predictor.slab import Outcome
 
 STAGES = ("receive", "decode", "queue", "copy", "infer", "collect", "respond")
@@ -175,6 +177,7 @@ class BusyRatios(Collector):
 def scrape(busy: BusyRatios) -> tuple[bytes, str]:
     """All processes' metrics in Prometheus' text format, and its content type."""
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    files = multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     registry.register(busy)
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+    with reading(Path(files._path)):  # noqa: SLF001 (where it reads)
+        return generate_latest(registry), CONTENT_TYPE_LATEST

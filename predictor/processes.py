@@ -10,14 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-
-from prometheus_client.multiprocess import mark_process_dead
+from pathlib import Path
 
 from predictor import pulse
 from predictor.catalog import Catalog
 from predictor.child import Child
 from predictor.control import Control, Message
 from predictor.errors import StartupError
+from predictor.metric_files import bury
 from predictor.process import METRICS_FOLDER_VARIABLE, FrontendOrder, InstanceOrder
 from predictor.pulse import Pulse
 from predictor.settings import Settings
@@ -214,9 +214,7 @@ class Processes:
         began, start = loop.time(), child.started
         code = await process.wait()
         with contextlib.suppress(OSError):
-            mark_process_dead(  # type: ignore[no-untyped-call]
-                process.pid, self._shared.metrics_folder
-            )
+            bury(process.pid, Path(self._shared.metrics_folder))
         if child.started is not start:
             return  # the place has been begun anew; this one's end is old news
         child.ready.clear()
