@@ -17,8 +17,7 @@ from model_store.package import ModelPackage, load_package
 from model_store.store import resolve
 from predictor.decode import decode
 from predictor.errors import BadImageError
-from predictor.runtimes import Runtime
-from predictor.runtimes.onnx import OnnxRuntime
+from predictor.runtimes import Runtime, load_runtime
 from predictor.settings import Settings, read_settings
 
 
@@ -43,8 +42,7 @@ def command(
     """
     settings = read_settings(store=store)
     package = load_package(resolve(model, settings.store))
-    graph = package.path / package.manifest.variants[0].file
-    runtime = OnnxRuntime(graph, "cpu", threads=len(os.sched_getaffinity(0)))
+    runtime = load_runtime(package, "cpu", len(os.sched_getaffinity(0)), None)
     rows = [_classify(image, package, runtime, settings, top_k) for image in images]
     if as_json:
         for row in rows:

@@ -117,8 +117,8 @@ class Variant(_Model):
     """
 
     file: RelativePath
-    runtime: Literal["onnx"]
-    precision: Literal["fp32", "fp16"]
+    runtime: Literal["onnx", "torch"]
+    precision: Literal["fp32", "fp16", "bf16"]
 
 
 class GoldenImage(_Model):

@@ -1,8 +1,8 @@
 """The files in which a pod's processes keep their Prometheus numbers, also when they have died.
 
 ``prometheus_client`` has one file per process and kind, and lets those of the dead lie, since what
-they counted still counts. Here it is added to one file of all the dead, so that files do not pile up
-in a pod whose processes die often, and a scrape stays as quick as it was.
+they counted still counts. Here it is added to one file of all the dead, so that files do not pile
+up in a pod whose processes die often, and a scrape stays as quick as it was.
 """
 
 from __future__ import annotations

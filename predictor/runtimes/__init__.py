@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.package import ModelPackage
+from predictor.errors import StartupError
 from predictor.types import Answers, EmulatedCost
+
+TORCH_DEVICES = ("cpu", "cuda", "rocm")
 
 
 class Runtime(Protocol):
@@ -38,6 +41,16 @@ def load_runtime(
         from predictor.runtimes.emulated import EmulatedRuntime
 
         return EmulatedRuntime(emulated, manifest.classes, manifest.top_k)
+    variant = manifest.variants[0]
+    file = package.path / variant.file
+    if variant.runtime == "torch":
+        if device_kind not in TORCH_DEVICES:
+            raise StartupError(f"device {device_kind}: {file} runs on {', '.join(TORCH_DEVICES)}")
+        try:
+            from predictor.runtimes.torch import TorchRuntime
+        except ImportError as error:
+            raise StartupError(f"{file} needs PyTorch: install millrace[torch]") from error
+        return TorchRuntime(file, device_kind, threads, variant.precision)
     from predictor.runtimes.onnx import OnnxRuntime
 
-    return OnnxRuntime(package.path / manifest.variants[0].file, device_kind, threads)
+    return OnnxRuntime(file, device_kind, threads)
