@@ -17,7 +17,8 @@ from model_store.package import ModelPackage, load_package
 from model_store.store import resolve
 from predictor.decode import decode
 from predictor.errors import BadImageError
-from predictor.runtimes import Runtime, load_runtime
+from predictor.runtimes import Runtime
+from predictor.runtimes.loading import load_runtime
 from predictor.settings import Settings, read_settings
 
 

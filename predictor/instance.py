@@ -29,7 +29,8 @@ from predictor.golden import check_golden
 from predictor.metrics import InstanceMetrics, instance_restarted
 from predictor.process import InstanceOrder, enter_process, leave_stopping_to_the_supervisor
 from predictor.pulse import Heart, Pulse
-from predictor.runtimes import Runtime, load_runtime
+from predictor.runtimes import Runtime
+from predictor.runtimes.loading import load_runtime
 from predictor.slab import Outcome
 from predictor.statistics import BatchCounts, Statistics, StatisticsLayout
 from predictor.types import Answers, BatchCost, EmulatedCost
