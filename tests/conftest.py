@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from model_store.package import ModelPackage, Resize
+from model_store.package import ModelPackage, Resize, load_package, write_manifest
 from model_store.packaging import PackageRequest, package
 
 COLOURS = ("red", "green", "blue")
@@ -127,3 +128,11 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
         scale=1 / 255,
     )
     return package(request, folder / "store", quiet)
+
+
+def as_version(package: ModelPackage, version: int, store: Path, **changes: object) -> ModelPackage:
+    """A copy of ``package`` that says it is ``version``, in its place in ``store``."""
+    copy = store / package.name / str(version)
+    shutil.copytree(package.path, copy)
+    write_manifest(copy, package.manifest.model_copy(update={"version": version, **changes}))
+    return load_package(copy)

@@ -84,9 +84,15 @@ def _pod_schemas(served: Served) -> Json:
         "Index": list_of(entry, 0, len(served.versions)),
         "LoadRequest": at_least(
             {},
-            {"parameters": at_least({}, {"version": or_null(TEXT), "traffic": or_null(percent)})},
+            {
+                "parameters": or_null(
+                    at_least({}, {"version": or_null(TEXT), "traffic": or_null(percent)})
+                )
+            },
         ),
-        "UnloadRequest": at_least({}, {"parameters": at_least({}, {"version": or_null(TEXT)})}),
+        "UnloadRequest": at_least(
+            {}, {"parameters": or_null(at_least({}, {"version": or_null(TEXT)}))}
+        ),
         "TrafficRequest": at_least({"traffic": shares}),
         "Traffic": exactly(name=name, traffic=shares),
         "Loaded": exactly(name=name, load={"const": True}),

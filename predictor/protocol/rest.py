@@ -203,10 +203,10 @@ class RestRoutes:
     async def _control(self, action: str, request: Request) -> Response:
         self._repository.check(_authorization(request))
         asked = fields.json_object(request.body or b"{}")
-        parameters = asked.get("parameters") or {}
-        if not isinstance(parameters, dict):
+        parameters = asked.get("parameters")
+        if not isinstance(parameters, dict | None):
             raise BadRequestError("parameters must be an object")
-        await self._repository.control(action, self._versions.name, parameters)
+        await self._repository.control(action, self._versions.name, parameters or {})
         return json_response({"name": self._versions.name, action: True})
 
     async def _traffic(self, request: Request) -> Response:

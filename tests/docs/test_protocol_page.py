@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from model_store.package import ModelPackage
-from tests.conftest import colour_image
+from tests.conftest import as_version, colour_image
 from tests.end_to_end.conftest import Pod
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -26,10 +26,12 @@ PRELUDE = (
 
 
 @pytest.fixture(scope="module")
-def digits(colours: ModelPackage) -> Iterator[Pod]:
-    """A pod that serves a model by the name the page uses."""
+def digits(colours: ModelPackage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
+    """A pod that serves a model by the name the page uses, of which there are two versions."""
+    store = tmp_path_factory.mktemp("page")
+    served, _ = (as_version(colours, version, store) for version in (1, 2))
     running = Pod(
-        colours.path, "--model-name", "digits", "--repository-token", TOKEN, "--drain-delay-s", "0"
+        served.path, "--model-name", "digits", "--repository-token", TOKEN, "--drain-delay-s", "0"
     )
     yield running
     running.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections import Counter
 from pathlib import Path
@@ -11,9 +10,9 @@ import grpc
 import httpx
 import pytest
 
-from model_store.package import ModelPackage, load_package, write_manifest
+from model_store.package import ModelPackage
 from predictor.protocol.messages import SERVICE, message
-from tests.conftest import colour_image
+from tests.conftest import as_version, colour_image
 from tests.end_to_end.conftest import Pod
 from tests.end_to_end.load import Load
 
@@ -28,19 +27,13 @@ RED = colour_image("red")
 @pytest.fixture
 def versions(colours: ModelPackage, tmp_path: Path) -> list[ModelPackage]:
     """Versions 1, 2 and 3 of one model, side by side in a store; the answers of 3 are wrong."""
-    made = []
-    for version in ("1", "2", "3"):
-        copy = tmp_path / "colours" / version
-        shutil.copytree(colours.path, copy)
-        golden = colours.manifest.golden
-        if version == "3":
-            first, *others = golden
-            golden = (first.model_copy(update={"indices": first.indices[::-1]}), *others)
-        write_manifest(
-            copy, colours.manifest.model_copy(update={"version": int(version), "golden": golden})
-        )
-        made.append(load_package(copy))
-    return made
+    first, *others = colours.manifest.golden
+    wrong = (first.model_copy(update={"indices": first.indices[::-1]}), *others)
+    return [
+        as_version(colours, 1, tmp_path),
+        as_version(colours, 2, tmp_path),
+        as_version(colours, 3, tmp_path, golden=wrong),
+    ]
 
 
 @pytest.fixture
