@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from benchmarks.failing_network import with_failures
 from model_store.package import ModelPackage, Resize, load_package, write_manifest
 from model_store.packaging import PackageRequest, package
 
@@ -111,23 +112,34 @@ def colour_network() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-@pytest.fixture(scope="session")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
-    """A package that tells red, green and blue images apart; made without any asset."""
-    folder = tmp_path_factory.mktemp("colours")
+def package_colours(folder: Path, network: onnx.ModelProto, name: str) -> ModelPackage:
+    """A package of a network for red, green and blue images, in a store in ``folder``."""
     (folder / "labels.txt").write_text("\n".join(COLOURS) + "\n", encoding="utf-8")
     (folder / "images").mkdir()
     for colour in COLOURS:
         (folder / "images" / f"{colour}.jpg").write_bytes(colour_image(colour))
-    onnx.save_model(colour_network(), str(folder / "colour.onnx"))
+    onnx.save_model(network, str(folder / "colour.onnx"))
     request = PackageRequest(
         source=folder / "colour.onnx",
-        name="colours",
+        name=name,
         labels=folder / "labels.txt",
         parity_images=folder / "images",
         scale=1 / 255,
     )
     return package(request, folder / "store", quiet)
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """A package that tells red, green and blue images apart; made without any asset."""
+    return package_colours(tmp_path_factory.mktemp("colours"), colour_network(), "colours")
+
+
+@pytest.fixture(scope="session")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """The same, but at images of ``failing_network``'s colours ONNX Runtime fails."""
+    network = with_failures(colour_network())
+    return package_colours(tmp_path_factory.mktemp("failing"), network, "failing")
 
 
 def as_version(package: ModelPackage, version: int, store: Path, **changes: object) -> ModelPackage:

@@ -36,12 +36,20 @@ class Pod:
         self._serving = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        assert self._serving.wait(START_S), "the pod did not start:\n" + "".join(self.log)
-        match = next(found for line in self.log if (found := SERVING.search(line)))
+        match = self._wait_until_serving()
         self.http = f"127.0.0.1:{match[3]}"
         self.grpc = f"127.0.0.1:{match[4]}"
         self.url = f"http://{self.http}"
         self.family = psutil.Process(self.process.pid).children(recursive=True)
+
+    def _wait_until_serving(self) -> re.Match[str]:
+        self._serving.wait(START_S)
+        for line in self.log:
+            if match := SERVING.search(line):
+                return match
+        self.process.kill()
+        self.process.wait()
+        raise AssertionError("the pod did not start:\n" + "".join(self.log))
 
     def _read(self) -> None:
         assert self.process.stderr is not None
