@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictor.errors import OutOfMemoryError
+from predictor.runtimes import HostMemory
 from predictor.types import Answers, EmulatedCost
 
 SAMPLE = 64  # bytes of an image that its class is made of
 
 
-class EmulatedRuntime:
+class EmulatedRuntime(HostMemory):
     """Answers by ``answers_of``, once the time of the batch is over.
 
     Args:

@@ -9,6 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from predictor.errors import OutOfMemoryError, StartupError
+from predictor.runtimes import HostMemory
 from predictor.types import Answers
 
 PROVIDERS = {
@@ -25,7 +26,7 @@ OUTPUTS = ("indices", "scores")
 OUT_OF_MEMORY = ("failed to allocate memory", "out of memory", "bad_alloc", "bad allocation")
 
 
-class OnnxRuntime:
+class OnnxRuntime(HostMemory):
     """A serving graph loaded into ONNX Runtime on one device.
 
     Args:

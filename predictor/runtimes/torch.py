@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch.export.passes import move_to_device_pass
 
 from predictor.errors import OutOfMemoryError, StartupError
+from predictor.runtimes import HostMemory
 from predictor.types import Answers
 
 PLAIN = re.compile(
@@ -38,7 +39,7 @@ OUTPUTS = ("indices", "scores")
 Forward: TypeAlias = "Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]"
 
 
-class TorchRuntime:
+class TorchRuntime(HostMemory):
     """An exported serving graph on one device.
 
     On a GPU, images go through page-locked memory, convolutions are channels-last, and each batch
