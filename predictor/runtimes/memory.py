@@ -1,4 +1,4 @@
-"""How runtimes say that there is no memory: by text, since neither has an exception for all of it."""
+"""How runtimes say that there is no memory: by text, since no exception stands for all of it."""
 
 from __future__ import annotations
 
