@@ -27,7 +27,8 @@ def with_failures(network: onnx.ModelProto, low: float = 0.0, high: float = 1.0)
 
     Args:
         network: opset 13 to 17; float32 pixels (n, 3, H, W) in, scores (n, classes) out.
-        low, high: what the network is given for the bytes 0 and 255.
+        low: what the network is given for the byte 0.
+        high: the same for 255.
     """
     model = onnx.ModelProto()
     model.CopyFrom(network)
