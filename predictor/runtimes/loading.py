@@ -35,4 +35,4 @@ def load_runtime(
         return TorchRuntime(file, device_kind, threads, variant.precision)
     from predictor.runtimes.onnx import OnnxRuntime
 
-    return OnnxRuntime(file, device_kind, threads)
+    return OnnxRuntime(file, device_kind, threads, manifest.input.shape)
