@@ -38,7 +38,7 @@ def warm_up(
         runtime: a freshly loaded graph.
         shape: (H, W, 3) of one image.
         max_batch_size: the size to go up to and use; 0 to find one. Less is used where the device
-            has no memory for it.
+            has no memory for it, or its graph takes no more.
         preferred_batch_sizes: sizes worth starting; empty to find them.
 
     Raises:
@@ -46,7 +46,12 @@ def warm_up(
     """
     sizes: list[int] = []
     seconds: list[float] = []
-    for size in _sizes(max_batch_size or LARGEST):
+    largest = max_batch_size or LARGEST
+    if runtime.largest_batch is not None and runtime.largest_batch < largest:
+        largest = runtime.largest_batch
+        if max_batch_size:
+            logger.warning("batches of %d: the graph takes no more at once", largest)
+    for size in _sizes(largest):
         try:
             seconds.append(_time(runtime, np.zeros((size, *shape), np.uint8)))
         except OutOfMemoryError as error:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from predictor.errors import OutOfMemoryError
+from predictor.runtimes import HostMemory
 from predictor.types import Answers, BatchCost
 from predictor.warm_up import fit_cost, warm_up, worthwhile_sizes
 
@@ -61,14 +62,17 @@ def test_seconds_count_whole_batches():
     assert pytest.approx(3 * 0.1 + 9 * 0.01) == BatchCost(0.1, 0.01, 4).seconds(9)
 
 
-class Device:
+class Device(HostMemory):
     """Runs at once, and has memory for so many images."""
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int, largest_batch: int | None = None) -> None:
         self.memory = memory
+        self.largest_batch = largest_batch
+        self.ran: set[int] = set()
 
     def run(self, images: np.ndarray) -> Answers:
         """One class for all."""
+        self.ran.add(len(images))
         if len(images) > self.memory:
             raise OutOfMemoryError(f"{len(images)} images")
         shape = (len(images), 1)
@@ -84,6 +88,17 @@ def test_batches_are_no_larger_than_the_memory_allows():
 
     assert cost.max_batch_size == 4
     assert max(cost.preferred_batch_sizes) <= 4
+
+
+@pytest.mark.parametrize("max_batch_size", [0, 16])
+def test_no_batch_is_tried_that_the_graph_does_not_take(max_batch_size):
+    """It would be an error, not want of memory."""
+    device = Device(memory=100, largest_batch=6)
+
+    cost = warm_up(device, (4, 4, 3), max_batch_size)
+
+    assert max(device.ran) <= 6
+    assert cost.max_batch_size == 6 or max_batch_size == 0
 
 
 def test_a_device_without_memory_for_one_image_is_of_no_use():
