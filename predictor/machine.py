@@ -32,7 +32,8 @@ class Machine:
 
     Attributes:
         cores: numbers of the cores this process may run on.
-        usable: how many of them it may keep busy all the time: a quota may be less.
+        usable: how many of them it may keep busy all the time: a quota may be less, and of one
+            and a half cores only one is.
         gpus: in the order in which their drivers number them.
     """
 
@@ -45,7 +46,7 @@ def look(root: Path = ROOT) -> Machine:
     """The machine this process runs on."""
     cores = tuple(sorted(os.sched_getaffinity(0)))
     quota = cpu_quota(root)
-    usable = len(cores) if quota is None else min(len(cores), max(1, math.ceil(quota)))
+    usable = len(cores) if quota is None else min(len(cores), max(1, math.floor(quota)))
     return Machine(cores, usable, gpus(root))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from predictor.errors import StartupError
 from predictor.machine import Machine
@@ -22,9 +23,12 @@ FORMS = (
     "emulated:BATCH_MS+IMAGE_MS"
 )
 NVIDIA = ("cuda", "tensorrt")
+ON_CORES = ("cpu", "openvino")
 CUDA_VARIABLE = "CUDA_VISIBLE_DEVICES"
-# ROCR hides GPUs from all of ROCm, HIP from its runtime only; whichever the container was given.
-AMD_VARIABLES = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+CUDA_ORDER, BY_ADDRESS = "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
+# ROCR hides GPUs from all of ROCm; HIP chooses among those that are left, and reads CUDA's variable
+# where its own is empty.
+ROCR_VARIABLE, HIP_VARIABLE = "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"
 NONE = "-1"
 
 
@@ -65,6 +69,11 @@ class Placement:
     threads: int
     environment: dict[str, str]
     emulated: EmulatedCost | None = None
+
+    @property
+    def on_cores(self) -> bool:
+        """Whether it computes on the cores that decoders use."""
+        return self.kind in ON_CORES
 
 
 def parse_devices(
@@ -110,7 +119,7 @@ def place(
     A share says how many threads an instance runs. It is tied to just those cores only with
     ``pin_cores``: where decoders use the same cores, an instance that may not move waits behind a
     decoder while another core is idle (5 % of the throughput on 2 cores, benchmarks/RESULTS.md).
-    An instance with a GPU stays on the cores next to it.
+    An instance with a GPU stays on the cores next to it either way, where those are known.
 
     Args:
         devices: from ``parse_devices``.
@@ -128,54 +137,81 @@ def place(
         device = devices[instance % len(devices)]
         share = _share(machine.cores[: machine.usable], instance, instances)
         count = device.threads or threads or len(share)
+        own = _own(device, environment)
         placements.append(
             Placement(
                 instance=instance,
                 device=f"{device.kind}:{device.index if device.is_gpu else instance}",
                 kind=device.kind,
-                cores=share if pin_cores else _cores(device, machine) or machine.cores,
+                cores=_near(device, own, machine, environment)
+                or (share if pin_cores else machine.cores),
                 threads=count,
-                environment={"OMP_NUM_THREADS": str(count), **_visible(device, environment)},
+                environment={"OMP_NUM_THREADS": str(count), **_visible(device, own, environment)},
                 emulated=device.emulated,
             )
         )
     return tuple(placements)
 
 
-def _cores(device: Device, machine: Machine) -> tuple[int, ...]:
+def _near(
+    device: Device, own: str, machine: Machine, environment: Mapping[str, str]
+) -> tuple[int, ...]:
     """The cores next to a GPU; empty for others, and where nobody knows."""
-    if not device.is_gpu or device.index >= len(machine.gpus):
+    # CUDA's own order is by speed, and what the container was given may be in that order.
+    in_order = device.kind not in NVIDIA or (
+        CUDA_VARIABLE not in environment or environment.get(CUDA_ORDER) == BY_ADDRESS
+    )
+    if not in_order or not own.isdigit() or int(own) >= len(machine.gpus):
         return ()
-    near = machine.gpus[device.index].cores
+    near = machine.gpus[int(own)].cores
     return tuple(core for core in machine.cores if core in near)
 
 
-def _visible(device: Device, environment: Mapping[str, str]) -> dict[str, str]:
+def _visible(device: Device, own: str, environment: Mapping[str, str]) -> dict[str, str]:
     """What the runtime is to see: its own GPU and no other."""
-    none = {CUDA_VARIABLE: NONE, "HIP_VISIBLE_DEVICES": NONE}
+    none = {CUDA_VARIABLE: NONE, HIP_VARIABLE: NONE}
     if not device.is_gpu:
         return none
     if device.kind in NVIDIA:
-        own = _nth(CUDA_VARIABLE, device, environment)
-        # By PCI address, as ``machine`` counts them; CUDA's own order is by speed.
-        return none | {CUDA_VARIABLE: own, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    variable = next((name for name in AMD_VARIABLES if name in environment), AMD_VARIABLES[1])
-    own = _nth(variable, device, environment)
-    return {CUDA_VARIABLE: NONE, variable: own}
+        order = {} if CUDA_VARIABLE in environment else {CUDA_ORDER: BY_ADDRESS}
+        return none | {CUDA_VARIABLE: own} | order
+    return {CUDA_VARIABLE: NONE, ROCR_VARIABLE: own, HIP_VARIABLE: "0"}  # the first that is left
 
 
-def _nth(variable: str, device: Device, environment: Mapping[str, str]) -> str:
-    """The name of a GPU, by its place among those that the container was given."""
-    given = environment.get(variable)
-    if given is None:
+def _own(device: Device, environment: Mapping[str, str]) -> str:
+    """The name of a GPU, by its place among those that the container was given; empty for others.
+
+    Raises:
+        StartupError: it was given fewer.
+    """
+    if not device.is_gpu:
+        return ""
+    nvidia = device.kind in NVIDIA
+    names = _given(nvidia, environment)
+    if names is None:
         return str(device.index)
-    names = _names(given)
-    if device.index >= len(names):
-        raise StartupError(
-            f"devices: {device.kind}:{device.index} is not there: {variable}={given!r} "
-            f"makes {len(names)} visible"
-        )
-    return names[device.index]
+    if device.index < len(names):
+        return names[device.index]
+    variables = (CUDA_VARIABLE,) if nvidia else (ROCR_VARIABLE, HIP_VARIABLE, CUDA_VARIABLE)
+    said = " ".join(f"{name}={environment[name]!r}" for name in variables if name in environment)
+    raise StartupError(
+        f"devices: {device.kind}:{device.index} is not there: {said} makes {len(names)} visible"
+    )
+
+
+def _given(nvidia: bool, environment: Mapping[str, str]) -> list[str] | None:
+    """The GPUs that the container was given by name; None: whatever is there."""
+    if nvidia:
+        return _names(environment[CUDA_VARIABLE]) if CUDA_VARIABLE in environment else None
+    left = _names(environment[ROCR_VARIABLE]) if ROCR_VARIABLE in environment else None
+    chosen = environment.get(HIP_VARIABLE) or environment.get(CUDA_VARIABLE)
+    if not chosen:
+        return left
+    names = _names(chosen)
+    if left is None:
+        return names
+    there = takewhile(lambda name: not name.isdigit() or int(name) < len(left), names)
+    return [left[int(name)] if name.isdigit() else name for name in there]
 
 
 def _given_gpus(machine: Machine, environment: Mapping[str, str]) -> list[str]:
@@ -183,11 +219,8 @@ def _given_gpus(machine: Machine, environment: Mapping[str, str]) -> list[str]:
     kinds = [gpu.kind for gpu in machine.gpus]
     if not kinds:
         return []
-    variables = (CUDA_VARIABLE,) if kinds[0] == "cuda" else AMD_VARIABLES
-    for variable in variables:
-        if variable in environment:
-            return kinds[:1] * len(_names(environment[variable]))
-    return kinds
+    names = _given(kinds[0] == "cuda", environment)
+    return kinds if names is None else kinds[:1] * len(names)
 
 
 def _names(visible: str) -> list[str]:

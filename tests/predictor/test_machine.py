@@ -146,10 +146,11 @@ def test_amd_gpus_are_the_nodes_that_compute(tmp_path):
     assert gpus(root) == (Gpu("rocm", (4, 5, 6, 7)),)
 
 
-def test_a_quota_bounds_how_many_cores_are_kept_busy(tmp_path):
-    """Rounded up, never below one; on which cores is the affinity's business."""
+@pytest.mark.parametrize("quota", [30000, 150000, 199999])
+def test_a_quota_bounds_how_many_cores_are_kept_busy(tmp_path, quota):
+    """Rounded down, never below one; on which cores is the affinity's business."""
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    files = {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "30000 100000"}
+    files = {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": f"{quota} 100000"}
 
     assert look(tree(tmp_path, files)) == Machine(cores, 1)
 

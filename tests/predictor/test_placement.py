@@ -103,9 +103,83 @@ def test_gpu_numbers_count_within_what_the_container_was_given():
     for visible, own in (("3,5", "5"), ("GPU-aa,GPU-bb", "GPU-bb"), ("0, MIG-7", "MIG-7")):
         (instance,) = placed("cuda:1", CUDA_VISIBLE_DEVICES=visible)
         assert instance.environment["CUDA_VISIBLE_DEVICES"] == own
-    (amd,) = placed("rocm:1", machine=AMD, ROCR_VISIBLE_DEVICES="2,3")
-    assert amd.environment["ROCR_VISIBLE_DEVICES"] == "3"
-    assert "HIP_VISIBLE_DEVICES" not in amd.environment
+
+
+@pytest.mark.parametrize(
+    ("environment", "own"),
+    [
+        ({}, "1"),
+        ({"ROCR_VISIBLE_DEVICES": "2,3"}, "3"),
+        ({"HIP_VISIBLE_DEVICES": "2,3"}, "3"),
+        ({"ROCR_VISIBLE_DEVICES": "4,5,6", "HIP_VISIBLE_DEVICES": "2,0"}, "4"),
+        ({"ROCR_VISIBLE_DEVICES": "GPU-a,GPU-b,GPU-c", "HIP_VISIBLE_DEVICES": "0,2"}, "GPU-c"),
+        ({"ROCR_VISIBLE_DEVICES": "4,5", "HIP_VISIBLE_DEVICES": "0,GPU-b"}, "GPU-b"),
+        ({"CUDA_VISIBLE_DEVICES": "3,1"}, "1"),  # HIP reads it where its own is not set
+        ({"CUDA_VISIBLE_DEVICES": "3,1", "HIP_VISIBLE_DEVICES": "0,2"}, "2"),
+    ],
+)
+def test_an_amd_instance_sees_one_gpu_and_that_as_the_first(environment, own):
+    """ROCR leaves one, HIP counts what is left, and then does not look at CUDA's variable."""
+    for kind in ("rocm", "migraphx"):
+        (instance,) = placed(f"{kind}:1", machine=AMD, **environment)
+        seen = {
+            name: value
+            for name, value in instance.environment.items()
+            if name.endswith("VISIBLE_DEVICES")
+        }
+        assert seen == {
+            "ROCR_VISIBLE_DEVICES": own,
+            "HIP_VISIBLE_DEVICES": "0",
+            "CUDA_VISIBLE_DEVICES": "-1",
+        }
+
+
+def test_an_amd_gpu_that_hip_cannot_choose_is_not_there():
+    """Its numbers count within what ROCR leaves."""
+    visible = {"ROCR_VISIBLE_DEVICES": "4,5", "HIP_VISIBLE_DEVICES": "1,2,0"}
+
+    with pytest.raises(
+        StartupError, match=r"rocm:1 is not there: ROCR.*'4,5' HIP.*makes 1 visible"
+    ):
+        placed("rocm:1", machine=AMD, **visible)
+    assert devices("auto", machine=AMD, **visible) == (Device("rocm"),)
+
+
+@pytest.mark.parametrize(
+    ("environment", "cores", "order"),
+    [
+        ({}, (4, 5, 6, 7), "PCI_BUS_ID"),
+        ({"CUDA_VISIBLE_DEVICES": "1,0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, (0, 1, 2, 3), None),
+        ({"CUDA_VISIBLE_DEVICES": "1,0"}, tuple(range(8)), None),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}, tuple(range(8)), None),
+        (
+            {"CUDA_VISIBLE_DEVICES": "0,MIG-7", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+            tuple(range(8)),
+            None,
+        ),
+        ({"CUDA_VISIBLE_DEVICES": "2,3", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, tuple(range(8)), None),
+    ],
+)
+def test_cores_are_those_next_to_the_gpu_that_is_meant(environment, cores, order):
+    """By its number in the order of addresses; where only another order is known, all of them."""
+    (instance,) = placed("cuda:1", **environment)
+
+    assert instance.cores == cores
+    assert instance.environment.get("CUDA_DEVICE_ORDER") == order
+
+
+def test_pinning_leaves_a_gpus_instance_next_to_its_gpu():
+    """A core of the other socket would be further away than its neighbour's."""
+    pinned = place(devices("cuda:1", "cpu"), 2, TWO_GPUS, {}, pin_cores=True)
+
+    assert [instance.cores for instance in pinned] == [(4, 5, 6, 7), (4, 5, 6, 7)]
+
+
+def test_only_instances_on_cores_stand_back_for_decoders():
+    """Whatever computes there, and nothing else."""
+    every = placed("cpu", "openvino", "cuda:0", "tensorrt:1", "emulated:5+1", count=5)
+
+    assert [instance.on_cores for instance in every] == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "0", "0,-1,1", "none"])
