@@ -17,13 +17,15 @@ LEAST_TRIES, MOST_TRIES = 3, 50
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Threads that decode, and single-threaded instances."""
+    """Threads that decode, in all frontends together, and single-threaded instances."""
 
     decode_threads: int
     instances: int
 
 
-def split(cores: int, decode_s: float, infer_s: float) -> Split:
+def split(
+    cores: int, decode_s: float, infer_s: float, frontends: int = 1, decode_threads: int = 0
+) -> Split:
     """The fewest threads that come within 5 % of what ``cores`` can do.
 
     One image costs decode_s + infer_s of a core's time, so no split gives more than
@@ -36,15 +38,39 @@ def split(cores: int, decode_s: float, infer_s: float) -> Split:
         cores: how many can be kept busy.
         decode_s: seconds to decode an image on one thread.
         infer_s: seconds to infer an image on a single-threaded instance.
+        frontends: which have equally many decode threads, one at least.
+        decode_threads: of each frontend, where that is set; 0 to find it. With too few for the
+            cores, no more instances are found than they keep busy.
     """
     most = cores / (decode_s + infer_s)
 
     def rate(candidate: Split) -> float:
         return min(candidate.decode_threads / decode_s, candidate.instances / infer_s, most)
 
-    candidates = [Split(*pair) for pair in product(range(1, cores + 1), repeat=2)]
-    good = [candidate for candidate in candidates if rate(candidate) >= GOOD_ENOUGH * most]
+    each = [decode_threads] if decode_threads else range(1, -(-cores // frontends) + 1)
+    candidates = [
+        Split(threads * frontends, instances)
+        for threads, instances in product(each, range(1, cores + 1))
+    ]
+    enough = GOOD_ENOUGH * max(rate(candidate) for candidate in candidates)
+    good = [candidate for candidate in candidates if rate(candidate) >= enough]
     return min(good, key=lambda each: (each.decode_threads + each.instances, -each.instances))
+
+
+def default_decode_threads(cores: int, inference_threads: int, frontends: int) -> int:
+    """Decode threads of each frontend, where neither they are set nor anything was measured.
+
+    In all: what the instances leave of the cores, but half of the cores and two at least, where
+    there are two. Threads share cores by time, and with one decoder a second core idles whenever
+    both instances wait for it (measured on two cores with two instances of one thread).
+
+    Args:
+        cores: how many can be kept busy.
+        inference_threads: of all instances that compute on these cores.
+        frontends: which have equally many, one at least.
+    """
+    in_all = min(cores, max(cores - inference_threads, -(-cores // 2), 2))
+    return max(1, in_all // frontends)
 
 
 def decode_timings(package: ModelPackage) -> list[tuple[Header, float]]:

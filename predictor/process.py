@@ -67,7 +67,7 @@ class InstanceOrder:
             threads=place.threads,
             emulated=asdict(place.emulated) if place.emulated else None,
             # A GPU's instance only launches kernels; holding it up would idle the device.
-            nice=settings.instance_nice if place.kind == "cpu" else 0,
+            nice=settings.instance_nice if place.on_cores else 0,
             max_batch_size=settings.max_batch_size,
             preferred_batch_sizes=settings.preferred_sizes,
             max_queue_delay_us=settings.max_queue_delay_us,

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import signal
 import tempfile
 from collections.abc import Iterator
 
 from model_store.package import ModelPackage
-from predictor.calibration import split
+from predictor.calibration import default_decode_threads, split
 from predictor.catalog import Catalog
 from predictor.child import Child
 from predictor.control import Message
@@ -143,9 +142,14 @@ class Supervisor:
     async def _start_first(self) -> None:
         """Start the version the pod was made for, and the frontends."""
         processes, settings = self._processes, self._settings
-        processes.decode_threads = settings.decode_threads or self._machine.usable
+        places = self._places()
+        processes.decode_threads = settings.decode_threads or default_decode_threads(
+            self._machine.usable,
+            sum(place.threads for place in places if place.on_cores),
+            settings.frontends,
+        )
         try:
-            version = LoadedVersion.reserve(settings, self._package, self._places(), 0)
+            version = LoadedVersion.reserve(settings, self._package, places, 0)
         except OSError as error:
             raise StartupError(f"cannot start: {error.strerror or error}") from error
         version.open = True  # frontends that start now learn of it at once
@@ -163,8 +167,14 @@ class Supervisor:
         first.calibrates = True
         await self._processes.start([first])
         infer_s = BatchCost(**first.cost).image_seconds
-        found = split(self._machine.usable, first.decode_s, infer_s)
         frontends = self._settings.frontends
+        found = split(
+            self._machine.usable,
+            first.decode_s,
+            infer_s,
+            frontends,
+            self._settings.decode_threads,
+        )
         logger.info(
             "%.2f ms to decode an image and %.2f ms to infer it, each on one thread: "
             "%d decode threads and %d instances on %d cores",
@@ -175,9 +185,7 @@ class Supervisor:
             self._machine.usable,
         )
         self._instances = found.instances
-        self._processes.decode_threads = self._settings.decode_threads or math.ceil(
-            found.decode_threads / frontends
-        )
+        self._processes.decode_threads = found.decode_threads // frontends
         version.keep(found.instances)
 
     def _hear(self, child: Child, message: Message) -> None:

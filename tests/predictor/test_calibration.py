@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictor.calibration import Split, measure_decode, split
+from predictor.calibration import Split, default_decode_threads, measure_decode, split
 
 SECONDS = st.floats(1e-4, 0.1)
 
@@ -39,6 +39,45 @@ def test_what_is_found_comes_near_to_all_the_cores_can_do(cores, decode_s, infer
     assert rate(found.decode_threads, found.instances) >= 0.95 * most
     assert rate(found.decode_threads - 1, found.instances) < 0.95 * most
     assert rate(found.decode_threads, found.instances - 1) < 0.95 * most
+
+
+@pytest.mark.parametrize(
+    ("cores", "frontends", "decode_threads", "found"),
+    [
+        (2, 2, 0, Split(2, 2)),  # each frontend has one thread at least
+        (8, 2, 0, Split(4, 6)),  # 3 and 6 with one frontend
+        (8, 1, 1, Split(1, 3)),  # one decoder keeps two and a half of them busy
+        (8, 4, 2, Split(8, 6)),
+        (2, 4, 0, Split(4, 2)),
+    ],
+)
+def test_frontends_and_threads_that_are_set_are_reckoned_with(
+    cores, frontends, decode_threads, found
+):
+    """No instance waits for images that nobody decodes."""
+    assert split(cores, 0.004, 0.010, frontends, decode_threads) == found
+
+
+@pytest.mark.parametrize(
+    ("cores", "inference_threads", "frontends", "each"),
+    [
+        (1, 1, 1, 1),
+        (2, 2, 1, 2),  # two instances of one thread: with one decoder they would wait for it
+        (2, 2, 2, 1),
+        (2, 0, 1, 2),  # a GPU leaves the cores to the decoders
+        (8, 0, 1, 8),
+        (8, 0, 4, 2),
+        (8, 2, 1, 6),
+        (8, 8, 1, 4),  # shared by time
+        (8, 8, 3, 1),
+        (3, 3, 1, 2),
+    ],
+)
+def test_decoders_get_what_instances_leave_and_half_of_the_cores_at_least(
+    cores, inference_threads, frontends, each
+):
+    """In all frontends together."""
+    assert default_decode_threads(cores, inference_threads, frontends) == each
 
 
 def test_decoding_is_measured_on_the_packages_own_images(colours):
