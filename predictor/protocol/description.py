@@ -20,8 +20,9 @@ from predictor.statistics import BATCH_DURATIONS, DURATIONS
 from predictor.versions import Versions
 
 SERVER_NAME = "millrace"
-BACKEND = "onnxruntime"
-PLATFORM = "millrace_onnx"
+# By the runtime of a package's serving graph.
+BACKENDS = {"onnx": "onnxruntime", "torch": "pytorch"}
+PLATFORMS = {"onnx": "millrace_onnx", "torch": "millrace_torch"}
 EXTENSIONS = (
     "binary_tensor_data",
     "classification",
@@ -59,14 +60,14 @@ class Description:
 
     def model(self, served: ServedVersion) -> dict[str, Any]:
         """Names, types and shapes of a version's tensors."""
-        top_k = served.classifier.package.manifest.top_k
+        manifest = served.classifier.package.manifest
         return {
             "name": self._versions.name,
             "versions": [version.name for version in self._versions],
-            "platform": PLATFORM,
+            "platform": PLATFORMS[manifest.variants[0].runtime],
             "inputs": [{"name": INPUT_NAME, "datatype": "BYTES", "shape": [-1, 1]}],
             "outputs": [
-                {"name": name, "datatype": datatype, "shape": [-1, top_k]}
+                {"name": name, "datatype": datatype, "shape": [-1, manifest.top_k]}
                 for name, datatype in OUTPUT_DATATYPES.items()
             ],
         }
@@ -79,12 +80,13 @@ class Description:
         """
         classifier = served.classifier
         manifest = classifier.package.manifest
+        graph = manifest.variants[0]
         groups = Counter(_group(device) for device in served.devices)
         versions = [int(one.name) for one in self._versions if one.name.isdigit()]
         return {
             "name": classifier.name,
-            "platform": PLATFORM,
-            "backend": BACKEND,
+            "platform": PLATFORMS[graph.runtime],
+            "backend": BACKENDS[graph.runtime],
             "version_policy": {"specific": {"versions": versions}},
             "max_batch_size": classifier.dispatcher.capacity,
             "input": [
@@ -100,7 +102,7 @@ class Description:
                 for name, datatype in OUTPUT_DATATYPES.items()
             ],
             "instance_group": [_instance_group(device, count) for device, count in groups.items()],
-            "default_model_filename": manifest.variants[0].file,
+            "default_model_filename": graph.file,
             "dynamic_batching": self._dynamic_batching(classifier.dispatcher.batch_sizes()),
             "model_transaction_policy": {"decoupled": False},
         }

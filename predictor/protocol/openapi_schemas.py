@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from predictor.protocol.description import BACKEND, CONFIG_TYPES, EXTENSIONS, PLATFORM, SERVER_NAME
+from predictor.protocol.description import (
+    BACKENDS,
+    CONFIG_TYPES,
+    EXTENSIONS,
+    PLATFORMS,
+    SERVER_NAME,
+)
 from predictor.protocol.fields import BASE64, LONGEST_ID
 from predictor.protocol.openapi_bodies import (
     COUNT,
@@ -117,14 +123,14 @@ def _model_schemas(served: Served) -> Json:
         "Model": exactly(
             name=name,
             versions=list_of(version, 1, len(served.versions)),
-            platform={"const": PLATFORM},
+            platform={"enum": list(PLATFORMS.values())},
             inputs=list_of(tensor, 1, 1),
             outputs=list_of(tensor, len(OUTPUT_DATATYPES), len(OUTPUT_DATATYPES)),
         ),
         "Config": exactly(
             name=name,
-            platform={"const": PLATFORM},
-            backend={"const": BACKEND},
+            platform={"enum": list(PLATFORMS.values())},
+            backend={"enum": list(BACKENDS.values())},
             version_policy=exactly(
                 specific=exactly(versions=list_of(SIZE, 0, len(served.versions)))
             ),

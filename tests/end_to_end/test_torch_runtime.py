@@ -44,6 +44,18 @@ def test_a_pod_serves_an_exported_program(start, colours, tmp_path):
     for colour in COLOURS:
         answer = httpx.put(f"{pod.url}/v1/models/colours:predict", content=colour_image(colour))
         assert answer.json()["predictions"][0]["label"] == colour
+    described = httpx.get(f"{pod.url}/v2/models/colours").json()
+    config = httpx.get(f"{pod.url}/v2/models/colours/config").json()
+    assert described["platform"] == config["platform"] == "millrace_torch"
+    assert (config["backend"], config["default_model_filename"]) == ("pytorch", "model.pt2")
+
+
+def test_a_batch_larger_than_the_program_takes_is_never_gathered(start, colours, tmp_path):
+    """Though one was asked for: it is 64."""
+    pod = start(torch_package(colours, tmp_path), "--devices", "cpu", "--max-batch-size", "100")
+
+    assert any("batches of 64: the graph takes no more at once" in line for line in pod.log)
+    assert any("ready: batches of up to 64" in line for line in pod.log)
 
 
 def test_a_device_that_only_onnx_runtime_knows_is_refused(colours, tmp_path):
