@@ -123,7 +123,8 @@ class _Buffer:
         self.is_ahead = np.zeros(shape[0], bool)
         self.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # PyTorch's gap
         self.graphs: dict[int, _Captured] = {}
-        torch.cuda.current_stream().synchronize()  # other streams write to the twin
+        # Other streams write to the twin, and read weights that were made on this one.
+        torch.cuda.current_stream().synchronize()
 
 
 class _Captured:
