@@ -194,6 +194,11 @@ class ModelPackage:
         """The version as the protocols carry it: a string."""
         return str(self.manifest.version)
 
+    @property
+    def digest(self) -> str:
+        """Hex sha256 of the manifest, which has that of every file: which package this is."""
+        return hashlib.sha256(self.manifest.model_dump_json().encode()).hexdigest()
+
 
 def load_package(path: Path) -> ModelPackage:
     """Read and verify the package at ``path``.

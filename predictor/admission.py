@@ -33,20 +33,23 @@ class DecodeCost:
     def __init__(self, least: int, *, scaled: bool) -> None:
         self._least = least
         self._scaled = scaled
-        self._per_pixel: dict[tuple[str, int], float] = {}
+        self._per_pixel: dict[tuple[str, int], CostScale] = {}
 
     def predict(self, header: Header | None) -> float:
         """Seconds for one image; 0 for what cannot be told."""
-        if header is None:
+        known = None if header is None else self._per_pixel.get(self._class(header))
+        if header is None or known is None:
             return 0.0
-        per_pixel = self._per_pixel.get(self._class(header), 0.0)
-        return per_pixel * header.width * header.height
+        return known.scale * self._pixels(header)
 
     def learn(self, header: Header, seconds: float) -> None:
         """An image has taken so long."""
-        of, per_pixel = self._class(header), seconds / max(1, header.width * header.height)
-        known = self._per_pixel.get(of, per_pixel)
-        self._per_pixel[of] = known + WEIGHT * (per_pixel - known)
+        known = self._per_pixel.setdefault(self._class(header), CostScale(0.0, math.inf, math.inf))
+        known.learn(self._pixels(header), seconds)
+
+    def _pixels(self, header: Header) -> float:
+        """As many as an image counts for: what each one costs besides is not for few to bear."""
+        return max(header.width * header.height, self._least**2)
 
     def _class(self, header: Header) -> tuple[str, int]:
         """Images that cost alike per pixel."""
@@ -89,18 +92,26 @@ class CostScale:
     The ratio of the means, so that what takes long counts for more than what hardly takes time.
 
     Args:
-        least, most: bounds on it, so that one hiccup cannot have everybody refused.
+        least, most: bounds on it, so that a bad time cannot have everybody refused.
+        hiccup: bound on what a single measurement counts for, in the same unit; so that one
+            standstill is not taken for how things are.
     """
 
-    def __init__(self, least: float = SCALE[0], most: float = SCALE[1]) -> None:
+    def __init__(
+        self, least: float = SCALE[0], most: float = SCALE[1], hiccup: float = SCALE[1]
+    ) -> None:
         self._bounds = least, most
+        self._hiccup = hiccup
         self._said_s = self._measured_s = 0.0
         self.scale = 1.0
 
     def learn(self, said_s: float, measured_s: float) -> None:
         """What was said to take so long has taken that long."""
+        measured_s = min(measured_s, self._hiccup * said_s)
         if not self._said_s:
-            self._said_s = self._measured_s = said_s  # the first one is no better than the others
+            # The first one is no better than the others; where nothing is known it is all there is.
+            self._said_s = said_s
+            self._measured_s = measured_s if math.isinf(self._hiccup) else said_s
         self._said_s += WEIGHT * (said_s - self._said_s)
         self._measured_s += WEIGHT * (measured_s - self._measured_s)
         if self._said_s > 0:

@@ -15,6 +15,8 @@ from predictor.types import Answers
 
 logger = logging.getLogger(__name__)
 
+TRUSTED = 200  # full batches, before larger ones are tried again
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -48,6 +50,34 @@ class BatchRun:
         """Most images that ran at once; 0 if none did."""
         sizes = [p.rows.stop - p.rows.start for p in self.parts if p.answers is not None]
         return max(sizes, default=0)
+
+
+class MemoryLimit:
+    """How large batches may be on a device that had no memory for a larger one.
+
+    That may pass: another process had the memory, say. So the limit doubles again after a while.
+
+    Args:
+        most: images, while there is memory.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = self.size = most
+        self._good = 0
+
+    def learn(self, size: int, ran: BatchRun) -> bool:
+        """A batch of ``size`` has run; True if the limit is another one now."""
+        before = self.size
+        if ran.out_of_memory:
+            self._good = 0
+            if size > 1:  # smaller than one image there is nothing
+                self.size = max(1, min(self.size, ran.largest_part or size // 2))
+        elif size == self.size < self._most:
+            self._good += 1
+            if self._good == TRUSTED:
+                self._good = 0
+                self.size = min(self._most, 2 * self.size)
+        return self.size != before
 
 
 def run_batch(run: Callable[[NDArray[np.uint8]], Answers], images: NDArray[np.uint8]) -> BatchRun:

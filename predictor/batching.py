@@ -74,10 +74,9 @@ class BatchQueue(Generic[Item]):
         """Most images in one batch."""
         return self._policy.max_batch_size
 
-    def shrink(self, max_batch_size: int) -> None:
+    def limit(self, max_batch_size: int) -> None:
         """Form no larger batches from now on."""
-        smaller = min(max_batch_size, self._policy.max_batch_size)
-        self._policy = replace(self._policy, max_batch_size=smaller)
+        self._policy = replace(self._policy, max_batch_size=max_batch_size)
 
     def put(self, queued: Queued[Item]) -> None:
         """Let one image wait."""

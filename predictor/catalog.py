@@ -19,24 +19,28 @@ from predictor.loaded_version import LoadedVersion, board_rows
 from predictor.process import VersionOrder
 from predictor.slab import Channel
 
+SPARE_S = 2.0  # beyond the deadline of the last request, until its client has been told
+
 
 class Catalog:
     """Versions, traffic, and whether the pod drains.
 
     Args:
         frontends: the places of the pod's frontends.
-        patience_s: how long frontends have to do what they are asked.
+        opening_s: how long they have to load a version.
+        settling_s: how long they have for all else: the longest time a request may take.
 
     Attributes:
         versions: those that are loaded or being loaded, by name, oldest first.
         traffic: percent of the requests by version.
     """
 
-    def __init__(self, frontends: list[Child], patience_s: float) -> None:
+    def __init__(self, frontends: list[Child], opening_s: float, settling_s: float) -> None:
         self.frontends = frontends
         self.versions: dict[str, LoadedVersion] = {}
         self.traffic: dict[str, int] = {}
-        self._patience_s = patience_s
+        self._opening_s = opening_s
+        self._settling_s = settling_s + SPARE_S
         self._draining = False
         self._asks = itertools.count(1)
 
@@ -74,8 +78,9 @@ class Catalog:
     def connect(self, instance: Child) -> None:
         """An instance is ready: connect it to every frontend, if they know its version."""
         version = self.version_of(instance)
-        if version.open:
-            for frontend in self.frontends:
+        for frontend in self.frontends:
+            # One that has not been started yet will be told by ``brief``.
+            if version.open and frontend.running and frontend.number in version.slabs:
                 _connect(frontend, version, instance)
 
     async def open(self, version: LoadedVersion) -> None:
@@ -85,7 +90,7 @@ class Catalog:
             StartupError: one of them cannot; OSError: no memory for its slots.
         """
         version.open = True
-        error = await self._ask(lambda frontend: _introduction(version, frontend))
+        error = await self._ask(lambda frontend: _introduction(version, frontend), self._opening_s)
         if error:
             raise StartupError(error)
         for instance in version.instances:
@@ -95,19 +100,20 @@ class Catalog:
     async def share(self, traffic: dict[str, int]) -> None:
         """Share the requests that name no version out among the versions, percent by version."""
         self.traffic = traffic
-        await self._ask(lambda _: Message("traffic", {"traffic": traffic}))
+        await self._ask(lambda _: Message("traffic", {"traffic": traffic}), self._settling_s)
 
     async def admit(self, version: LoadedVersion, admitting: bool) -> None:
         """Have a version's requests taken; or refused, and wait until those taken are answered."""
         version.loaded = admitting
         content = {"version": version.name, "admitting": admitting}
-        await self._ask(lambda _: Message("admit", content))
+        await self._ask(lambda _: Message("admit", content), self._settling_s)
 
     async def forget(self, version: LoadedVersion) -> None:
         """Drop a version whose instances have been stopped; its memory is given back."""
         del self.versions[version.name]
         if version.open:
-            await self._ask(lambda _: Message("forget", {"version": version.name}))
+            message = Message("forget", {"version": version.name})
+            await self._ask(lambda _: message, self._settling_s)
         for instance in version.instances:
             pulse.close(instance.pulse_fd)
         version.release()
@@ -118,8 +124,8 @@ class Catalog:
         for frontend in self.frontends:
             frontend.tell(Message("drain"))
 
-    async def _ask(self, message_for: Callable[[Child], Message]) -> str:
-        """Wait until all frontends have done it; as at a stop, not for ever.
+    async def _ask(self, message_for: Callable[[Child], Message], patience_s: float) -> str:
+        """Wait until all frontends have done it, but not for ever.
 
         Returns:
             Why one of them could not; empty when all could.
@@ -133,11 +139,14 @@ class Catalog:
             frontend.tell(Message(message.kind, message.content | {"ask": number}, message.fds))
         waits = [asyncio.ensure_future(frontend.settled.wait()) for frontend in self.frontends]
         try:
-            await asyncio.wait(waits, timeout=self._patience_s)
+            _, late = await asyncio.wait(waits, timeout=patience_s)
         finally:
             for wait in waits:
                 wait.cancel()
-        return next(filter(None, (frontend.last_error for frontend in self.frontends)), "")
+        errors = [frontend.last_error for frontend in self.frontends if frontend.last_error]
+        if late:
+            errors.append(f"{len(late)} frontends have not done it within {patience_s:g} s")
+        return errors[0] if errors else ""
 
     def settled(self, frontend: Child, message: Message) -> None:
         """A frontend has done what it was asked, or says why not."""
@@ -151,6 +160,7 @@ def _introduction(version: LoadedVersion, frontend: Child) -> Message:
         version.renew_slab(frontend.number)
     order = VersionOrder(
         package=str(version.package.path),
+        digest=version.package.digest,
         board_rows=board_rows(version.places, version.first),
         devices=tuple(version.place(instance).device for instance in version.instances),
         loaded=version.loaded,

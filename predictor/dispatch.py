@@ -21,12 +21,14 @@ from predictor.admission import BIAS, CostScale, DecodeCost, finish_s, retry_aft
 from predictor.decode import least_side
 from predictor.decode_pool import DecodeJob, DecodePool
 from predictor.errors import (
+    BadRequestError,
     DeadlineError,
     InferenceError,
     InstanceLostError,
     NotReadyError,
     OverloadedError,
     PredictorError,
+    RefusedError,
 )
 from predictor.header import Header, describe
 from predictor.links import Link, Links
@@ -95,6 +97,7 @@ class Dispatcher:
         self._levels: Counter[int] = Counter()  # how many of them have each level
         self._coming = 0  # how many of them are not handed over yet
         self._in_order: deque[Ticket] = deque()  # those not answered, where order is preserved
+        self._able = False
         self._waiting: list[Ticket] = []  # decoded while no instance was there
         self._admitting = True
         self._next_number = 0
@@ -114,12 +117,17 @@ class Dispatcher:
         Raises:
             NotReadyError: no instance takes work.
             OverloadedError: not enough free slots, or not enough time by prediction.
+            BadRequestError: more images than its priority level ever takes.
         """
-        self._check_ready()
-        self._check_room(len(images), place.level)
         alone = len(images) == 1
-        tickets = [self._ticket(image, place, alone) for image in images]
-        predicted_s = self._check_time(place, len(images), sum(t.decode_s for t in tickets))
+        try:
+            self._check_ready()
+            self._check_room(len(images), place.level)
+            tickets = [self._ticket(image, place, alone) for image in images]
+            predicted_s = self._check_time(place, len(images), sum(t.decode_s for t in tickets))
+        except RefusedError as refusal:
+            self.count(refusal)
+            raise
         if alone:
             tickets[0].predicted_s = predicted_s
         for image, ticket in zip(images, tickets, strict=True):
@@ -130,33 +138,38 @@ class Dispatcher:
         """Refuse a request before it is read, if even the smallest image would be refused.
 
         Raises:
-            NotReadyError, OverloadedError: as ``submit``.
+            NotReadyError, OverloadedError: as ``submit``, but nothing is counted: another version
+                may take it.
         """
         self._check_ready()
         self._check_room(1, place.level)
         self._check_time(place, 1, 0.0)
 
+    def count(self, refusal: RefusedError) -> None:
+        """Count a request that was refused."""
+        self.metrics.rejected(refusal.reason)
+
     def _check_ready(self) -> None:
         if not self._admitting:
-            self.metrics.rejected("unloaded")
-            raise NotReadyError("the model is unloaded")
+            raise NotReadyError("the model is unloaded", "unloaded")
         if not self._links:
-            self.metrics.rejected("not_ready")
-            raise NotReadyError("no instance is ready; try again")
+            raise NotReadyError("no instance is ready; try again", "not_ready")
 
     def _check_room(self, images: int, level: int) -> None:
+        room = self._queueing.policies.room(level)
+        if room < images <= self.capacity:
+            raise BadRequestError(f"{images} images; priority {level} takes {room} at a time")
         if images > len(self._free):
-            self.metrics.rejected("queue_full")
             raise OverloadedError(
                 f"the queue is full: {images} images wanted, "
-                f"{len(self._free)} of {self._slab.layout.slots} slots free"
+                f"{len(self._free)} of {self._slab.layout.slots} slots free",
+                "queue_full",
             )
-        room = self._queueing.policies.room(level)
         if self._levels[level] + images > room:
-            self.metrics.rejected("level_full")
             raise OverloadedError(
                 f"the queue of priority {level} is full: {images} images wanted, "
-                f"{room - self._levels[level]} of {room} places free"
+                f"{room - self._levels[level]} of {room} places free",
+                "level_full",
             )
 
     def _ticket(self, image: Image, place: Place, alone: bool) -> Ticket:
@@ -183,20 +196,19 @@ class Dispatcher:
         # Lower levels go after it. How many of the others' images they are is not known; taken to
         # be as many as here.
         first = sum(self._levels[level] for level in range(1, place.level + 1))
-        ahead = first / max(1, len(self._tickets))
+        ahead = first / len(self._tickets) if self._tickets else 1.0
         load = [round(ahead * images) for images in load]
         wait_s = ahead * self._pool.backlog.wait_s(self._pool.threads)
         predicted_s = finish_s(wait_s, decode_s, load, costs, scales, images)
         finish = predicted_s * self._error.scale
         left_s = (place.deadline_ns - time.monotonic_ns()) / 1e9
         wait = retry_after_s(finish, left_s)
-        if wait is not None and self._tickets:
-            self.metrics.rejected("deadline")
-            error = OverloadedError(
-                f"the answer would take {finish:.2f} s, and {max(left_s, 0):.2f} s are left"
+        if wait is not None and not self._links.idle:
+            raise OverloadedError(
+                f"the answer would take {finish:.2f} s, and {max(left_s, 0):.2f} s are left",
+                "deadline",
+                wait,
             )
-            error.retry_after_s = wait
-            raise error
         return predicted_s
 
     def abandon(self, tickets: Sequence[Ticket]) -> None:
@@ -205,6 +217,7 @@ class Dispatcher:
             if not ticket.future.done():
                 ticket.future.cancel()
             self._mark_abandoned(ticket)
+        self._answer_in_order()
 
     def _mark_abandoned(self, ticket: Ticket) -> None:
         ticket.abandoned = True
@@ -220,6 +233,7 @@ class Dispatcher:
         self._count_coming(1)
         self._pool.backlog.add(ticket.decode_s)
         if self._queueing.preserve_ordering:
+            ticket.ordered = True
             self._in_order.append(ticket)
         self._pool.submit(
             DecodeJob(
@@ -274,7 +288,7 @@ class Dispatcher:
         if not ticket.handed:
             ticket.handed = True
             self._count_coming(-1)
-        self._links.hand(self._links.choose(), ticket, work)
+        self._links.hand(self._links.choose(ticket.failed_at), ticket, work)
 
     # From an instance to the answer
 
@@ -286,7 +300,7 @@ class Dispatcher:
         for completion in completions:
             ticket = link.tickets.pop(completion.ticket, None)
             if ticket is not None:
-                self._completed(ticket, completion)
+                self._completed(link, ticket, completion)
         if completions:
             self._learn(link, completions[-1])
         self._links.count(link)
@@ -296,7 +310,7 @@ class Dispatcher:
             measured_s = (completion.ended_ns - completion.began_ns) / 1e9
             link.scale.learn(link.cost.seconds(completion.size), measured_s)
 
-    def _completed(self, ticket: Ticket, completion: Completion) -> None:
+    def _completed(self, link: Link, ticket: Ticket, completion: Completion) -> None:
         if completion.outcome is Outcome.DONE:
             times = ticket.times
             times.infer_began_ns, times.infer_ended_ns = completion.began_ns, completion.ended_ns
@@ -306,6 +320,7 @@ class Dispatcher:
                 self._error.learn(ticket.predicted_s, took_s)
             self._finish(ticket, None)
         elif completion.outcome is Outcome.FAILED:
+            ticket.failed_at = link.instance
             self._run_again(ticket, InferenceError("inference failed"))
         else:
             self._finish(ticket, DeadlineError("the deadline passed in the queue"))
@@ -319,7 +334,7 @@ class Dispatcher:
             self._hand_over(ticket)
 
     def _finish(self, ticket: Ticket, error: PredictorError | None) -> None:
-        """Answer, if somebody still waits and it is their turn, and take the slot back."""
+        """Nobody works on it any more: answer it, if it need not wait for its turn."""
         slot = ticket.slot
         if error is not None:
             ticket.outcome = error
@@ -328,15 +343,28 @@ class Dispatcher:
             ticket.outcome = Answer(indices, scores, ticket.times)
         if not ticket.handed:
             self._count_coming(-1)
+        ticket.finished = True
+        if ticket.ordered:
+            self._answer_in_order()
+        else:
+            self._answer(ticket)
+
+    def _answer_in_order(self) -> None:
+        """Answer those whose turn it is: nobody before them waits any more.
+
+        Answers that wait for their turn keep their slots, which bounds how many there are.
+        """
+        while self._in_order and (self._in_order[0].finished or self._in_order[0].future.done()):
+            first = self._in_order.popleft()
+            first.ordered = False
+            if first.finished:
+                self._answer(first)
+
+    def _answer(self, ticket: Ticket) -> None:
+        """Answer, if somebody still waits, and take the slot back."""
         del self._tickets[ticket.number]
         self._levels[ticket.place.level] -= 1
-        self._free.append(slot)
-        if not self._in_order:
-            self._tell(ticket)
-        while self._in_order and self._in_order[0].number not in self._tickets:
-            self._tell(self._in_order.popleft())
-
-    def _tell(self, ticket: Ticket) -> None:
+        self._free.append(ticket.slot)
         if ticket.outcome is not None:
             ticket.answer(ticket.outcome)
 
@@ -350,7 +378,7 @@ class Dispatcher:
         waiting, self._waiting = self._waiting, []
         for ticket in waiting:
             self._hand_over(ticket)
-        self._on_ready()
+        self._look_who_is_able()
 
     def _detach(self, link: Link) -> None:
         """An instance is gone: what it had is run by another one, or by its successor."""
@@ -359,7 +387,7 @@ class Dispatcher:
         if self._links.get(link.instance) is None:
             self.metrics.attached(link.instance, False)
             self.metrics.queue_depth(link.instance, 0)
-        self._on_ready()
+        self._look_who_is_able()
         if link.tickets:
             logger.warning(
                 "instance %d is gone; %d images go elsewhere", link.instance, len(link.tickets)
@@ -372,11 +400,17 @@ class Dispatcher:
         link = self._links.get(instance)
         if link is not None:
             link.stalled = stalled
+            self._look_who_is_able()
+
+    def _look_who_is_able(self) -> None:
+        if self._links.able != self._able:
+            self._able = self._links.able
+            self._on_ready()
 
     @property
-    def attached(self) -> bool:
-        """Whether an instance takes work."""
-        return bool(self._links)
+    def able(self) -> bool:
+        """Whether an instance takes work, and gives signs of life."""
+        return self._able
 
     @property
     def capacity(self) -> int:
@@ -405,6 +439,7 @@ class Dispatcher:
             if ticket.place.deadline_ns <= now and not ticket.future.done():
                 ticket.answer(DeadlineError("no answer before the deadline"))
                 self._mark_abandoned(ticket)
+        self._answer_in_order()
         for ticket in [waiting for waiting in self._waiting if waiting.abandoned]:
             self._waiting.remove(ticket)
             self._finish(ticket, None)

@@ -54,16 +54,27 @@ class ModelControlError(PredictorError):
     """The model could not be loaded or unloaded; the text says why."""
 
 
-class OverloadedError(PredictorError):
-    """Every slot is taken: nothing was decoded, try again after ``retry_after_s`` seconds."""
+class RefusedError(PredictorError):
+    """Nothing was decoded; try again after ``retry_after_s`` seconds.
 
-    retry_after_s = 1
+    Args:
+        text: for the client.
+        reason: the word that metrics count it by.
+        retry_after_s: whole seconds.
+    """
+
+    def __init__(self, text: str, reason: str = "", retry_after_s: int = 1) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
-class NotReadyError(PredictorError):
+class OverloadedError(RefusedError):
+    """There is no room, or not the time."""
+
+
+class NotReadyError(RefusedError):
     """No instance can take work now (starting, restarting or draining)."""
-
-    retry_after_s = 1
 
 
 class InstanceLostError(NotReadyError):

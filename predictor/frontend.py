@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import math
 import os
 import socket
@@ -12,16 +13,15 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
 
 from model_store.errors import ModelStoreError
-from model_store.package import ModelPackage, load_package
+from model_store.package import ModelPackage
 from predictor.calibration import decode_timings
 from predictor.classifier import ImageClassifier
 from predictor.control import Control, Message
@@ -37,6 +37,8 @@ from predictor.process import (
     VersionOrder,
     enter_process,
     leave_stopping_to_the_supervisor,
+    one_line,
+    same_package,
 )
 from predictor.protocol.aside import Aside
 from predictor.protocol.body import BodyLimits
@@ -61,6 +63,9 @@ if TYPE_CHECKING:
     from predictor.tracing import Tracer
 
 
+logger = logging.getLogger(__name__)
+
+
 def main() -> None:
     """Entry of the process: ``python -m predictor.frontend CONTROL_FD``."""
     control = Control.from_fd(int(sys.argv[1]))
@@ -78,9 +83,7 @@ def main() -> None:
 
     async def life() -> None:
         frontend = Frontend(control, order, settings, start.fds)
-        for message in introductions:
-            if message is not None:
-                frontend.introduce(message, Prepared.of(message))
+        frontend.begin([message for message in introductions if message is not None])
         await frontend.serve()
 
     try:
@@ -108,7 +111,7 @@ class Prepared:
         Raises:
             ModelStoreError: the package is damaged.
         """
-        package = load_package(Path(message.content["package"]))
+        package = same_package(message.content["package"], message.content["digest"])
         return cls(package, decode_timings(package))
 
 
@@ -238,6 +241,22 @@ class Frontend:
 
     # What the supervisor says
 
+    def begin(self, introductions: Sequence[Message]) -> None:
+        """Serve the versions there are, at first; one that is damaged by now stops no other.
+
+        Raises:
+            ModelStoreError: all of them are.
+        """
+        problems = []
+        for message in introductions:
+            try:
+                self.introduce(message, Prepared.of(message))
+            except ModelStoreError as error:
+                logger.error("cannot serve a version: %s", error)  # noqa: TRY400 (one line says it)
+                problems.append(error)
+        if problems and len(problems) == len(introductions):
+            raise problems[0]
+
     def introduce(self, message: Message, prepared: Prepared) -> None:
         """Serve one version more; its instances are attached one by one, by later messages."""
         package = prepared.package
@@ -275,27 +294,35 @@ class Frontend:
         So what takes long, such as checking a package's files, is done here.
         """
         while (message := self._control.receive()) is not None:
-            prepared: Prepared | ModelStoreError | None = None
+            prepared: Prepared | Exception | None = None
             if message.kind == "version":
                 try:
                     prepared = Prepared.of(message)
-                except ModelStoreError as error:
+                # Whatever it is: the supervisor waits to be told.
+                except Exception as error:  # noqa: BLE001 (says why above)
                     prepared = error
             loop.call_soon_threadsafe(self._obey, message, prepared)
         loop.call_soon_threadsafe(self._stop.set)
 
-    def _obey(self, message: Message, prepared: Prepared | ModelStoreError | None) -> None:
+    def _obey(self, message: Message, prepared: Prepared | Exception | None) -> None:
         content = message.content
         if message.kind == "admit":
             self._begin(self._admit(content["version"], content["admitting"], content["ask"]))
             return
         error = ""
-        if isinstance(prepared, ModelStoreError):
-            error = str(prepared)
-        elif prepared is not None:
-            self.introduce(message, prepared)
-        else:
-            self._orders[message.kind](message)
+        try:
+            if isinstance(prepared, Exception):
+                raise prepared
+            if prepared is not None:
+                self.introduce(message, prepared)
+            else:
+                self._orders[message.kind](message)
+        except ModelStoreError as failure:
+            error = str(failure)
+        # As above.
+        except Exception as failure:
+            logger.exception("%s failed", message.kind)
+            error = f"frontend {self._order.frontend}: {one_line(failure)}"
         if "ask" in content:
             self._control.send(Message("settled", {"ask": content["ask"], "error": error}))
 
@@ -304,16 +331,20 @@ class Frontend:
         channel, pulse = Channel(socket.socket(fileno=connection)), Pulse(signs)
         os.close(signs)
         served = self._versions.get(message.content["version"])
+        if served is None:  # this frontend could not load it, or has been told to forget it
+            channel.close()
+            return
         cost = BatchCost(**message.content["cost"])
         served.attach(message.content["instance"], channel, cost, pulse)
 
     async def _admit(self, version: str, admitting: bool, ask: int) -> None:
         """Take a version's requests, or refuse them and wait until those taken are answered."""
         served = self._versions.get(version)
-        served.admit(admitting)
-        self._versions.changed()
-        if not admitting:
-            await served.dispatcher.settled()
+        if served is not None:
+            served.admit(admitting)
+            self._versions.changed()
+            if not admitting:
+                await served.dispatcher.settled()
         self._control.send(Message("settled", {"ask": ask, "error": ""}))
 
     def _forget(self, version: str) -> None:

@@ -85,7 +85,7 @@ def _webp(start: bytes) -> Header | None:
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", start, 21)
         return Header("webp", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
-    if kind == b"VP8X":
+    if kind == b"VP8X" and len(start) >= 30:
         width, height = (int.from_bytes(start[at : at + 3], "little") + 1 for at in (24, 27))
         return Header("webp", width, height)
     return None

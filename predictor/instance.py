@@ -12,14 +12,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store.errors import ModelStoreError
-from model_store.package import ModelPackage, load_package
-from predictor.batch_run import BatchRun, run_batch
+from model_store.package import ModelPackage
+from predictor.batch_run import BatchRun, MemoryLimit, run_batch
 from predictor.batching import BatchPolicy
 from predictor.calibration import measure_decode
 from predictor.control import Control, Message
@@ -27,7 +26,13 @@ from predictor.errors import StartupError
 from predictor.feeder import Batch, Feeder
 from predictor.golden import check_golden
 from predictor.metrics import InstanceMetrics, instance_restarted
-from predictor.process import InstanceOrder, enter_process, leave_stopping_to_the_supervisor
+from predictor.process import (
+    InstanceOrder,
+    enter_process,
+    leave_stopping_to_the_supervisor,
+    one_line,
+    same_package,
+)
 from predictor.pulse import Heart, Pulse
 from predictor.runtimes import Runtime
 from predictor.runtimes.loading import load_runtime
@@ -39,9 +44,9 @@ from predictor.warm_up import warm_up
 logger = logging.getLogger(__name__)
 
 SLOW = 20  # a batch that takes this many times what it should, and hang_timeout_s more, hangs
-# After so many batches in a row of which nothing was computed the device is taken to be broken: a
-# CUDA context does not recover from an error, and a new process has a new one.
-BROKEN = 3
+# After so many batches in a row of which nothing was computed the device may be broken: a CUDA
+# context does not recover from an error, and a new process has a new one. It is asked for itself.
+DOUBTFUL = 3
 
 
 def main() -> None:
@@ -73,7 +78,7 @@ def main() -> None:
         order.priority_levels,
         order.priority_step_us,
     )
-    with Feeder(control, shape, policy, metrics.outcome) as feeder:
+    with Feeder(control, shape, policy, runtime, metrics.outcome) as feeder:
         logger.info(
             "ready: batches of up to %d, %.2f ms an image and %.2f ms a batch",
             cost.max_batch_size,
@@ -83,30 +88,41 @@ def main() -> None:
         decode_s = measure_decode(package) if order.calibrate else 0.0
         control.send(Message("ready", {"cost": asdict(cost), "decode_s": decode_s}))
         run = watched(runtime, pulse, cost, order.hang_timeout_s)
-        if not _serve(feeder, run, metrics, counts):
-            logger.error("nothing of %d batches could be computed; this instance ends", BROKEN)
+        if not _serve(feeder, run, MemoryLimit(cost.max_batch_size), metrics, counts):
+            logger.error("this device computes nothing any more; this instance ends")
             os._exit(1)  # without a word to the feeder: what it holds is to go elsewhere
     runtime.close()
 
 
 def _load(order: InstanceOrder) -> tuple[ModelPackage, Runtime, BatchCost]:
-    """Load package → pin → load graph → warm up → golden check."""
-    package = load_package(Path(order.package))
+    """Load package → pin → load graph → warm up → golden check.
+
+    Raises:
+        StartupError, ModelStoreError: it cannot be served here; says why.
+    """
+    package = same_package(order.package, order.digest)
     os.sched_setaffinity(0, order.cores)
     os.nice(order.nice)
     emulated = EmulatedCost(**order.emulated) if order.emulated else None
     # Imports the runtime, only now that environment and cores are set.
     runtime = load_runtime(package, order.kind, order.threads, emulated)
-    cost = warm_up(
-        runtime,
-        package.manifest.input.shape,
-        order.max_batch_size,
-        order.preferred_batch_sizes,
-    )
-    if emulated is None:
-        check_golden(package, runtime)
-    else:
-        logger.warning("this device is emulated: its answers are not the model's")
+    try:
+        cost = warm_up(
+            runtime,
+            package.manifest.input.shape,
+            order.max_batch_size,
+            order.preferred_batch_sizes,
+        )
+        if emulated is None:
+            check_golden(package, runtime)
+        else:
+            logger.warning("this device is emulated: its answers are not the model's")
+    except StartupError:
+        raise
+    # Whatever a runtime raises on its first batches is why this pod cannot start.
+    except Exception as error:
+        logger.exception("the first batches failed")
+        raise StartupError(f"device {order.device}: {one_line(error)}") from error
     return package, runtime, cost
 
 
@@ -127,18 +143,19 @@ def watched(runtime: Runtime, pulse: Pulse, cost: BatchCost, hang_timeout_s: flo
     return run
 
 
-def _serve(feeder: Feeder, run: Run, metrics: InstanceMetrics, counts: BatchCounts) -> bool:
+def _serve(
+    feeder: Feeder, run: Run, limit: MemoryLimit, metrics: InstanceMetrics, counts: BatchCounts
+) -> bool:
     """Run batches until told to stop; False if the device is broken."""
-    broken = 0
+    nothing = 0  # batches in a row of which nothing was computed
     while (batch := feeder.next_batch()) is not None:
-        batch.began_ns = time.monotonic_ns()
         ran = run_batch(run, batch.images)
         batch.ended_ns = time.monotonic_ns()
-        broken = 0 if ran.largest_part else broken + 1
-        if broken == BROKEN:
+        nothing = 0 if ran.largest_part else nothing + 1
+        if nothing >= DOUBTFUL and not run_batch(run, np.zeros_like(batch.images[:1])).largest_part:
             return False
-        if ran.out_of_memory:
-            feeder.shrink(max(1, ran.largest_part))
+        if limit.learn(len(batch.items), ran):
+            feeder.limit(limit.size)
         for part in ran.parts:
             feeder.complete(batch, part)
         _count(metrics, counts, batch, ran)

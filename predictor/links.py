@@ -59,6 +59,16 @@ class Links:
     def __iter__(self) -> Iterator[Link]:
         return iter(self._links.values())
 
+    @property
+    def idle(self) -> bool:
+        """No frontend has anything to be done."""
+        return not self._board.any()
+
+    @property
+    def able(self) -> bool:
+        """There is an instance that gives signs of life."""
+        return any(not link.stalled for link in self._links.values())
+
     def get(self, instance: int) -> Link | None:
         """An instance by its number."""
         return self._links.get(instance)
@@ -80,9 +90,14 @@ class Links:
 
     # Prediction
 
-    def choose(self) -> Link:
-        """Who would finish one more image first; there is one at least."""
+    def choose(self, besides: int | None = None) -> Link:
+        """Who would finish one more image first; there is one at least.
+
+        Args:
+            besides: an instance that is not asked if there is another one: it has failed already.
+        """
         links = self._taking
+        links = [link for link in links if link.instance != besides] or links
         if len(links) == 1:
             return links[0]
         everyone: list[list[int]] = self._board.tolist()

@@ -23,6 +23,7 @@ class LoadedVersion:
         package: what it is.
         places: where its instances run, in their order.
         first: number of its first instance; numbers are unique in the pod.
+        frontends: how many the pod has.
         slab_layout: sizes of the slab that each frontend has for it.
         statistics_layout: sizes of its counts.
         board: descriptor of what is outstanding at its instances.
@@ -36,6 +37,7 @@ class LoadedVersion:
     package: ModelPackage
     places: Sequence[Placement]
     first: int
+    frontends: int
     slab_layout: SlabLayout
     statistics_layout: StatisticsLayout
     board: int
@@ -65,6 +67,7 @@ class LoadedVersion:
             package=package,
             places=places,
             first=first,
+            frontends=settings.frontends,
             slab_layout=layout,
             statistics_layout=counts,
             board=Board.create(board_rows(places, first), settings.frontends),
@@ -91,10 +94,16 @@ class LoadedVersion:
         Raises:
             OSError: there is not enough memory.
         """
+        new = Slab.create(self.slab_layout)
         old = self.slabs.pop(frontend, None)
         if old is not None:
             os.close(old)
-        self.slabs[frontend] = Slab.create(self.slab_layout)
+        self.slabs[frontend] = new
+
+    def forget_work_of(self, frontend: int) -> None:
+        """A frontend has died: what it had outstanding, others need not reckon with any more."""
+        rows = board_rows(self.places, self.first)
+        Board(self.board, rows, self.frontends).outstanding[:, frontend] = 0
 
     def release(self) -> None:
         """Give the memory back, once no process uses it any more."""

@@ -119,6 +119,13 @@ class ModelControl:
         there = self._catalog.versions.get(package.version)
         if wanted and package.version != wanted:
             raise StartupError(f"{path} holds version {package.version}")
+        if package.name != self._catalog.current.package.name:
+            raise StartupError(f"{path} is of model {package.name}")
+        if there is not None and there.package.digest != package.digest:
+            raise StartupError(
+                f"{path} holds another package than version {package.version} was; "
+                "put it in a version of its own"
+            )
         if there is None:
             await self._load_beside(package)
         elif not there.loaded:
@@ -135,9 +142,6 @@ class ModelControl:
         return version_beside(current.path, wanted) if wanted else current.path
 
     async def _load_beside(self, package: ModelPackage) -> None:
-        current = self._catalog.current.package
-        if package.name != current.name:
-            raise StartupError(f"{package.path} is of model {package.name}, not {current.name}")
         places = self._places()
         try:
             version = LoadedVersion.reserve(
@@ -181,8 +185,8 @@ class ModelControl:
             raise StartupError(f"version {wanted} is not loaded")
         leaving = [versions[wanted]] if wanted else list(versions.values())
         for version in leaving:
-            if len(versions) > 1:
-                await self._catalog.share(without_share(self._catalog.traffic, version.name))
+            if any(other.loaded for other in versions.values() if other is not version):
+                await self._catalog.share(without_share(self._loaded_shares(), version.name))
                 await self._retire(version)
             elif version.loaded:
                 await self._catalog.admit(version, admitting=False)

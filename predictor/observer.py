@@ -38,7 +38,7 @@ class Observer:
     def finished(self, observation: Observation) -> None:
         """A request is over, whichever way."""
         observation.ended_ns = time.monotonic_ns()
-        served = self._versions.get(observation.version)
+        served = self._versions.get(observation.version) or self._versions.current
         served.metrics.answered(observation.protocol, observation.code)
         if observation.parsed_ns:
             served.receive_seconds.observe((observation.parsed_ns - observation.read_ns) / 1e9)

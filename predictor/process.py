@@ -11,6 +11,8 @@ from typing import Any
 
 from setproctitle import setproctitle
 
+from model_store.errors import PackageError
+from model_store.package import ModelPackage, load_package
 from predictor.placement import Placement
 from predictor.settings import Settings
 from predictor.statistics import StatisticsLayout
@@ -24,6 +26,7 @@ class InstanceOrder:
     """What the supervisor tells a new instance; plain data, since it travels as JSON."""
 
     package: str
+    digest: str
     model_name: str
     instance: int
     generation: int  # 0 for the first process in this place, then 1, 2, …
@@ -47,7 +50,7 @@ class InstanceOrder:
     def of(
         cls,
         settings: Settings,
-        package: Path,
+        package: ModelPackage,
         model_name: str,
         place: Placement,
         number: int,
@@ -57,7 +60,8 @@ class InstanceOrder:
     ) -> InstanceOrder:
         """The order for instance ``number``, at ``place``."""
         return cls(
-            package=str(package),
+            package=str(package.path),
+            digest=package.digest,
             model_name=model_name,
             instance=number,
             generation=generation,
@@ -107,6 +111,7 @@ class VersionOrder:
     """What a frontend is told of a version of the model that it is to serve."""
 
     package: str
+    digest: str
     board_rows: int
     devices: tuple[str, ...]  # of its instances
     loaded: bool
@@ -116,6 +121,25 @@ class VersionOrder:
     def content(self) -> dict[str, Any]:
         """As the content of a control message."""
         return asdict(self)
+
+
+def same_package(path: str, digest: str) -> ModelPackage:
+    """The package at ``path``, if it is still the one that a version was made of.
+
+    Raises:
+        ModelStoreError: it is damaged, or another one by now.
+    """
+    package = load_package(Path(path))
+    if package.digest != digest:
+        raise PackageError(
+            f"{path}: another package than was loaded lies here now; put it in a version of its own"
+        )
+    return package
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, fit for one line of a log."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def leave_stopping_to_the_supervisor() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import sys
@@ -18,7 +17,7 @@ from predictor.child import Child
 from predictor.control import Control, Message
 from predictor.errors import StartupError
 from predictor.metric_files import bury
-from predictor.process import METRICS_FOLDER_VARIABLE, FrontendOrder, InstanceOrder
+from predictor.process import METRICS_FOLDER_VARIABLE, FrontendOrder, InstanceOrder, one_line
 from predictor.pulse import Pulse
 from predictor.settings import Settings
 
@@ -69,6 +68,7 @@ class Processes:
         self.frontends = catalog.frontends
         self.decode_threads = 1
         self._watchers: set[asyncio.Task[None]] = set()
+        self._burials: set[asyncio.Task[None]] = set()
 
     @property
     def instances(self) -> list[Child]:
@@ -155,7 +155,7 @@ class Processes:
         version = self._catalog.version_of(child)
         order = InstanceOrder.of(
             self._settings,
-            version.package.path,
+            version.package,
             self._model_name,
             version.place(child),
             child.number,
@@ -213,8 +213,7 @@ class Processes:
         loop = asyncio.get_running_loop()
         began, start = loop.time(), child.started
         code = await process.wait()
-        with contextlib.suppress(OSError):
-            bury(process.pid, Path(self._shared.metrics_folder))
+        self._clear_up_after(child, process.pid)
         if child.started is not start:
             return  # the place has been begun anew; this one's end is old news
         child.ready.clear()
@@ -234,6 +233,23 @@ class Processes:
             wait_s,
         )
         await self._replace(child, wait_s)
+
+    def _clear_up_after(self, child: Child, pid: int) -> None:
+        """Deal with what a process that has ended leaves behind; nobody waits for it."""
+        if child.kind == "frontend":
+            for version in self._catalog.versions.values():
+                version.forget_work_of(child.number)
+        burial = asyncio.create_task(self._bury(pid))
+        self._burials.add(burial)
+        burial.add_done_callback(self._burials.discard)
+
+    async def _bury(self, pid: int) -> None:
+        # In a thread: it waits for who reads the metrics, which may be a frontend that hangs.
+        try:
+            await asyncio.to_thread(bury, pid, Path(self._shared.metrics_folder))
+        # A file that the process left half-written, say: its counts are lost, and nothing else.
+        except Exception as error:  # noqa: BLE001 (says why above)
+            logger.warning("what process %d counted is lost: %s", pid, one_line(error))
 
     async def _replace(self, child: Child, wait_s: float) -> None:
         """Start a successor, and keep trying while the machine has no room for one."""
@@ -272,5 +288,5 @@ class Processes:
         """Stop whatever runs: frontends first, since instances finish what frontends accepted."""
         await self.stop(self.frontends, KILL_AFTER_S)
         await self.stop(self.instances, KILL_AFTER_S)
-        for watcher in list(self._watchers):
-            watcher.cancel()
+        for task in (*self._watchers, *self._burials):
+            task.cancel()

@@ -55,8 +55,8 @@ class ServedVersion:
 
     @property
     def ready(self) -> bool:
-        """It is loaded and an instance of it takes work."""
-        return self._loaded and self.dispatcher.attached
+        """It is loaded, and an instance of it takes work and gives signs of life."""
+        return self._loaded and self.dispatcher.able
 
     def admit(self, admitting: bool) -> None:
         """Take new requests, or refuse them while those that were accepted are finished."""

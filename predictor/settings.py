@@ -91,7 +91,8 @@ class Settings(BaseSettings):
         ge=0,
         le=1024,
         description="decode threads per frontend; 0: found at start with the number of instances, "
-        "else one per core",
+        "else what CPU instances leave of the cores, and half of them at least, shared among the "
+        "frontends",
     )
     max_batch_size: int = Field(
         default=0,
@@ -184,7 +185,7 @@ class Settings(BaseSettings):
     repository_token: str = Field(
         default="",
         repr=False,
-        description="bearer token that opens the repository routes (index, load, unload); "
+        description="bearer token that opens the repository routes (index, load, unload, traffic); "
         "empty: they are off",
     )
     request_log: Literal["off", "errors", "all"] = Field(
@@ -209,7 +210,7 @@ class Settings(BaseSettings):
     )
     hang_timeout_s: float = Field(
         default=10.0,
-        gt=0,
+        ge=1,
         le=3600,
         description="a process that gives no sign of life for so many seconds is killed and "
         "replaced; as is an instance whose batch takes that much longer than it should",

@@ -10,7 +10,6 @@ container's small /dev/shm does not limit it.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import mmap
 import os
@@ -207,11 +206,14 @@ class Channel:
         return self.flush()
 
     def _receive(self) -> bytes | None:
-        with contextlib.suppress(ConnectionResetError):
+        for _ in range(2):
             try:
                 return self.socket.recv(PACKET_BYTES) or None
             except BlockingIOError:
                 return b""
+            except ConnectionResetError:
+                # The peer died with something unread; what it had sent before can still be read.
+                continue
         return None
 
 

@@ -66,7 +66,9 @@ class Supervisor:
         with self._shared() as shared:
             settings = self._settings
             frontends = [Child("frontend", number) for number in range(settings.frontends)]
-            self._catalog = Catalog(frontends, settings.drain_timeout_s)
+            self._catalog = Catalog(
+                frontends, settings.startup_timeout_s, settings.request_timeout_s
+            )
             processes = self._processes = Processes(
                 settings, self._model_name, shared, self._catalog, self._hear
             )

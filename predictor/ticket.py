@@ -27,7 +27,10 @@ class Ticket:
         predicted_s: how long its answer was predicted to take; 0 where nothing was.
         handed: an instance has had it.
         runs: in how many batches it was that died or failed.
+        failed_at: the instance of the last of them that failed.
         abandoned: nobody waits for it any more.
+        ordered: it is answered in its turn.
+        finished: nobody works on it any more.
         outcome: its answer or error, kept while those before it are not answered.
     """
 
@@ -41,7 +44,10 @@ class Ticket:
     predicted_s: float = 0.0
     handed: bool = False
     runs: int = 0
+    failed_at: int | None = None
     abandoned: bool = False
+    ordered: bool = False
+    finished: bool = False
     outcome: Answer | PredictorError | None = None
 
     def answer(self, outcome: Answer | PredictorError) -> None:

@@ -62,6 +62,8 @@ def without_share(shares: Mapping[str, int], version: str) -> dict[str, int]:
 def _scaled(shares: Mapping[str, int], total: int) -> dict[str, int]:
     """Whole percents in proportion to ``shares`` that sum to ``total`` (largest remainders)."""
     weight = sum(shares.values())
+    if not shares:
+        return {}
     if weight == 0:
         *_, last = shares
         return dict.fromkeys(shares, 0) | {last: total}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 
-from predictor.errors import PredictorError, UnknownModelError
+from predictor.errors import RefusedError, UnknownModelError
 from predictor.served_version import ServedVersion
 from predictor.traffic import Traffic
 
@@ -88,16 +87,27 @@ class Versions:
         Raises:
             NotReadyError, OverloadedError: as ``ImageClassifier.foresee``.
         """
-        takers = [self._served[name] for name in ((version,) if version else self._able)]
-        for served in takers[:-1]:
-            with contextlib.suppress(PredictorError):
+        refusal: RefusedError | None = None
+        for served in [self._served[version]] if version else self._takers:
+            try:
                 served.classifier.foresee(limit_us)
+            except RefusedError as error:
+                refusal, refused_by = error, served
+            else:
                 return
-        (takers[-1] if takers else self.current).classifier.foresee(limit_us)
+        if refusal is not None:
+            refused_by.dispatcher.count(refusal)
+            raise refusal
 
-    def get(self, version: str) -> ServedVersion:
-        """A version by its name; ``current`` if it has gone."""
-        return self._served.get(version) or self.current
+    @property
+    def _takers(self) -> list[ServedVersion]:
+        """Those that requests which name no version go to now."""
+        shares = self._traffic.shares
+        return [self._served[name] for name in self._able if shares.get(name)] or [self.current]
+
+    def get(self, version: str) -> ServedVersion | None:
+        """A version by its name; None if it has gone, or never came."""
+        return self._served.get(version)
 
     # What the supervisor changes
 

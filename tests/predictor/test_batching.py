@@ -133,13 +133,13 @@ def test_a_delayed_image_is_dropped_when_its_deadline_passes():
     assert names(queue.take(90).expired) == ["delayed"]
 
 
-def test_a_queue_that_was_shrunk_forms_smaller_batches():
-    """And never grows again."""
+def test_a_queue_that_was_limited_forms_smaller_batches():
+    """Until the limit is another one."""
     queue = queue_of(*"abcdef", size=4)
-    queue.shrink(2)
-    queue.shrink(3)
-
+    queue.limit(2)
     assert names(queue.take(10).batch) == ["a", "b"]
+    queue.limit(3)
+    assert names(queue.take(10).batch) == ["c", "d", "e"]
 
 
 IMAGES = st.lists(

@@ -15,6 +15,7 @@ from predictor.decode_pool import DecodeJob, DecodePool
 from predictor.dispatch import Dispatcher, Queueing
 from predictor.errors import (
     BadImageError,
+    BadRequestError,
     DeadlineError,
     InferenceError,
     InstanceLostError,
@@ -44,12 +45,16 @@ class Rig:
     """A dispatcher on this event loop, and the instances' ends of its channels."""
 
     def __init__(
-        self, policies: QueuePolicies | None = None, *, preserve_ordering: bool = False
+        self,
+        policies: QueuePolicies | None = None,
+        *,
+        preserve_ordering: bool = False,
+        frontends: int = 1,
     ) -> None:
         fd = Slab.create(LAYOUT)
-        board = Board.create(3, 1)
+        board = Board.create(3, frontends)
         self.slab = Slab(fd, LAYOUT)
-        self.board = Board(board, 3, 1).outstanding
+        self.board = Board(board, 3, frontends).outstanding
         self.ready: list[bool] = []
         self.policies = policies or policies_of()
         self.channels: list[Channel] = []
@@ -62,7 +67,7 @@ class Rig:
             self.pool,
             Queueing(self.policies, preserve_ordering, target()),
             FrontendMetrics("m", "1"),
-            lambda: self.ready.append(self.dispatcher.attached),
+            lambda: self.ready.append(self.dispatcher.able),
         )
         os.close(fd)
         os.close(board)
@@ -393,9 +398,7 @@ def test_an_instance_without_signs_of_life_gets_no_new_images(with_rig):
         for work in await rig.work(lively, 2):
             rig.answer(lively, work)
         await rig.idle()
-        lively.close()
-        while not rig.ready[2:]:
-            await asyncio.sleep(0)
+        await rig.die(lively)
         rig.submit(IMAGE)
         (work,) = await rig.work(stalled)
         rig.answer(stalled, work)
@@ -414,9 +417,10 @@ def test_answers_leave_in_the_order_of_acceptance_where_that_is_asked(with_rig):
             ticket.future.add_done_callback(lambda _, ticket=ticket: told.append(ticket))
         works = await rig.work(channel, 2)
         rig.answer(channel, works[1])
-        while rig.slots_taken > 1:
+        while not (last.finished and bad.finished):
             await asyncio.sleep(0)
         assert told == []
+        assert rig.slots_taken == 3  # which bounds how many answers may wait for their turn
         rig.answer(channel, works[0])
         await asyncio.wait([first.future, bad.future, last.future])
         await asyncio.sleep(0)
@@ -441,6 +445,23 @@ def test_a_client_that_left_holds_up_nobody_behind_it(with_rig):
     with_rig(scene, preserve_ordering=True)
 
 
+def test_an_answer_that_waits_for_its_turn_has_a_deadline_all_the_same(with_rig):
+    """Whoever is before it may be at an instance that stands still."""
+
+    async def scene(rig: Rig) -> None:
+        channel = rig.attach()
+        (first,) = rig.submit()
+        (held,) = rig.submit(deadline_s=0.3)
+        works = await rig.work(channel, 2)
+        rig.answer(channel, works[1])
+        with pytest.raises(DeadlineError):
+            await held.future
+        rig.answer(channel, works[0])
+        await first.future
+
+    with_rig(scene, preserve_ordering=True)
+
+
 def test_higher_priorities_are_decoded_first(with_rig):
     """Where decoding is what takes time, that is where they must go first."""
 
@@ -459,3 +480,81 @@ def test_higher_priorities_are_decoded_first(with_rig):
             rig.answer(channel, work)
 
     with_rig(scene, policies=QueuePolicies(3, 0, 10**9, {}, 10**9, LAYOUT.slots))
+
+
+def test_what_failed_at_one_instance_is_run_again_at_another(with_rig):
+    """Though the one that fails at once looks as if it had the least to do."""
+
+    async def scene(rig: Rig) -> None:
+        broken = rig.attach(0)
+        slow = rig.attach(1, BatchCost(1.0, 1.0, 1))
+        (ticket,) = rig.submit()
+        (work,) = await rig.work(broken)
+        rig.slab.started[work.slot] = 1
+        rig.answer(broken, work, Outcome.FAILED)
+        (again,) = await rig.work(slow)
+        rig.answer(slow, again)
+        await ticket.future
+
+    with_rig(scene)
+
+
+def test_an_instance_that_stands_still_alone_makes_the_pod_unready(with_rig):
+    """Until it gives signs of life again."""
+
+    async def scene(rig: Rig) -> None:
+        rig.attach()
+        rig.dispatcher.set_stalled(0, True)
+        rig.dispatcher.set_stalled(0, True)
+        rig.dispatcher.set_stalled(0, False)
+        assert rig.ready == [True, False, True]
+
+    with_rig(scene)
+
+
+def test_a_frontend_without_work_reckons_with_that_of_the_others(with_rig):
+    """Two thousand images elsewhere are in the way of its first one as well."""
+
+    async def scene(rig: Rig) -> None:
+        rig.attach(cost=BatchCost(0.0, 0.01, 1))
+        rig.board[0, 1] = 2000
+        with pytest.raises(OverloadedError, match="would take"):
+            rig.submit(deadline_s=1)
+        rig.board[0, 1] = 0
+        (ticket,) = rig.submit(deadline_s=1)
+        rig.dispatcher.abandon([ticket])
+        (work,) = await rig.work(rig.channels[0])
+        rig.answer(rig.channels[0], work, Outcome.ABANDONED)
+
+    with_rig(scene, frontends=2)
+
+
+def test_one_standstill_does_not_keep_an_instance_idle(with_rig):
+    """A batch that took a hundred times as long weighs no more than one that took eight."""
+
+    async def scene(rig: Rig) -> None:
+        cost = BatchCost(0.0, 0.001, 1)
+        first, second = rig.attach(0, cost), rig.attach(1, cost)
+        (ticket,) = rig.submit()
+        (work,) = await rig.work(first)
+        rig.answer(first, work, took_s=0.1)
+        await ticket.future
+        tickets = rig.submit(IMAGE, IMAGE, IMAGE)
+        works = [*await rig.work(first, 1), *await rig.work(second, 2)]
+        assert len(works) == 3
+        for done, channel in zip(works, (first, second, second), strict=True):
+            rig.answer(channel, done)
+        await asyncio.wait([each.future for each in tickets])
+
+    with_rig(scene)
+
+
+def test_more_images_than_a_level_ever_takes_are_a_bad_request(with_rig):
+    """Trying again later would not help."""
+
+    async def scene(rig: Rig) -> None:
+        rig.attach()
+        with pytest.raises(BadRequestError, match="3 images; priority 1 takes 2 at a time"):
+            rig.submit(IMAGE, IMAGE, IMAGE, priority=1)
+
+    with_rig(scene, policies=policies_of(level_1={"max_queue_size": 2}))

@@ -34,7 +34,7 @@ REFERENCE = re.compile(r'"\$ref": "#/components/(\w+)/(\w+)"')
 class Slots:
     """A dispatcher as the routes' table sees it."""
 
-    attached: bool = True
+    able: bool = True
 
     def admit(self, admitting: bool) -> None:
         """Nothing to take."""
