@@ -70,14 +70,25 @@ class Catalog:
         if self._draining:
             frontend.tell(Message("drain"))
         for version in self.opened:
-            for instance in version.instances:
+            for instance in version.instances if version.complete else ():
                 if instance.ready.is_set():
                     _connect(frontend, version, instance)
         frontend.settled.set()  # whatever its predecessor was asked
 
     def connect(self, instance: Child) -> None:
-        """An instance is ready: connect it to every frontend, if they know its version."""
+        """An instance is ready: connect it to every frontend; the first ones wait for the last.
+
+        So the pod is not ready with a part of what it was given.
+        """
         version = self.version_of(instance)
+        if version.complete:
+            self._connect_to_all(version, instance)
+        elif all(each.ready.is_set() for each in version.instances):
+            version.complete = True
+            for each in version.instances:
+                self._connect_to_all(version, each)
+
+    def _connect_to_all(self, version: LoadedVersion, instance: Child) -> None:
         for frontend in self.frontends:
             # One that has not been started yet will be told by ``brief``.
             if version.open and frontend.running and frontend.number in version.slabs:
@@ -95,7 +106,7 @@ class Catalog:
             raise StartupError(error)
         for instance in version.instances:
             if instance.ready.is_set():
-                self.connect(instance)
+                self._connect_to_all(version, instance)
 
     async def share(self, traffic: dict[str, int]) -> None:
         """Share the requests that name no version out among the versions, percent by version."""

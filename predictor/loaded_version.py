@@ -30,7 +30,9 @@ class LoadedVersion:
         statistics: descriptor of its counts.
         instances: its instances, in the order of ``places``.
         slabs: descriptor of each frontend's slab, by the frontend's number.
-        open: frontends know it, and are connected to its instances.
+        open: frontends know it.
+        complete: all its instances have been ready at one time; from then on frontends are
+            connected to those that are.
         loaded: its instances are meant to run.
     """
 
@@ -45,6 +47,7 @@ class LoadedVersion:
     instances: list[Child]
     slabs: dict[int, int] = field(default_factory=dict)
     open: bool = False
+    complete: bool = False
     loaded: bool = True
 
     @classmethod

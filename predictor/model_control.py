@@ -161,6 +161,7 @@ class ModelControl:
             raise
 
     async def _load_again(self, version: LoadedVersion) -> None:
+        version.complete = False
         try:
             await self._processes.start(version.instances)
         except StartupError:

@@ -189,6 +189,7 @@ class Supervisor:
         self._instances = found.instances
         self._processes.decode_threads = found.decode_threads // frontends
         version.keep(found.instances)
+        self._catalog.connect(first)  # it may be the only one
 
     def _hear(self, child: Child, message: Message) -> None:
         if message.kind == "control":

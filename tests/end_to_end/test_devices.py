@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 
@@ -9,6 +10,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from examples.server import free_port
 from predictor.runtimes.emulated import answers_of
 from tests.conftest import colour_image
 from tests.end_to_end.load import Load
@@ -87,3 +89,24 @@ def test_a_gpu_the_container_was_not_given_is_an_error(colours, monkeypatch):
     said = serve_and_fail(colours.path, "--devices", "cuda:0", "--http-port", "0")
 
     assert "cuda:0 is not there" in said
+
+
+def test_a_pod_is_ready_with_all_its_instances_and_not_before(start, colours):
+    """The second one takes a while to warm up; the first one would be there at once."""
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    metrics: list[str] = []
+
+    def watch() -> None:
+        while not metrics:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{url}/v2/health/ready").status_code == 200:
+                    metrics.append(httpx.get(f"{url}/metrics").text)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    devices = ["--devices", "emulated:1+0,emulated:200+0", "--max-batch-size", "1"]
+    start(colours, *devices, "--instances", "2", "--http-port", str(port))
+    watcher.join()
+
+    up = [line for line in metrics[0].splitlines() if line.startswith("millrace_instance_up{")]
+    assert [line.split()[-1] for line in up] == ["1.0", "1.0"]
