@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -90,24 +91,25 @@ def run_batch(run: Callable[[NDArray[np.uint8]], Answers], images: NDArray[np.ui
         run: the runtime's.
         images: uint8 (n, H, W, 3), n ≥ 1.
     """
-    errors: list[Exception] = []
+    # Counted, not kept: an error's trace holds tensors of the attempt, and with them the memory
+    # that the halves need.
+    errors: Counter[bool] = Counter()  # by whether it was for want of memory
 
     def attempt(rows: slice) -> Iterator[Part]:
-        began_ns = time.monotonic_ns()
+        began_ns, size = time.monotonic_ns(), rows.stop - rows.start
+        answers: Answers | None
         try:
             answers = run(images[rows])
         # Whatever a runtime raises, it costs images and not the process.
         except Exception as error:
-            size = rows.stop - rows.start
-            if isinstance(error, OutOfMemoryError):
+            memory = isinstance(error, OutOfMemoryError)
+            if memory:
                 logger.warning("no memory for a batch of %d: %s", size, error)
             elif not errors:
                 logger.exception("a batch of %d failed", size)
-            errors.append(error)
-            if size == 1:
-                yield Part(rows, None, began_ns, time.monotonic_ns())
-                return
-        else:
+            errors[memory] += 1
+            answers = None
+        if answers is not None or size == 1:
             yield Part(rows, answers, began_ns, time.monotonic_ns())
             return
         middle = (rows.start + rows.stop) // 2
@@ -115,5 +117,4 @@ def run_batch(run: Callable[[NDArray[np.uint8]], Answers], images: NDArray[np.ui
         yield from attempt(slice(middle, rows.stop))
 
     parts = tuple(attempt(slice(0, len(images))))
-    memory = sum(isinstance(error, OutOfMemoryError) for error in errors)
-    return BatchRun(parts, len(errors), memory)
+    return BatchRun(parts, errors.total(), errors[True])

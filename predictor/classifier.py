@@ -154,4 +154,6 @@ async def _outcome(ticket: Ticket | PredictorError) -> Answer | PredictorError:
     try:
         return await ticket.future
     except PredictorError as error:
-        return error
+        # Its trace holds this frame, which holds the ticket, which holds it: the garbage collector
+        # would have to find that, and hold up everybody while it does.
+        return error.with_traceback(None)

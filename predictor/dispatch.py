@@ -203,7 +203,7 @@ class Dispatcher:
         finish = predicted_s * self._error.scale
         left_s = (place.deadline_ns - time.monotonic_ns()) / 1e9
         wait = retry_after_s(finish, left_s)
-        if wait is not None and not self._links.idle:
+        if wait is not None and (self._tickets or not self._links.idle):
             raise OverloadedError(
                 f"the answer would take {finish:.2f} s, and {max(left_s, 0):.2f} s are left",
                 "deadline",

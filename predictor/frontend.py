@@ -52,6 +52,7 @@ from predictor.protocol.rest import RestRoutes
 from predictor.pulse import BEAT_S, Pulse
 from predictor.repository import Repository
 from predictor.request_log import RequestLog
+from predictor.scheduling import set_slice
 from predictor.served_version import ServedVersion
 from predictor.settings import Settings
 from predictor.slab import Board, Channel, Slab, SlabLayout
@@ -93,6 +94,7 @@ def main() -> None:
         sys.exit(1)
 
 
+SLICE_S = 0.0002  # of the event loop: it answers or refuses, and need not wait behind a batch
 SWITCH_S = 0.0005  # how long a decoder may keep the interpreter's lock from the event loop
 GC_OBJECTS = 20_000  # more objects made than given up, before the collector looks
 
@@ -208,6 +210,7 @@ class Frontend:
         gc.freeze()
         gc.set_threshold(GC_OBJECTS, 10, 10)
         sys.setswitchinterval(SWITCH_S)
+        set_slice(SLICE_S)
         self._control.send(Message("ready"))
 
         await self._stop.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 
 from predictor.errors import RefusedError, UnknownModelError
@@ -87,17 +88,16 @@ class Versions:
         Raises:
             NotReadyError, OverloadedError: as ``ImageClassifier.foresee``.
         """
-        refusal: RefusedError | None = None
-        for served in [self._served[version]] if version else self._takers:
-            try:
+        *others, last = [self._served[version]] if version else self._takers
+        for served in others:
+            with contextlib.suppress(RefusedError):
                 served.classifier.foresee(limit_us)
-            except RefusedError as error:
-                refusal, refused_by = error, served
-            else:
                 return
-        if refusal is not None:
-            refused_by.dispatcher.count(refusal)
-            raise refusal
+        try:
+            last.classifier.foresee(limit_us)
+        except RefusedError as refusal:
+            last.dispatcher.count(refusal)
+            raise
 
     @property
     def _takers(self) -> list[ServedVersion]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
 
+from predictor.classifier import _outcome
 from predictor.decode_pool import DecodeJob, DecodePool
 from predictor.dispatch import Dispatcher, Queueing
 from predictor.errors import (
@@ -23,6 +26,7 @@ from predictor.errors import (
     OverloadedError,
 )
 from predictor.metrics import FrontendMetrics
+from predictor.observation import ImageTimes
 from predictor.queue_policy import QueuePolicies, QueuePolicy
 from predictor.slab import Board, Channel, Completion, Outcome, Slab, SlabLayout, Work
 from predictor.ticket import Ticket
@@ -558,3 +562,27 @@ def test_more_images_than_a_level_ever_takes_are_a_bad_request(with_rig):
             rig.submit(IMAGE, IMAGE, IMAGE, priority=1)
 
     with_rig(scene, policies=policies_of(level_1={"max_queue_size": 2}))
+
+
+def test_refusals_and_errors_leave_nothing_for_the_garbage_collector(with_rig):
+    """Hundreds a second would have it stop the event loop for tens of milliseconds."""
+
+    async def scene(rig: Rig) -> None:
+        rig.attach()
+        place = rig.policies.place(time.monotonic_ns(), 0, None, None)
+        bad = Ticket(0, 0, place, asyncio.get_running_loop().create_future(), ImageTimes())
+        bad.answer(BadImageError("broken"))
+        gone = []
+        gc.disable()
+        try:
+            rig.submit(*[IMAGE] * 9)
+        except OverloadedError as refusal:
+            gone.append(weakref.ref(refusal))
+        outcome = await _outcome(bad)
+        gone.append(weakref.ref(outcome))
+        del bad, outcome
+        left = [reference() for reference in gone]
+        gc.enable()
+        assert left == [None, None]
+
+    with_rig(scene)
