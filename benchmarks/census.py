@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ class Resident:
     title: str
     own_mib: float  # its own pages
     shared_mib: float  # of memory that processes share: slots, counts
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +101,5 @@ def resident_of(process: psutil.Process) -> Resident:
         for line in status.splitlines()
         if line.startswith(("RssAnon:", "RssShmem:"))
     }
-    title = title_of(process)
-    return Resident(title, kib.get("RssAnon", 0) / 1024, kib.get("RssShmem", 0) / 1024)
+    own_mib, shared_mib = (kib.get(name, 0) / 1024 for name in ("RssAnon", "RssShmem"))
+    return Resident(title_of(process), own_mib, shared_mib, time.time() - process.create_time())

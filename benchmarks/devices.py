@@ -19,6 +19,7 @@ from benchmarks.emulation import IMAGES, SIZE, Bench, Light, Speed, bench_of, te
 from benchmarks.errors import BenchmarkError
 from benchmarks.load import require_tools
 from benchmarks.page import Finding, Section, findings, number, table
+from benchmarks.side_by_side import priority_text
 from examples.server import ServerError
 
 SECTION = Section("devices", "python -m benchmarks.devices")
@@ -102,7 +103,8 @@ def _unlike(bench: Bench, fast: str, slow: str, rounds: int) -> list[str]:
         ),
     ]
     return [
-        f"Medians of {rounds} rounds of {bench.seconds} s; ratios are taken within a round.",
+        f"Medians of {rounds} rounds of {bench.seconds} s; ratios are taken within a round. "
+        f"{priority_text()}",
         "",
         *findings(found),
         "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class Outcome:
     """Everything that was seen."""
 
     load: Load
+    cores: int  # that server and load tool share
     peaks: tuple[LoadResult, ...]  # before and after the open loops
     full_batch_ms: float  # at warm-up, and under the load of the peak
     loaded_batch_ms: float
@@ -56,6 +58,13 @@ class Outcome:
         """Cores that the load tool took: at the peak, and in the flood."""
         peak = sum(load.tool_cpu_s / load.seconds for load in self.peaks) / len(self.peaks)
         return peak, self.flood.tool_cpu_s / self.flood.run_s
+
+    @property
+    def goodput_by_core(self) -> float:
+        """Goodput in the flood relative to the peak, each by the cores the load tool left."""
+        peak_tool, flood_tool = self.tool_share
+        flood = self.flood.per_second() / (self.cores - flood_tool)
+        return flood / (self.peak / (self.cores - peak_tool))
 
 
 def measure(name: str, load: Load, assets: Path, say: Callable[[str], None]) -> Outcome:
@@ -84,8 +93,9 @@ def measure(name: str, load: Load, assets: Path, say: Callable[[str], None]) -> 
         rejected = _rejected(running) - rejected
         after = census(running.server.family())
         peaks = peak, _peak(running, files, load, say)
+    cores = len(os.sched_getaffinity(0))
     return Outcome(
-        load, peaks, found.full_batch_ms, loaded_ms, steady, flood, rejected, before, after
+        load, cores, peaks, found.full_batch_ms, loaded_ms, steady, flood, rejected, before, after
     )
 
 

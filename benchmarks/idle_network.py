@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.failing_network import with_failures
 from benchmarks.models import Model
 
 CLASSES = 10
@@ -16,15 +17,17 @@ SEED = 7
 OPSET, IR_VERSION = 17, 9
 
 
-def idle_model(like: Model, size: int, folder: Path) -> Model:
+def idle_model(like: Model, size: int, folder: Path, *, failing: bool = False) -> Model:
     """A model for the photos of ``like``: mean colour at ``size`` by ``size``, times a matrix.
 
-    Its network and labels are written into ``folder``.
+    Its network and labels are written into ``folder``. One that is ``failing`` does so at images
+    of the colours of ``failing_network``.
     """
-    name = f"idle{size}"
+    name = f"failing{size}" if failing else f"idle{size}"
     folder.mkdir(parents=True, exist_ok=True)
     network, labels = folder / f"{name}.onnx", folder / "labels.txt"
-    onnx.save(_network(size), network)
+    idle = _network(size)
+    onnx.save(with_failures(idle, low=-1.0) if failing else idle, network)
     labels.write_text("".join(f"class {number}\n" for number in range(CLASSES)), encoding="utf-8")
     return replace(
         like,

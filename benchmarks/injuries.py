@@ -1,4 +1,7 @@
-"""What is done to a pod: processes killed and stopped, clients that leave, dawdle or send half."""
+"""What is done to a pod: processes killed and stopped, clients that leave, dawdle or send half.
+
+And images at which the runtime raises, or has no memory.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.pod import scrape
 from benchmarks.servers import Running
 from benchmarks.tcp import sockets_of
-from benchmarks.witness import Witness
+from benchmarks.witness import Connection, Witness
 
 POLL_S = 0.05
 REPLACED_S = 60.0  # a process that dies is to be replaced within
@@ -37,6 +40,8 @@ WEIGHTS: Mapping[str, int] = {
     "client leaves": 4,
     "client sends half": 4,
     "client reads slowly": 4,
+    "runtime error": 2,
+    "out of memory": 2,
 }
 
 
@@ -47,7 +52,9 @@ class Injuries:
     Attributes:
         wanted: how many processes of each kind there are to be.
         hang_timeout_s: after which the pod is to notice a stopped process.
+        bad: requests with an image at which the runtime fails, by the kind of injury.
         done: how many of each.
+        told: what was answered to bad images, by kind and status.
         details: of what must not be, in words.
     """
 
@@ -56,7 +63,9 @@ class Injuries:
     random: random.Random
     wanted: Mapping[str, int]
     hang_timeout_s: float
+    bad: Mapping[str, bytes]
     done: Counter[str] = field(default_factory=Counter)
+    told: Counter[str] = field(default_factory=Counter)
     details: list[str] = field(default_factory=list)
 
     async def inflict(self, number: int, kinds: list[str], say: Callable[[str], None]) -> None:
@@ -94,6 +103,8 @@ class Injuries:
             "client leaves": self._leave,
             "client sends half": self._send_half,
             "client reads slowly": self._read_slowly,
+            "runtime error": lambda: self._send_bad("runtime error"),
+            "out of memory": lambda: self._send_bad("out of memory"),
         }
 
     # Processes
@@ -175,6 +186,20 @@ class Injuries:
         writer.write(request[: self.random.randrange(1, len(request))])
         await asyncio.sleep(self.random.uniform(0, LEAVE_S))
         writer.close()
+
+    async def _send_bad(self, kind: str) -> None:
+        """An image at which the runtime fails; what became of it is noted."""
+        try:
+            connection = await Connection.open(self.running.http_port)
+        except OSError:
+            return
+        try:
+            told = str((await connection.ask(self.bad[kind])).status)
+        except (OSError, EOFError, TimeoutError):
+            told = "lost"  # its frontend may have been killed; the witness tells whether it was
+        finally:
+            await connection.close()
+        self.told[f"{kind}: {told}"] += 1
 
     async def _read_slowly(self) -> None:
         """More answers than buffers take, read a few bytes at a time, and never to the end."""

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +17,11 @@ import numpy as np
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.payloads import GRPC_PATH
+from benchmarks.side_by_side import children_cpu_s, run_side_by_side
 
 WRK_SCRIPT = Path(__file__).with_name("wrk_rotate.lua")
 DEBIAN_PACKAGES = {"wrk": "wrk", "h2load": "nghttp2-client"}
 REQUEST_TIMEOUT_S = 60
-GRACE_S = 60.0  # beyond its duration, before a load tool counts as stuck
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,29 +165,3 @@ def parse_h2load_log(text: str) -> np.ndarray[tuple[int, int], np.dtype[np.int64
     """Rows of single requests: start in microseconds since 1970, status or -1, microseconds."""
     rows = [line.split("\t")[:3] for line in text.splitlines()]
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
-
-
-def run_side_by_side(commands: Sequence[Sequence[str | Path]], seconds: float) -> list[str]:
-    """What each of these load tools printed; they are to end soon after ``seconds``."""
-    running = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for command in commands
-    ]
-    try:
-        outputs = [process.communicate(timeout=seconds + GRACE_S)[0] for process in running]
-    except subprocess.TimeoutExpired as error:
-        raise BenchmarkError(f"{commands[0][0]} did not end in time") from error
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
-    for process, output in zip(running, outputs, strict=True):
-        if process.returncode != 0:
-            raise BenchmarkError(f"{commands[0][0]} failed: {output.strip()}")
-    return outputs
-
-
-def children_cpu_s() -> float:
-    """CPU seconds of all child processes that have ended so far."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime

@@ -2,7 +2,9 @@
 
 A client of h2load asks at its own rate but waits for its answer, so there are as many clients as
 can be waiting at once, and more. They start one after the other, so that what they send is spread
-evenly over time. h2load sends one body per run: one process for each request, side by side.
+evenly over time. h2load sends one body per run: one process for each request, side by side, and
+each starts one request's time after the one before. Started at once, their streams, all of the same
+period, would keep whatever phases chance gave them for the whole run, in clusters as a rule.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.load import children_cpu_s, parse_h2load_log, run_side_by_side
+from benchmarks.load import parse_h2load_log
+from benchmarks.side_by_side import children_cpu_s, run_side_by_side
 
 OK, REFUSED, BROKEN = 200, 503, -1
 KEPT_RATE = 0.97  # below this share of the wanted rate the tool, not the server, was measured
@@ -118,7 +121,7 @@ def run_open_loop(
         for request, log in zip(requests, logs, strict=True)
     ]
     cpu_before = children_cpu_s()
-    run_side_by_side(commands, seconds + 2 * pace.ramp_s)
+    run_side_by_side(commands, seconds + 2 * pace.ramp_s, apart_s=1 / rate)
     rows = np.concatenate([parse_h2load_log(log.read_text()) for log in logs])
     answers = within(rows, pace.ramp_s, seconds, children_cpu_s() - cpu_before)
     if keep_rate and answers.rate < KEPT_RATE * rate:

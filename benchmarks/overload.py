@@ -17,6 +17,7 @@ from benchmarks.load import require_tools
 from benchmarks.models import MODELS
 from benchmarks.open_loop import REFUSED, Answers
 from benchmarks.page import Finding, Section, findings, number, table
+from benchmarks.side_by_side import priority_text
 from examples.server import ServerError
 
 SECTION = Section("overload", "python -m benchmarks.overload")
@@ -72,8 +73,10 @@ def markdown(outcome: Outcome) -> list[str]:
         "",
         f"Requests have {load.bound_s * 1e3:.0f} ms. Peak in a closed loop, before and after: "
         f"{', '.join(f'{each.requests / each.seconds:,.0f}' for each in outcome.peaks)} images/s. "
-        f"Open loops of {load.seconds:g} s, evenly spaced. The load tool took {peak_tool:.2f} "
-        f"cores at the peak and {flood_tool:.2f} in the flood.",
+        f"Open loops of {load.seconds:g} s, evenly spaced. {priority_text()} It took "
+        f"{peak_tool:.2f} of {outcome.cores} cores at the peak and {flood_tool:.2f} in the flood, "
+        f"which sends {load.times:g} times as much. So the goodput is given twice: as it is, which "
+        "is what counts, and by the core that the load tool left to the server.",
         "",
         *findings(_findings(outcome)),
         "",
@@ -102,7 +105,8 @@ def _findings(outcome: Outcome) -> list[Finding]:
     return [
         Finding(
             f"goodput at {outcome.load.times:g} times the peak ≥ {GOODPUT} of it",
-            f"{flood.per_second():,.0f}/s, {goodput:.2f}",
+            f"{flood.per_second():,.0f}/s, {goodput:.2f} (by the core left to the server: "
+            f"{outcome.goodput_by_core:.2f})",
             goodput >= GOODPUT,
         ),
         Finding(

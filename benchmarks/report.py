@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from benchmarks.page import Section, number, table
 from benchmarks.processes import Usage
+from benchmarks.side_by_side import priority_text
 
 BARE = "bare loop"
 STOCK = "stock KServe"
@@ -152,7 +153,8 @@ def markdown(results: Sequence[ModelResult], rounds: int, seconds: int) -> str:
     lines = [
         f"Medians of {rounds} rounds of {seconds} s for each cell; slowest and fastest round in "
         "brackets. Ratios are taken within a round, then the median; 'x stock' is against the "
-        "faster of stock KServe's two routes at the same concurrency.",
+        "faster of stock KServe's two routes at the same concurrency. "
+        f"{priority_text()}",
         "",
         "- **bare loop**: decode and inference on every core, no server, no requests.",
         "- **plain KServe**: a custom predictor as one writes it: Pillow, numpy and the user's own "

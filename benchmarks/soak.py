@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.census import Census, census
+from benchmarks.failing_network import NO_MEMORY, RAISES, one_colour
 from benchmarks.idle_network import idle_model
 from benchmarks.injuries import Injuries
 from benchmarks.models import MODELS, Model, package
@@ -27,6 +28,9 @@ PROCESSES = 2  # frontends and instances: of either, one is always left
 SETTLE_S = 20.0  # for descriptors of the last clients to be closed
 FULL_ASKS = 8  # requests that take every slot, on connections of their own: some for each frontend
 WARM_UP_S = 2.0
+REJECTED = "millrace_rejected_total"
+IMAGES = "millrace_images_total"
+FAILURES = "millrace_batch_failures_total"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +53,14 @@ class Outcome:
     soak: Soak
     minutes: float
     done: Counter[str]
+    told: Counter[str]  # to clients with bad images, by kind and status
     requests: Counter[str]
     probes: int
     lies: Counter[str]
     details: tuple[str, ...]
+    rejected: Counter[str]  # as the pod counts them, by reason
+    expired: int  # images, as the pod counts them
+    failures: Counter[str]  # batches on which the runtime raised, as the pod counts them
     restarts: dict[str, int]  # as the pod counts them, by kind of process
     full_answers: int  # of FULL_ASKS
     before: Census
@@ -62,7 +70,8 @@ class Outcome:
 def measure(soak: Soak, assets: Path, say: Callable[[str], None]) -> Outcome:
     """Package, serve, injure, and count what is left."""
     like = MODELS["resnet20_cifar10"]
-    model = replace(idle_model(like, SIZE, FOLDER), frontends=PROCESSES, instances=PROCESSES)
+    idle = idle_model(like, SIZE, FOLDER, failing=True)
+    model = replace(idle, frontends=PROCESSES, instances=PROCESSES)
     package(model, assets, FOLDER / "store")
     photos = like.photos(assets, FOLDER / "photos")
     requests = [v2_binary(model.name, photo.file.read_bytes()) for photo in photos]
@@ -91,23 +100,37 @@ async def _soak(
         random.Random(soak.seed),
         {"frontend": PROCESSES, "instance": PROCESSES},
         soak.hang_timeout_s,
+        {
+            kind: v2_binary(model.name, one_colour(colour, SIZE))
+            for kind, colour in (("runtime error", RAISES), ("out of memory", NO_MEMORY))
+        },
     )
+    earlier = await asyncio.to_thread(scrape, running.http_port)
     began = time.monotonic()
     witness.start(soak.clients)
     try:
         await injuries.inflict(soak.faults, list(soak.kinds), say)
     finally:
         await witness.stop()
+    minutes = (time.monotonic() - began) / 60
     answered = await _full_answers(running, full)
+    later = await asyncio.to_thread(scrape, running.http_port)
     return Outcome(
         soak,
-        (time.monotonic() - began) / 60,
+        minutes,
         injuries.done,
+        injuries.told,
         witness.outcomes,
         witness.probes,
         witness.lies,
         (*injuries.details, *witness.details),
-        await _restarts(running),
+        later.by(REJECTED, "reason") - earlier.by(REJECTED, "reason"),
+        (later.by(IMAGES, "outcome") - earlier.by(IMAGES, "outcome"))["expired"],
+        later.by(FAILURES, "reason") - earlier.by(FAILURES, "reason"),
+        {
+            kind: round(later.total(f"millrace_{kind}_restarts_total"))
+            for kind in ("frontend", "instance")
+        },
         answered,
         before,
         await _settled(running, before),
@@ -140,12 +163,4 @@ def more(before: Census, after: Census) -> dict[str, int]:
     now = after.processes | after.descriptors
     return {
         what: count - then.get(what, 0) for what, count in now.items() if count > then.get(what, 0)
-    }
-
-
-async def _restarts(running: Running) -> dict[str, int]:
-    found = await asyncio.to_thread(scrape, running.http_port)
-    return {
-        kind: round(found.total(f"millrace_{kind}_restarts_total"))
-        for kind in ("frontend", "instance")
     }

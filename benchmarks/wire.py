@@ -28,6 +28,7 @@ from benchmarks.models import MODELS, Model, package
 from benchmarks.payloads import Payload, prepare, v1_base64, v2_pixels
 from benchmarks.processes import Meter
 from benchmarks.servers import Running, StockOptions, millrace, stock_kserve
+from benchmarks.side_by_side import priority_text
 from model_store.package import ModelPackage
 from predictor.protocol import oip
 
@@ -89,7 +90,7 @@ def main(rounds: int, seconds: int, assets: Path) -> None:
     rows = [_row(case, rounds, seconds, assets) for case in CASES]
     click.echo(
         f"CPU milliseconds per single-image request, {IN_FLIGHT} in flight, medians of {rounds} "
-        "rounds of alternating servers; ratios within a round.\n"
+        f"rounds of alternating servers; ratios within a round. {priority_text()}\n"
     )
     click.echo(
         "| images | Millrace's frontend, v2 binary | stock KServe, v1 base64, on the event loop "
