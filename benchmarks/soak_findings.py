@@ -9,6 +9,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.page import Finding
 from benchmarks.soak import FULL_ASKS, SLOTS, Outcome, more
 from benchmarks.witness import BROKEN, EXCUSED, REFUSED, WRONG
+from predictor.metric_files import ADDED_UP
 
 REASONS = ("not_ready", "queue_full", "deadline")  # for which a pod that is injured may refuse
 # Most that memory may grow: of the supervisor, which lives through all of it, and of the others
@@ -69,8 +70,8 @@ def wanted(outcome: Outcome) -> list[Finding]:
         ),
         Finding(
             "what dead processes counted does not pile up",
-            f"{files[0]} → {files[1]} files",
-            files[1] <= files[0],
+            f"{files[0]} → {files[1]} files, {len(ADDED_UP)} of them of all the dead",
+            files[1] <= files[0] + len(ADDED_UP),
         ),
         *_memory_findings(outcome.before, outcome.after),
         Finding(
@@ -101,7 +102,7 @@ def _memory_findings(before: Census, after: Census) -> list[Finding]:
         ages = "" if kind == "supervisor" else f" ({then.age_s:.0f} and {now.age_s:.0f} s old)"
         found.append(
             Finding(
-                f"memory of a {kind} grows by no more than {growth - 1:.0%}",
+                f"memory per {kind} grows by no more than {growth - 1:.0%}",
                 f"{then.own_mib:.1f} → {now.own_mib:.1f} MiB{ages}",
                 now.own_mib <= growth * then.own_mib,
             )

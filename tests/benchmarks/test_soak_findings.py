@@ -84,7 +84,7 @@ def grown(place, mib):
 def test_memory_that_grows_is_told(place, fits, over):
     """A tenth for the supervisor, which lives through everything, a quarter for the others."""
     assert missed(after=grown(place, fits)) == []
-    assert [text.split(" ")[:2] for text in missed(after=grown(place, over))] == [["memory", "of"]]
+    assert [text.split(" ")[:2] for text in missed(after=grown(place, over))] == [["memory", "per"]]
 
 
 def test_processes_of_like_age_are_compared():
