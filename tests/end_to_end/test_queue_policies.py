@@ -51,7 +51,7 @@ def test_a_time_limit_sent_twice_is_refused(pod):
 
 def test_a_time_limit_that_passes_in_the_queue_is_told(start, colours):
     """504 to who is taken, by an idle pod, and cannot be in time; the next one is answered."""
-    pod = start(colours, "--devices", "emulated:300+0", "--drain-delay-s", "0")
+    pod = start(colours, "--devices", "emulated:300+0", "--max-batch-size", "1")
 
     late = httpx.post(
         f"{pod.url}{V2}", content=RED, headers={**RAW, "X-Request-Timeout-Ms": "1"}, timeout=60
