@@ -77,6 +77,13 @@ class NotReadyError(RefusedError):
     """No instance can take work now (starting, restarting or draining)."""
 
 
+class StoppingError(NotReadyError):
+    """The pod is about to stop; another one will take it."""
+
+    def __init__(self) -> None:
+        super().__init__("the pod is stopping; try again", "stopping")
+
+
 class InstanceLostError(NotReadyError):
     """The instance that ran this image died, and so did the one that ran it again."""
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import socket
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 
 from predictor.errors import StartupError
 
@@ -52,6 +55,31 @@ def _bound(host: str, port: int, option: int) -> socket.socket:
         listener.close()
         raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     return listener
+
+
+def listeners(port: int) -> Iterator[socket.socket]:
+    """The sockets by which this process listens on ``port``, as copies that are to be closed.
+
+    For those of a library that does not hand its sockets out.
+    """
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        try:
+            copy = os.dup(int(entry.name))
+        except OSError:  # it was the listing's own
+            continue
+        try:
+            found = socket.socket(fileno=copy)
+        except OSError:  # no socket
+            os.close(copy)
+            continue
+        if (
+            found.family in (socket.AF_INET, socket.AF_INET6)
+            and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            and found.getsockname()[1] == port
+        ):
+            yield found
+        else:
+            found.close()
 
 
 def ignore_new_connections(listener: socket.socket) -> None:

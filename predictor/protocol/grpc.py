@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.json_format import ParseDict
 
 from predictor.classifier import all_answers, times
-from predictor.errors import PredictorError, UnknownModelError
+from predictor.errors import PredictorError, StoppingError, UnknownModelError
 from predictor.observation import Observation
 from predictor.observer import Observer
 from predictor.protocol import grpc_parse, tensors
@@ -89,6 +89,12 @@ class InferenceService:
         self._repository = repository
         self._aside = aside
         self._observer = observer
+        self._refusing = False
+        self.refused = 0
+
+    def refuse(self) -> None:
+        """Take no more calls, since the pod is about to stop; ``refused`` counts what comes."""
+        self._refusing = True
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serve these methods on ``server``."""
@@ -162,6 +168,9 @@ class InferenceService:
             began_ns=time.monotonic_ns(),
         )
         context.set_trailing_metadata((("x-request-id", observation.request_id),))
+        if self._refusing:
+            self.refused += 1
+            await _abort(context, *_refusal(StoppingError()))
         try:
             self._versions.known(request.model_name, request.model_version)
         except UnknownModelError as error:  # nothing of this model's, so not observed

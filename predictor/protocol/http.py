@@ -20,6 +20,7 @@ from predictor.errors import (
     NotReadyError,
     OverloadedError,
     PredictorError,
+    StoppingError,
     UnauthorizedError,
     UnknownModelError,
     UnsupportedEncodingError,
@@ -253,7 +254,7 @@ def error_response(error: PredictorError) -> Response:
     return replace(response, headers=headers)
 
 
-STOPPING = error_response(NotReadyError("the pod is stopping; try again"))
+STOPPING = error_response(StoppingError())
 
 
 def _worth_encoding(call: Call, response: Response) -> bool:

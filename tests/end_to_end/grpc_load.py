@@ -38,7 +38,8 @@ class GrpcLoad:
     """``clients`` connections on an event loop in a thread, each asking again when answered.
 
     An outcome is the name of a gRPC code, or ``wrong`` for an answer that ``right`` does not take,
-    or ``refused`` for a connection that was never accepted; whoever was refused asks no more.
+    or ``refused`` for a connection or a call that a pod which stops has not taken; whoever was
+    refused asks no more.
     """
 
     def __init__(
@@ -96,7 +97,8 @@ class GrpcLoad:
                 answer = await call(self._request, timeout=WAIT_S)
             except grpc.aio.AioRpcError as error:
                 outcome = error.code().name
-                if "failed to connect" in (error.details() or ""):
+                details = error.details() or ""
+                if "failed to connect" in details or "the pod is stopping" in details:
                     outcome = REFUSED
             else:
                 outcome, version = OK if self._right(answer) else "wrong", answer.model_version
