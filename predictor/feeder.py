@@ -174,8 +174,9 @@ class Feeder:
             batch.begin()
             self._gathering = Batch(self._spare)
             self._spare = batch.buffer  # free again when this batch has been completed
-        if len(batch.items) >= self._queue.max_batch_size:
-            os.eventfd_write(self._wake, 1)  # more may wait than fitted
+            more = len(self._queue) > 0  # waits than fitted
+        if more:
+            os.eventfd_write(self._wake, 1)
         return batch
 
     def limit(self, max_batch_size: int) -> None:

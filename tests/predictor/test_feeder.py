@@ -200,6 +200,20 @@ def test_the_device_is_told_of_every_row_before_its_batch_runs(rig):
     assert covered == set(range(len(batch.items)))
 
 
+def test_a_limit_that_is_lifted_leaves_nobody_waiting(rig):
+    """What was gathered under the old one is less than a full batch, and more waits behind it."""
+    rig.feeder.limit(2)
+    rig.hand(*range(8))
+    rig.gathered(2)
+    rig.feeder.limit(4)
+
+    slots: list[int] = []
+    while len(slots) < 8:
+        slots += finish(rig.feeder, rig.feeder.next_batch())
+
+    assert sorted(slots) == list(range(8))
+
+
 def test_answers_are_posted_while_images_are_copied(rig):
     """Whoever runs batches needs no lock that the copying holds."""
     rig.hand(1)
