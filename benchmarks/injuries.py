@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from benchmarks.census import kind_of
+from benchmarks.census import kind_of, open_descriptors
 from benchmarks.errors import BenchmarkError
 from benchmarks.pod import scrape
 from benchmarks.servers import Running
@@ -166,9 +166,12 @@ class Injuries:
     async def _up(self) -> bool:
         try:
             found = await asyncio.to_thread(scrape, self.running.http_port)
+            # A frontend that was stopped still counts instances that have died meanwhile as up. One
+            # that works has a socket for the supervisor and one for each frontend that is alive.
+            sockets = [open_descriptors(each.pid)["socket"] for each in self._those("instance")]
         except OSError:
             return False
-        return found.total("millrace_instance_up") >= self.wanted["instance"]
+        return found.total("millrace_instance_up") >= self.wanted["instance"] and min(sockets) > 1
 
     # Clients
 
