@@ -15,3 +15,8 @@ class ParityError(ModelStoreError):
 
 class PackageError(ModelStoreError):
     """A package on disk is missing, malformed, or not what its own hashes say."""
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without its line breaks."""
+    return " ".join(str(error).split())

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
-from model_store.errors import PackageError
+from model_store.errors import PackageError, one_line
 
 MANIFEST_FILE = "model.yaml"
 LABELS_FILE = "labels.txt"
@@ -233,7 +233,7 @@ def read_manifest(path: Path) -> Manifest:
     except FileNotFoundError:
         raise PackageError(f"{path}: no model package here ({MANIFEST_FILE} is missing)") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PackageError(f"{file}: cannot be read: {_one_line(error)}") from error
+        raise PackageError(f"{file}: cannot be read: {one_line(error)}") from error
     try:
         return Manifest.model_validate(content)
     except pydantic.ValidationError as error:
@@ -252,7 +252,3 @@ def sha256_of(file: Path) -> str:
     """Hex sha256 of a file's content, read in blocks."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -13,6 +13,8 @@ from onnxruntime.capi import (
     onnxruntime_pybind11_state as ort_state,
 )
 
+from model_store.errors import one_line
+
 ONNXRUNTIME_VERSION: str = onnxruntime.__version__
 
 # ONNX Runtime's exceptions share no base below Exception.
@@ -66,7 +68,7 @@ def open_session(model: Path | bytes) -> Session:
 
 def reason(error: Exception) -> str:
     """The text of an ONNX or ONNX Runtime exception as one line, without C++ places."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     text = _CPP_PLACE.sub("", _CODE.sub("", text))
     text = re.sub(r"^Load model from \S+ failed:\s*", "", text)
     return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"

@@ -16,6 +16,7 @@ from predictor.types import BatchCost
 WEIGHT = 1 / 16  # of a new measurement; after 11 of them an old one counts for half
 SCALE = (0.25, 8.0)  # how far batches may be from what their warm-up said
 BIAS = (0.5, 1.5)  # how far answers may be from what was predicted of them
+HICCUP = 8.0  # a batch counts for so many times what was said at most: a standstill is no habit
 LONGEST_RETRY_S = 60
 # Of the time an image has, so much may be planned with. Predictions err, and where a queue is kept
 # at its limit they err to the wrong side: what is expired then has been decoded for nothing.
@@ -33,18 +34,18 @@ class DecodeCost:
     def __init__(self, least: int, *, scaled: bool) -> None:
         self._least = least
         self._scaled = scaled
-        self._per_pixel: dict[tuple[str, int], CostScale] = {}
+        self._per_pixel: dict[tuple[str, int], MeanRatio] = {}
 
     def predict(self, header: Header | None) -> float:
         """Seconds for one image; 0 for what cannot be told."""
         known = None if header is None else self._per_pixel.get(self._class(header))
         if header is None or known is None:
             return 0.0
-        return known.scale * self._pixels(header)
+        return known.ratio * self._pixels(header)
 
     def learn(self, header: Header, seconds: float) -> None:
         """An image has taken so long."""
-        known = self._per_pixel.setdefault(self._class(header), CostScale(0.0, math.inf, math.inf))
+        known = self._per_pixel.setdefault(self._class(header), MeanRatio())
         known.learn(self._pixels(header), seconds)
 
     def _pixels(self, header: Header) -> float:
@@ -86,37 +87,50 @@ class DecodeBacklog:
         return self._seconds / threads
 
 
+class MeanRatio:
+    """How much of one thing there is for each of another: the ratio of their running means.
+
+    Not the mean of the ratios, so that what is much counts for more than what is hardly anything.
+    """
+
+    def __init__(self) -> None:
+        self._of = self._to = 0.0
+
+    @property
+    def ratio(self) -> float:
+        """As it is now; there must have been something to learn from."""
+        return self._to / self._of
+
+    def learn(self, of: float, to: float) -> None:
+        """So much of the one, more than nothing, went with so much of the other."""
+        if not self._of:
+            self._of, self._to = of, to
+        self._of += WEIGHT * (of - self._of)
+        self._to += WEIGHT * (to - self._to)
+
+
 class CostScale:
     """How many times longer something takes than was said; as said, until it is known.
 
-    The ratio of the means, so that what takes long counts for more than what hardly takes time.
-
     Args:
         least, most: bounds on it, so that a bad time cannot have everybody refused.
-        hiccup: bound on what a single measurement counts for, in the same unit; so that one
-            standstill is not taken for how things are.
     """
 
-    def __init__(
-        self, least: float = SCALE[0], most: float = SCALE[1], hiccup: float = SCALE[1]
-    ) -> None:
+    def __init__(self, least: float = SCALE[0], most: float = SCALE[1]) -> None:
         self._bounds = least, most
-        self._hiccup = hiccup
-        self._said_s = self._measured_s = 0.0
+        self._ratio: MeanRatio | None = None
         self.scale = 1.0
 
     def learn(self, said_s: float, measured_s: float) -> None:
         """What was said to take so long has taken that long."""
-        measured_s = min(measured_s, self._hiccup * said_s)
-        if not self._said_s:
-            # The first one is no better than the others; where nothing is known it is all there is.
-            self._said_s = said_s
-            self._measured_s = measured_s if math.isinf(self._hiccup) else said_s
-        self._said_s += WEIGHT * (said_s - self._said_s)
-        self._measured_s += WEIGHT * (measured_s - self._measured_s)
-        if self._said_s > 0:
-            least, most = self._bounds
-            self.scale = min(max(self._measured_s / self._said_s, least), most)
+        if said_s <= 0:
+            return
+        if self._ratio is None:
+            self._ratio = MeanRatio()
+            self._ratio.learn(said_s, said_s)  # the first one is no better than the others
+        self._ratio.learn(said_s, min(measured_s, HICCUP * said_s))
+        least, most = self._bounds
+        self.scale = min(max(self._ratio.ratio, least), most)
 
 
 def earliest_finish(

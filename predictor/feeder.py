@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +23,10 @@ from numpy.typing import NDArray
 from predictor.batch_run import Part
 from predictor.batching import BatchPolicy, BatchQueue, Queued
 from predictor.control import Control, Message
+from predictor.runtimes import Memory
 from predictor.slab import Channel, Completion, Outcome, Slab, SlabLayout, Work
 
 logger = logging.getLogger(__name__)
-
-
-class Memory(Protocol):
-    """Where batches are gathered; a runtime's, which may copy them to its device from there."""
-
-    def allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """A buffer of zeros."""
-
-    def ahead(self, buffer: NDArray[np.uint8], first: int, end: int) -> None:
-        """Rows ``first`` to ``end`` of a buffer have been filled, and may be copied already."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,8 +57,8 @@ class Batch:
     buffer: NDArray[np.uint8]  # (max_batch_size, H, W, 3)
     items: list[Item] = field(default_factory=list)
     copy_ns: int = 0
-    began_ns: int = 0  # set by whoever runs it, as is the end
-    ended_ns: int = 0
+    began_ns: int = 0
+    ended_ns: int = 0  # set by whoever runs it
 
     @property
     def images(self) -> NDArray[np.uint8]:

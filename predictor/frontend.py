@@ -37,8 +37,8 @@ from predictor.process import (
     VersionOrder,
     enter_process,
     leave_stopping_to_the_supervisor,
-    one_line,
     same_package,
+    told,
 )
 from predictor.protocol.aside import Aside
 from predictor.protocol.body import BodyLimits
@@ -325,7 +325,7 @@ class Frontend:
         # As above.
         except Exception as failure:
             logger.exception("%s failed", message.kind)
-            error = f"frontend {self._order.frontend}: {one_line(failure)}"
+            error = f"frontend {self._order.frontend}: {told(failure)}"
         if "ask" in content:
             self._control.send(Message("settled", {"ask": content["ask"], "error": error}))
 

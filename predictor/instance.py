@@ -31,8 +31,8 @@ from predictor.process import (
     InstanceOrder,
     enter_process,
     leave_stopping_to_the_supervisor,
-    one_line,
     same_package,
+    told,
 )
 from predictor.pulse import Heart, Pulse
 from predictor.runtimes import Runtime
@@ -127,7 +127,7 @@ def _load(order: InstanceOrder) -> tuple[ModelPackage, Runtime, BatchCost]:
     # Whatever a runtime raises on its first batches is why this pod cannot start.
     except Exception as error:
         logger.exception("the first batches failed")
-        raise StartupError(f"device {order.device}: {one_line(error)}") from error
+        raise StartupError(f"device {order.device}: {told(error)}") from error
     return package, runtime, cost
 
 

@@ -23,7 +23,6 @@ class LoadedVersion:
         package: what it is.
         places: where its instances run, in their order.
         first: number of its first instance; numbers are unique in the pod.
-        frontends: how many the pod has.
         slab_layout: sizes of the slab that each frontend has for it.
         statistics_layout: sizes of its counts.
         board: descriptor of what is outstanding at its instances.
@@ -39,7 +38,6 @@ class LoadedVersion:
     package: ModelPackage
     places: Sequence[Placement]
     first: int
-    frontends: int
     slab_layout: SlabLayout
     statistics_layout: StatisticsLayout
     board: int
@@ -70,7 +68,6 @@ class LoadedVersion:
             package=package,
             places=places,
             first=first,
-            frontends=settings.frontends,
             slab_layout=layout,
             statistics_layout=counts,
             board=Board.create(board_rows(places, first), settings.frontends),
@@ -106,7 +103,7 @@ class LoadedVersion:
     def forget_work_of(self, frontend: int) -> None:
         """A frontend has died: what it had outstanding, others need not reckon with any more."""
         rows = board_rows(self.places, self.first)
-        Board(self.board, rows, self.frontends).outstanding[:, frontend] = 0
+        Board(self.board, rows, self.statistics_layout.frontends).outstanding[:, frontend] = 0
 
     def release(self) -> None:
         """Give the memory back, once no process uses it any more."""

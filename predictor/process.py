@@ -11,7 +11,7 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from model_store.errors import PackageError
+from model_store.errors import PackageError, one_line
 from model_store.package import ModelPackage, load_package
 from predictor.placement import Placement
 from predictor.settings import Settings
@@ -137,9 +137,9 @@ def same_package(path: str, digest: str) -> ModelPackage:
     return package
 
 
-def one_line(error: Exception) -> str:
-    """What an error says, fit for one line of a log."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def told(error: Exception) -> str:
+    """What an error says, fit for a message and for one line of a log."""
+    return one_line(error)[:300] or type(error).__name__
 
 
 def leave_stopping_to_the_supervisor() -> None:

@@ -7,9 +7,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from predictor import pulse
 from predictor.catalog import Catalog
@@ -17,7 +18,7 @@ from predictor.child import Child
 from predictor.control import Control, Message
 from predictor.errors import StartupError
 from predictor.metric_files import bury
-from predictor.process import METRICS_FOLDER_VARIABLE, FrontendOrder, InstanceOrder, one_line
+from predictor.process import METRICS_FOLDER_VARIABLE, FrontendOrder, InstanceOrder, told
 from predictor.pulse import Pulse
 from predictor.settings import Settings
 
@@ -67,8 +68,7 @@ class Processes:
         self._catalog = catalog
         self.frontends = catalog.frontends
         self.decode_threads = 1
-        self._watchers: set[asyncio.Task[None]] = set()
-        self._burials: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def instances(self) -> list[Child]:
@@ -147,9 +147,12 @@ class Processes:
             self._order_instance(child)
         else:
             self._order_frontend(child)
-        watcher = asyncio.create_task(self._watch(child, process))
-        self._watchers.add(watcher)
-        watcher.add_done_callback(self._watchers.discard)
+        self._begin(self._watch(child, process))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _order_instance(self, child: Child) -> None:
         version = self._catalog.version_of(child)
@@ -239,9 +242,7 @@ class Processes:
         if child.kind == "frontend":
             for version in self._catalog.versions.values():
                 version.forget_work_of(child.number)
-        burial = asyncio.create_task(self._bury(pid))
-        self._burials.add(burial)
-        burial.add_done_callback(self._burials.discard)
+        self._begin(self._bury(pid))
 
     async def _bury(self, pid: int) -> None:
         # In a thread: it waits for who reads the metrics, which may be a frontend that hangs.
@@ -249,7 +250,7 @@ class Processes:
             await asyncio.to_thread(bury, pid, Path(self._shared.metrics_folder))
         # A file that the process left half-written, say: its counts are lost, and nothing else.
         except Exception as error:  # noqa: BLE001 (says why above)
-            logger.warning("what process %d counted is lost: %s", pid, one_line(error))
+            logger.warning("what process %d counted is lost: %s", pid, told(error))
 
     async def _replace(self, child: Child, wait_s: float) -> None:
         """Start a successor, and keep trying while the machine has no room for one."""
@@ -288,5 +289,5 @@ class Processes:
         """Stop whatever runs: frontends first, since instances finish what frontends accepted."""
         await self.stop(self.frontends, KILL_AFTER_S)
         await self.stop(self.instances, KILL_AFTER_S)
-        for task in (*self._watchers, *self._burials):
+        for task in list(self._tasks):
             task.cancel()

@@ -20,6 +20,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from model_store.errors import one_line
 from predictor.errors import StartupError
 from predictor.queue_policy import QueuePolicies, QueuePolicy
 from predictor.types import DecodeLimits
@@ -324,7 +325,7 @@ def read_settings(**flags: Any) -> Settings:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except (yaml.YAMLError, TypeError, ValueError) as error:
         if not isinstance(error, pydantic.ValidationError):
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise StartupError(f"config: {flags.get('config')}: not readable: {reason}") from error
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

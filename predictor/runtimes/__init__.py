@@ -10,7 +10,24 @@ from numpy.typing import NDArray
 from predictor.types import Answers
 
 
-class Runtime(Protocol):
+class Memory(Protocol):
+    """Where batches are gathered; a device may copy them from there."""
+
+    def allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Zeros of this shape (n, H, W, 3), to gather batches in.
+
+        Page-locked where the device copies out of it.
+        """
+
+    def ahead(self, buffer: NDArray[np.uint8], first: int, end: int) -> None:
+        """Rows ``first`` to ``end`` of an allocated buffer have been filled or changed.
+
+        A device with a memory of its own copies them now, while another batch computes. Rows that
+        change again are to be named again.
+        """
+
+
+class Runtime(Memory, Protocol):
     """One loaded serving graph on one device.
 
     ``run`` belongs to one thread. ``ahead`` may come from another one meanwhile, for a buffer that
@@ -26,19 +43,6 @@ class Runtime(Protocol):
 
         Raises:
             OutOfMemoryError: the device has no memory for so many.
-        """
-
-    def allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Zeros of this shape (n, H, W, 3), to gather batches in.
-
-        Page-locked where the device copies out of it.
-        """
-
-    def ahead(self, buffer: NDArray[np.uint8], first: int, end: int) -> None:
-        """Rows ``first`` to ``end`` of an allocated buffer have been filled or changed.
-
-        A device with a memory of its own copies them now, while another batch computes. Rows that
-        change again are to be named again.
         """
 
     def close(self) -> None:
