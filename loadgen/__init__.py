@@ -1,0 +1,1 @@
+"""The load client: sends pods load over the protocols they speak and measures what comes back."""

@@ -1,0 +1,1 @@
+"""How far it scales: real pods on this machine, and simulated ones beyond it."""
