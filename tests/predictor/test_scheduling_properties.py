@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from predictor.admission import PLANNED
 from predictor.queue_policy import QueuePolicy
 from predictor.types import BatchCost
-from tests.predictor.simulation import DONE, EXPIRED, REFUSED, US, Arrival, Pod, simulate
+from study.pod import US, Pod
+from study.request import DONE, EXPIRED, REFUSED
+from study.trace import Arrival, simulate
 
 MANY = settings(max_examples=100, deadline=None)
 
@@ -122,30 +124,33 @@ def test_nothing_is_computed_after_its_deadline(pod, arrivals):
 @MANY
 @given(PODS, ARRIVALS)
 def test_nobody_waits_behind_more_than_their_order_allows(pod, arrivals):
-    """Who goes before an image has the lower key; with ``delay``, its key once it was late."""
+    """Who is gathered before an image has the lower key; with ``delay``, its key once it was late.
+
+    What was gathered before it came, one batch at most, stays where it is.
+    """
     trace = simulate(pod, arrivals)
 
     for number, fate in enumerate(trace.fates):
         if fate.outcome != DONE:
             continue
         least = fate.place.key
-        passed = [ran for ran in trace.batches if number in ran.left]
-        for ran in passed:
-            if delayed_by(trace, pod, number, ran):
-                least = max(least, ran.began_ns + (pod.levels - 1) * pod.step_us * US)
+        passed = [gathered for gathered in trace.gathers if number in gathered.left]
+        for gathered in passed:
+            if delayed_by(trace, number, gathered):
+                least = max(least, gathered.at_ns + (pod.levels - 1) * pod.step_us * US)
                 break
-        for ran in passed:
-            before = [other for other in ran.took if trace.fates[other].place.key > least]
-            assert before == [], (number, fate, ran)
+        for gathered in passed:
+            before = [other for other in gathered.took if trace.fates[other].place.key > least]
+            assert before == [], (number, fate, gathered)
 
 
-def delayed_by(trace, pod, number, ran) -> bool:
-    """Whether an image was late, and its turn, when a batch left it behind."""
+def delayed_by(trace, number, gathered) -> bool:
+    """Whether an image was late, and its turn, when others were gathered and it was not."""
     place = trace.fates[number].place
-    late = place.due_ns <= ran.began_ns < place.deadline_ns
-    full = len(ran.took) == pod.costs[ran.instance].max_batch_size
+    late = place.due_ns <= gathered.at_ns < place.deadline_ns
     return late and (
-        not full or any(trace.fates[other].place.key > place.key for other in ran.took)
+        gathered.room > 0
+        or any(trace.fates[other].place.key > place.key for other in gathered.took)
     )
 
 
