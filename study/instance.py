@@ -73,7 +73,13 @@ class Instance:
         self._timer_ns = -1  # when a batch that is held open is looked at again
         self.batches = 0
         self.computed = 0
-        self.busy_ns = 0
+        self._worked_ns = 0
+        self._ends_ns = 0
+
+    @property
+    def busy_ns(self) -> int:
+        """How long it has run batches by now."""
+        return self._worked_ns - max(0, self._ends_ns - self._clock.now_ns)
 
     def put(self, queued: Waiting, images: int = 1) -> None:
         """Images of one request have come."""
@@ -150,7 +156,8 @@ class Instance:
             self._witness.began(self._number, batch, now_ns + took_ns)
         self.batches += 1
         self.computed += len(batch)
-        self.busy_ns += took_ns
+        self._worked_ns += took_ns
+        self._ends_ns = now_ns + took_ns
         self._busy = True
         self._gathering = []
         self._clock.at(now_ns + took_ns, ENDS, self._ended, batch)

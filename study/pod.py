@@ -97,7 +97,7 @@ class SimulatedPod:
         self._policies = QueuePolicies(
             pod.levels, 0, pod.step_us, dict(pod.policies), pod.timeout_us, pod.slots
         )
-        self._frontends = [Frontend(pod.slots) for _ in range(pod.frontends)]
+        self.frontends = [Frontend(pod.slots) for _ in range(pod.frontends)]
         self.instances = [
             Instance(
                 clock,
@@ -145,7 +145,7 @@ class SimulatedPod:
         if not self._pod.loop_ns:
             then(request)
             return
-        frontend = self._frontends[request.frontend]
+        frontend = self.frontends[request.frontend]
         began_ns = max(self._clock.now_ns, frontend.loop_free_ns)
         frontend.loop_free_ns = began_ns + round(self._pod.loop_ns * request.images * share)
         self._clock.at(frontend.loop_free_ns, phase, then, request)
@@ -154,7 +154,7 @@ class SimulatedPod:
         if not self.alive:
             self._refuse(request, LOST)
             return
-        frontend = self._frontends[request.frontend]
+        frontend = self.frontends[request.frontend]
         now_ns = self._clock.now_ns
         request.place = place = self._policies.place(
             now_ns, request.priority, request.timeout_us, request.limit_us
@@ -217,7 +217,7 @@ class SimulatedPod:
     def _decoded(self, request: Request) -> None:
         if not self.alive:
             return
-        frontend = self._frontends[request.frontend]
+        frontend = self.frontends[request.frontend]
         frontend.decoding -= 1
         frontend.backlog.remove(request.decode_ns / 1e9)
         self._coming -= 1
@@ -286,6 +286,6 @@ class SimulatedPod:
         if not self.alive:
             return
         del self._accepted[request]
-        self._frontends[request.frontend].slots += request.images
+        self.frontends[request.frontend].slots += request.images
         request.outcome = EXPIRED if request.late else DONE
         self._on_answer(request)

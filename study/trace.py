@@ -1,4 +1,4 @@
-"""Everything that happened to given arrivals at one pod, in order: for properties and for looking."""
+"""Everything that happened to given arrivals at one pod, in order."""
 
 from __future__ import annotations
 
