@@ -1,0 +1,234 @@
+"""The load client: its processes, started once, and any number of measurements with them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
+from typing import IO, Self
+
+from loadgen.endpoint import Endpoint, Source, parse, resolve
+from loadgen.errors import LoadError
+from loadgen.form import Form
+from loadgen.orders import Beat, Measure, Ready, Refused, Result, Setup, Stop, Stored
+from loadgen.plan import Closed, Load, Plan
+from loadgen.preflight import only_model, require_model
+from loadgen.process import Process
+from loadgen.progress import Progress, Watch
+from loadgen.report import Report, report
+from loadgen.requests import Request, render
+from loadgen.worker import share
+
+HEAD_START_S = 0.02  # for the order to reach all workers before they begin together
+PROBE_S = 1.0  # of each number of processes, where the client is to find out how many it needs
+ENOUGH_RATIO = 0.8  # of a core: a process below has time to spare
+PATIENCE_S = 30  # beyond the last request's timeout
+
+
+def run(plan: Plan, watch: Watch | None = None) -> Report:
+    """Send one load and say what came back.
+
+    Raises:
+        LoadError: the plan cannot be carried out.
+    """
+    with Client(plan, watch) as client:
+        return client.measure()
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """How long one measurement takes."""
+
+    warm_up_s: float
+    duration_s: float
+    requests: int
+
+
+class Client:
+    """Sends loads of one plan's images to one plan's endpoints; a context manager.
+
+    Entering it checks that the servers are there and have the model, makes all requests, and starts
+    the processes; they and their connections are kept from one measurement to the next.
+    """
+
+    def __init__(self, plan: Plan, watch: Watch | None = None) -> None:
+        self._plan = plan
+        self._watch = watch
+        self._processes: list[Process] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            plan = self._plan
+            sources = tuple(parse(text, plan.protocol) for text in plan.endpoints)
+            form = _form(plan, _model(plan, sources))
+            self._file = stack.enter_context(tempfile.TemporaryFile())
+            self._setup = Setup(
+                sources,
+                form,
+                _store(render(plan.images, form), self._file),
+                tuple(replace(image, content=None) for image in plan.images),
+                plan.timeout_s,
+                plan.connections,
+                plan.resolve_every_s,
+            )
+            stack.callback(self._close)
+            self._start(max(plan.processes, 1))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def model(self) -> str:
+        """The model that is asked."""
+        return self._setup.form.model
+
+    def measure(self, load: Load | None = None) -> Report:
+        """One measurement, of the plan's load or another one.
+
+        Ctrl-C ends it early, and the report says so.
+
+        Raises:
+            LoadError: a process of the client cannot go on.
+        """
+        load = load or self._plan.load
+        plan = self._plan
+        span = _Span(plan.warm_up_s, plan.duration_s, plan.requests)
+        return self._run(load, self._wanted(load), span, self._watch)
+
+    def _wanted(self, load: Load) -> int:
+        """As many processes as asked for, or as none of them is busy all the time."""
+        most = load.concurrency if isinstance(load, Closed) else _cores()
+        if self._plan.requests:
+            most = min(most, self._plan.requests)
+        if self._plan.processes:
+            return min(self._plan.processes, most)
+        count, most = 1, min(most, _cores())
+        while count < most:
+            probe = self._run(load, count, _Span(0, PROBE_S, 0), None)
+            if probe.interrupted or probe.client.busiest_ratio < ENOUGH_RATIO:
+                break
+            count = min(2 * count, most)
+        return count
+
+    def _run(self, load: Load, workers: int, span: _Span, watch: Watch | None) -> Report:
+        self._start(workers)
+        begin_ns = time.monotonic_ns() + round(HEAD_START_S * 1e9)
+        start_ns = begin_ns + round(span.warm_up_s * 1e9)
+        end_ns = start_ns + round(span.duration_s * 1e9)
+        taking_part = self._processes[:workers]
+        for worker, process in enumerate(taking_part):
+            limit = share(span.requests, worker, workers)
+            process.tell(
+                Measure(load, worker, workers, begin_ns, start_ns, end_ns, limit, self._plan.seed)
+            )
+        progress = Progress(load, start_ns, end_ns, workers)
+        interrupted = False
+        while True:
+            try:
+                results = self._collect(taking_part, progress, watch)
+            except KeyboardInterrupt:
+                if interrupted:
+                    raise
+                interrupted = True
+                for process in taking_part:
+                    process.tell(Stop())
+            else:
+                return report(load, start_ns, results, interrupted=interrupted)
+
+    def _collect(
+        self, taking_part: Sequence[Process], progress: Progress, watch: Watch | None
+    ) -> list[Result]:
+        """Listen until all have answered; what came before an interrupt is kept by ``progress``."""
+        by_connection = {process.connection: process for process in taking_part}
+        last_ns = progress.end_ns + round((self._plan.timeout_s + PATIENCE_S) * 1e9)
+        while len(progress.results) < len(taking_part):
+            patience_s = max((last_ns - time.monotonic_ns()) / 1e9, 0)
+            readable = wait(list(by_connection), patience_s)
+            if not readable:
+                raise LoadError("the load client's processes do not answer")
+            for connection in readable:
+                process = by_connection[connection]  # type: ignore[index]  # a Connection, as given
+                reply = process.hear()
+                if isinstance(reply, Refused):
+                    raise LoadError(reply.reason)
+                if isinstance(reply, Result):
+                    progress.results.append(reply)
+                elif isinstance(reply, Beat):
+                    progress.take(self._processes.index(process), reply)
+                    if watch is not None and progress.complete:
+                        watch(progress.snapshot())
+        return progress.results
+
+    def _start(self, count: int) -> None:
+        new = [Process(self._file.fileno()) for _ in range(count - len(self._processes))]
+        self._processes += new
+        for process in new:
+            process.tell(self._setup)
+        for process in new:
+            reply = process.hear()
+            if not isinstance(reply, Ready):
+                raise LoadError(reply.reason if isinstance(reply, Refused) else str(reply))
+
+    def _close(self) -> None:
+        for process in self._processes:
+            process.close()
+
+
+def _model(plan: Plan, sources: Sequence[Source]) -> str:
+    """The model's name, once it is known that all endpoints have it."""
+    model = plan.model
+    for source in sources:
+        try:
+            addresses = source.addresses(resolve)
+        except OSError as error:
+            raise LoadError(
+                f"{source.endpoint.host} has no address: {error.strerror or error}"
+            ) from None
+        model = model or only_model(addresses[0], plan.headers)
+        _require_somewhere(addresses, model, plan)
+    return model or ""
+
+
+def _require_somewhere(addresses: Sequence[Endpoint], model: str, plan: Plan) -> None:
+    """One address of a name is enough: others may be pods that are starting or stopping."""
+    for place, address in enumerate(addresses):
+        try:
+            require_model(address, model, plan.protocol, plan.headers)
+        except LoadError:
+            if place == len(addresses) - 1:
+                raise
+        else:
+            return
+
+
+def _form(plan: Plan, model: str) -> Form:
+    return Form(
+        plan.protocol,
+        model,
+        plan.images_per_request,
+        plan.priority,
+        tuple(plan.headers.items()),
+        any(image.right is not None and image.right.labels for image in plan.images),
+    )
+
+
+def _store(requests: Sequence[Request], file: IO[bytes]) -> tuple[Stored, ...]:
+    """Write the bodies one after the other."""
+    stored = []
+    for request in requests:
+        at = file.tell()
+        file.write(request.body)
+        stored.append(Stored(request.images, request.start, request.headers, at, len(request.body)))
+    file.flush()
+    return tuple(stored)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,144 @@
+"""The highest rate that holds an objective: doubling until it breaks, then closing in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loadgen.arrivals import Arrival
+from loadgen.client import Client
+from loadgen.plan import Open
+from loadgen.report import Report
+from loadgen.slo import Slo
+
+PRECISION = 0.02
+REPEATS = 3  # the majority of so many measurements decides, as one alone may be noise
+MOST_HALVINGS = 10  # below a thousandth of the first guess there is nothing to find
+MOST_DOUBLINGS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One rate that was tried, once."""
+
+    rate: float
+    report: Report
+    misses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """What a search found.
+
+    Attributes:
+        rate: the highest that held; 0 where none did.
+        trials: all measurements, in order.
+        interrupted: whether the search was ended early; the rate is then only the best so far.
+    """
+
+    rate: float
+    trials: tuple[Trial, ...]
+    interrupted: bool
+
+    @property
+    def best(self) -> Report | None:
+        """A measurement that held at the peak."""
+        held = [t.report for t in self.trials if t.rate == self.rate and not t.misses]
+        return held[-1] if held else None
+
+    @property
+    def client_limited(self) -> bool:
+        """Whether the client had too much to do at the rate above: the server may do better."""
+        above = [trial for trial in self.trials if trial.rate > self.rate and trial.misses]
+        return any(trial.report.client_limits for trial in above)
+
+
+class InterruptedSearchError(Exception):
+    """Somebody wants no more trials."""
+
+
+def search(
+    holds: Callable[[float], bool],
+    first: float,
+    *,
+    precision: float = PRECISION,
+    repeats: int = REPEATS,
+) -> float:
+    """The highest rate for which ``holds`` is true, to ``precision``; 0 where there is none.
+
+    Args:
+        holds: one measurement at a rate; noisy, and true below some rate and false above.
+        first: where to begin.
+        precision: the relative distance between a rate that holds and one that does not, at which
+            to stop.
+        repeats: measurements of a rate, of which the majority counts; fewer where it is clear.
+    """
+
+    def decided(rate: float) -> bool:
+        needed = repeats // 2 + 1
+        verdicts: list[bool] = []
+        while max(verdicts.count(True), verdicts.count(False)) < needed:
+            verdicts.append(holds(rate))
+        return verdicts.count(True) >= needed
+
+    low, high = _bracket(decided, first)
+    if low == 0 or high == math.inf:
+        return low
+    while high / low - 1 > precision:
+        middle = math.sqrt(low * high)
+        if decided(middle):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _bracket(holds: Callable[[float], bool], first: float) -> tuple[float, float]:
+    """A rate that holds and twice it, which does not; or 0, or infinity."""
+    rate = first
+    if holds(rate):
+        for _ in range(MOST_DOUBLINGS):
+            if not holds(2 * rate):
+                return rate, 2 * rate
+            rate *= 2
+        return rate, math.inf
+    for _ in range(MOST_HALVINGS):
+        if holds(rate / 2):
+            return rate / 2, rate
+        rate /= 2
+    return 0, rate
+
+
+def find_peak(
+    client: Client,
+    slo: Slo,
+    *,
+    first: float,
+    arrival: Arrival = "poisson",
+    precision: float = PRECISION,
+    repeats: int = REPEATS,
+    tried: Callable[[Trial], None] = lambda _trial: None,
+) -> Peak:
+    """Search with open loops; a rate holds when, besides ``slo``, the server keeps up with it."""
+    trials: list[Trial] = []
+    held: list[float] = []
+
+    def holds(rate: float) -> bool:
+        report = client.measure(Open(rate, arrival))
+        misses = report.misses(slo)
+        if not report.keeps_up:
+            misses = (*misses, "the server falls behind")
+        trials.append(Trial(rate, report, misses))
+        tried(trials[-1])
+        if report.interrupted:
+            raise InterruptedSearchError
+        if not misses:
+            held.append(rate)
+        return not misses
+
+    try:
+        rate = search(holds, first, precision=precision, repeats=repeats)
+    except InterruptedSearchError:
+        return Peak(max(held, default=0.0), tuple(trials), interrupted=True)
+    return Peak(rate, tuple(trials), interrupted=False)

@@ -1,0 +1,186 @@
+"""One process of the load client: an event loop that sends what it is told to.
+
+Started as ``python -m loadgen.worker CONNECTION FILE``, two descriptors that it inherits: orders
+come by the first, the requests' bodies lie in the second. A program of its own and no
+multiprocessing child, so that a script that calls the client needs no ``__main__`` guard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import mmap
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import uvloop
+
+from loadgen.answers import Judge
+from loadgen.arrivals import intended_ns
+from loadgen.endpoint import Endpoint
+from loadgen.errors import LoadError
+from loadgen.exchange import Pool
+from loadgen.fleet import Fleet
+from loadgen.loops import ClosedLoop, Loop, OpenLoop
+from loadgen.orders import Beat, Measure, Order, Ready, Refused, Result, Setup, Stop
+from loadgen.plan import Closed
+from loadgen.requests import Request
+from loadgen.tally import Window
+
+BEAT_S = 1.0
+FAULT = 70  # EX_SOFTWARE
+
+
+def share(whole: int, worker: int, workers: int) -> int:
+    """The part of one worker in ``whole``; parts differ by one at most."""
+    return whole // workers + (worker < whole % workers)
+
+
+class Worker:
+    """Serves orders until the connection closes."""
+
+    def __init__(self, connection: Connection, file: int) -> None:
+        self._connection = connection
+        self._file = file
+        self._orders: asyncio.Queue[Order | None] = asyncio.Queue()  # the client sends one, or Stop
+        self._loop: Loop | None = None
+
+    async def serve(self) -> None:
+        """Set up, measure as often as asked, close."""
+        asyncio.get_running_loop().add_reader(self._connection.fileno(), self._read)
+        setup = await self._orders.get()
+        if not isinstance(setup, Setup):
+            return
+        fleet = Fleet(
+            setup.sources,
+            _pools(setup),
+            every_s=setup.resolve_every_s,
+            drain_s=setup.timeout_s,
+        )
+        try:
+            await fleet.start()
+            requests = _requests(setup, self._file)
+            self._connection.send(Ready())
+            while isinstance(order := await self._orders.get(), Measure | Stop):
+                if isinstance(order, Measure):
+                    result = await self._measure(order, fleet, requests, setup)
+                    self._connection.send(result)
+        except LoadError as error:
+            self._connection.send(Refused(str(error)))
+        finally:
+            await fleet.close()
+
+    def _read(self) -> None:
+        try:
+            order: Order = self._connection.recv()
+        except (EOFError, OSError):
+            asyncio.get_running_loop().remove_reader(self._connection.fileno())
+            if self._loop is not None:
+                self._loop.stop()
+            self._orders.put_nowait(None)
+            return
+        if isinstance(order, Stop):
+            if self._loop is not None:
+                self._loop.stop()
+        else:
+            self._orders.put_nowait(order)
+
+    async def _measure(
+        self, order: Measure, fleet: Fleet, requests: tuple[Request, ...], setup: Setup
+    ) -> Result:
+        loop = _loop(order, fleet, requests, Judge(setup.images, setup.form))
+        self._loop = loop
+        beats = asyncio.create_task(self._beat(loop, fleet))
+        try:
+            await asyncio.sleep((order.begin_ns - time.monotonic_ns()) / 1e9)
+            cpu_s, began_ns = time.process_time(), time.monotonic_ns()
+            end_ns = await loop.run()
+            used_s = time.process_time() - cpu_s
+        finally:
+            self._loop = None
+            beats.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beats
+        counted = {name: tally.counted() for name, tally in loop.tallies.items()}
+        for pool in fleet.pools:
+            counted.setdefault(str(pool.endpoint), loop.tallies[str(pool.endpoint)].counted())
+        cpu_ratio = used_s / max((time.monotonic_ns() - began_ns) / 1e9, 1e-9)
+        return Result(counted, end_ns, cpu_ratio, loop.lag)
+
+    async def _beat(self, loop: Loop, fleet: Fleet) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            recent_us = tuple(loop.recent_us)
+            loop.recent_us.clear()
+            beat = Beat(loop.answered, loop.failed, loop.in_flight, len(fleet.pools), recent_us)
+            self._connection.send(beat)
+
+
+def _pools(setup: Setup) -> Callable[[Endpoint], Pool]:
+    """Each protocol's module is imported where it is spoken: gRPC's takes a while."""
+    if setup.form.protocol == "grpc":
+        from loadgen.grpc_pool import GrpcPool
+
+        return lambda where: GrpcPool(where, setup.timeout_s, setup.connections, setup.form.headers)
+    from loadgen.http_pool import HttpPool
+
+    return lambda where: HttpPool(where, setup.timeout_s, setup.connections)
+
+
+def _requests(setup: Setup, file: int) -> tuple[Request, ...]:
+    """The bodies stay in the file's pages, which all workers share; gRPC takes only bytes."""
+    whole = memoryview(mmap.mmap(file, 0, access=mmap.ACCESS_READ))
+    return tuple(
+        Request(
+            stored.images,
+            stored.start,
+            stored.headers,
+            bytes(body) if setup.form.protocol == "grpc" else body,
+        )
+        for stored in setup.requests
+        for body in [whole[stored.offset : stored.offset + stored.length]]
+    )
+
+
+def _loop(order: Measure, fleet: Fleet, requests: tuple[Request, ...], judge: Judge) -> Loop:
+    window = Window(order.start_ns, order.end_ns)
+    first = order.worker * len(requests) // order.workers
+    if isinstance(order.load, Closed):
+        lanes = share(order.load.concurrency, order.worker, order.workers)
+        return ClosedLoop(fleet, requests, judge, window, lanes, first=first, limit=order.limit)
+    times_ns = (
+        order.begin_ns + offset_ns
+        for offset_ns in intended_ns(
+            order.load.arrival,
+            order.load.rate,
+            worker=order.worker,
+            workers=order.workers,
+            seed=order.seed,
+        )
+    )
+    return OpenLoop(fleet, requests, judge, window, times_ns, first=first, limit=order.limit)
+
+
+def _fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A callback that failed may have left an exchange unfinished: no figure would be right."""
+    if isinstance(context.get("exception"), BlockingIOError):
+        return  # gRPC's poller looks once too often where loops share it; nothing is lost
+    loop.default_exception_handler(context)
+    os._exit(FAULT)
+
+
+def main(connection: int, file: int) -> None:
+    """Run one worker; Ctrl-C is the client's to hear, which then stops the workers in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.get_loop().set_exception_handler(_fault)
+        runner.run(Worker(Connection(connection), file).serve())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
