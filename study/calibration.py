@@ -1,4 +1,4 @@
-"""What the simulator has to be told of this machine, measured apart from what it is compared with."""
+"""What the simulator is told of this machine, measured apart from what it is compared with."""
 
 from __future__ import annotations
 

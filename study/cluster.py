@@ -25,7 +25,8 @@ class Cluster:
         balancing: a name in ``BALANCING``.
         network_ns: from a client to a pod and back, both ways together.
         images: of each request.
-        decode_ns: to decode one of them.
+        decode_ns: to decode one of them, in the mean.
+        decode_spread: of the logarithm of that, which is normal: images are not alike.
     """
 
     pods: tuple[Pod, ...]
@@ -33,6 +34,7 @@ class Cluster:
     network_ns: int = 0
     images: int = 1
     decode_ns: int = 0
+    decode_spread: float = 0.0
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class Gateway:
     def __init__(self, clock: Clock, cluster: Cluster, chance: random.Random) -> None:
         self._clock = clock
         self._cluster = cluster
+        self._chance = chance
         self._balancing = BALANCING[cluster.balancing](chance)
         self._one_way_ns = cluster.network_ns // 2
         self._pods: list[SimulatedPod] = []
@@ -102,7 +105,7 @@ class Gateway:
         request = Request(
             self._number,
             self._cluster.images,
-            decode_ns=self._cluster.decode_ns,
+            decode_ns=self._decode_ns(),
             sent_ns=self._clock.now_ns,
         )
         if not self._pods:
@@ -119,6 +122,12 @@ class Gateway:
         else:
             pod.send(request)
         return request
+
+    def _decode_ns(self) -> int:
+        mean_ns, spread = self._cluster.decode_ns, self._cluster.decode_spread
+        if not spread:
+            return mean_ns
+        return round(mean_ns * self._chance.lognormvariate(-spread * spread / 2, spread))
 
     def _answered(self, request: Request) -> None:
         pod = self._sent.pop(request)
@@ -199,6 +208,8 @@ class Outcome:
 
     Attributes:
         images_per_second: that were answered.
+        computed_per_second: that the devices that are left ran, by the fraction of a batch: under a
+            steady load the same without what a window cuts off.
         requests: by their outcome.
         latencies_s: of those answered, ascending.
         utilisation: share of the time in which the devices that are left ran batches.
@@ -206,6 +217,7 @@ class Outcome:
     """
 
     images_per_second: float
+    computed_per_second: float
     requests: dict[str, int]
     latencies_s: tuple[float, ...]
     utilisation: float
@@ -255,6 +267,7 @@ def watch(
     devices = sum(len(pod.instances) for pod in gateway.pods)
     return Outcome(
         tally.images / seconds,
+        (computed_after - computed) / seconds,
         dict(tally.requests),
         tuple(sorted(tally.latencies_s)),
         (busy_after_ns - busy_ns) / (devices * seconds * S) if devices else 0.0,
@@ -262,7 +275,7 @@ def watch(
     )
 
 
-def _work(gateway: Gateway) -> tuple[int, int, int]:
+def _work(gateway: Gateway) -> tuple[int, int, float]:
     """What all devices have done: busy ns, batches, images."""
     instances = [instance for pod in gateway.pods for instance in pod.instances]
     return (

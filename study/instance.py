@@ -72,14 +72,22 @@ class Instance:
         self._looking = False
         self._timer_ns = -1  # when a batch that is held open is looked at again
         self.batches = 0
-        self.computed = 0
+        self._begun = 0
+        self._running = 0
         self._worked_ns = 0
         self._ends_ns = 0
+        self._took_ns = 1
 
     @property
     def busy_ns(self) -> int:
         """How long it has run batches by now."""
         return self._worked_ns - max(0, self._ends_ns - self._clock.now_ns)
+
+    @property
+    def computed(self) -> float:
+        """How many images by now, with as much of a batch as has passed of its time."""
+        left_ns = max(0, self._ends_ns - self._clock.now_ns)
+        return self._begun - self._running * left_ns / self._took_ns
 
     def put(self, queued: Waiting, images: int = 1) -> None:
         """Images of one request have come."""
@@ -148,14 +156,18 @@ class Instance:
 
     def _run(self, batch: list[Request]) -> None:
         now_ns = self._clock.now_ns
-        took_ns = round(1e9 * (self._cost.per_batch_s + self._cost.per_image_s * len(batch)))
+        took_ns = max(
+            1, round(1e9 * (self._cost.per_batch_s + self._cost.per_image_s * len(batch)))
+        )
         for request in batch:
             request.began_ns = now_ns
             request.ended_ns = now_ns + took_ns
         if self._witness:
             self._witness.began(self._number, batch, now_ns + took_ns)
         self.batches += 1
-        self.computed += len(batch)
+        self._begun += len(batch)
+        self._running = len(batch)
+        self._took_ns = took_ns
         self._worked_ns += took_ns
         self._ends_ns = now_ns + took_ns
         self._busy = True

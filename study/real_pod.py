@@ -162,10 +162,11 @@ def _wait_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 
 def _answers(url: str) -> bool:
-    with contextlib.suppress(urllib.error.URLError, OSError):
+    try:
         with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 (our own http URL)
             return bool(response.status == 200)
-    return False
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def _stop(process: subprocess.Popen[bytes]) -> int | None:
