@@ -12,9 +12,10 @@ from model_store.package import ModelPackage
 from predictor.dispatch import Dispatcher
 from predictor.errors import BadRequestError, PredictorError
 from predictor.observation import ImageTimes
+from predictor.preloaded import Preloaded
 from predictor.queue_policy import QueuePolicies
 from predictor.ticket import Ticket
-from predictor.types import Answer, ClassifyRequest, ClassifyResult
+from predictor.types import Answer, ClassifyRequest, ClassifyResult, Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,16 @@ class ImageClassifier(kserve.Model):  # type: ignore[misc]  # kserve carries no 
         name: the name it is served under.
         dispatcher: where images go.
         policies: who goes first and may wait how long.
+        preloaded: the images that requests may name.
     """
 
     def __init__(
-        self, package: ModelPackage, name: str, dispatcher: Dispatcher, policies: QueuePolicies
+        self,
+        package: ModelPackage,
+        name: str,
+        dispatcher: Dispatcher,
+        policies: QueuePolicies,
+        preloaded: Preloaded,
     ) -> None:
         super().__init__(name)
         self.package = package
@@ -47,6 +54,7 @@ class ImageClassifier(kserve.Model):  # type: ignore[misc]  # kserve carries no 
         self.labels = tuple(label.encode() for label in package.labels)  # as the wire has them
         self.dispatcher = dispatcher
         self._policies = policies
+        self._preloaded = preloaded
 
     async def __call__(
         self,
@@ -87,12 +95,15 @@ class ImageClassifier(kserve.Model):  # type: ignore[misc]  # kserve carries no 
         place = self._policies.place(
             time.monotonic_ns(), options.priority, options.timeout_us, options.limit_us
         )
-        readable = [image for image in payload.images if not isinstance(image, PredictorError)]
+        images = [
+            self._preloaded.image(image.name) if isinstance(image, Reference) else image
+            for image in payload.images
+        ]
+        readable = [image for image in images if not isinstance(image, PredictorError)]
         tickets = iter(self.dispatcher.submit(readable, place))
         return Accepted(
             tuple(
-                image if isinstance(image, PredictorError) else next(tickets)
-                for image in payload.images
+                image if isinstance(image, PredictorError) else next(tickets) for image in images
             ),
             top_k,
         )

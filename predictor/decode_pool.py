@@ -1,7 +1,8 @@
 """The decoders of a frontend: encoded bytes in, pixels in a slot out.
 
 Photos go to threads. A thumbnail for a network of thumbnails is decoded where it arrives, and so
-are pixels that only need copying: that takes less time than handing them to a thread and back.
+are pixels that only need copying, up to a bound for each request: that takes less time than handing
+them to a thread and back.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ DECODE_NICE = 2  # behind the event loop, before the instances (``instance_nice`
 # What may be decoded on the event loop: about 0.15 ms each.
 THUMBNAIL_BYTES = 4096
 THUMBNAIL_PIXELS = 64 * 64
-COPIED_BYTES = 1024 * 1024  # pixels that need no decoding: 0.1 ms
+COPIED_BYTES = 4 * 1024 * 1024  # of a request's pixels that need no decoding: 0.2 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +91,25 @@ class DecodePool:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, job: DecodeJob, *, alone: bool) -> None:
+    def submit(self, job: DecodeJob, *, quick: bool) -> None:
         """Decode one image now or soon; every job's ``done`` is called exactly once.
 
         Args:
             job: the image.
-            alone: nothing comes after it in its request, so it may be decoded on the event loop.
+            quick: what ``is_quick`` says of its request: it may be decoded on the event loop.
         """
-        if not (alone and self.is_quick(job.image, job.target) and self._decoded_here(job)):
+        if not (quick and self._decoded_here(job)):
             self._jobs.put((job.key, next(self._numbers), job))
 
-    def is_quick(self, image: Image, target: ImageInput) -> bool:
-        """Whether an image may take less time to decode than to hand to a thread and back."""
-        if isinstance(image, np.ndarray):  # as the network takes it, nothing is left but to copy
-            return image.shape == target.shape and image.nbytes <= COPIED_BYTES
-        return target.height * target.width <= THUMBNAIL_PIXELS and len(image) <= THUMBNAIL_BYTES
+    def is_quick(self, images: Sequence[Image], target: ImageInput) -> bool:
+        """Whether a request may take less time to decode than to hand to threads and back."""
+        if len(images) == 1 and not isinstance(images[0], np.ndarray):
+            pixels = target.height * target.width
+            return pixels <= THUMBNAIL_PIXELS and len(images[0]) <= THUMBNAIL_BYTES
+        # Of pixels as the network takes them nothing is left but to copy.
+        return len(images) * math.prod(target.shape) <= COPIED_BYTES and all(
+            isinstance(image, np.ndarray) and image.shape == target.shape for image in images
+        )
 
     def close(self) -> None:
         """Stop the threads once they have done what is queued."""

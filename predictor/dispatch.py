@@ -119,19 +119,19 @@ class Dispatcher:
             OverloadedError: not enough free slots, or not enough time by prediction.
             BadRequestError: more images than its priority level ever takes.
         """
-        alone = len(images) == 1
         try:
             self._check_ready()
             self._check_room(len(images), place.level)
-            tickets = [self._ticket(image, place, alone) for image in images]
+            quick = self._pool.is_quick(images, self._queueing.target)
+            tickets = [self._ticket(image, place, quick) for image in images]
             predicted_s = self._check_time(place, len(images), sum(t.decode_s for t in tickets))
         except RefusedError as refusal:
             self.count(refusal)
             raise
-        if alone:
+        if len(tickets) == 1:
             tickets[0].predicted_s = predicted_s
         for image, ticket in zip(images, tickets, strict=True):
-            self._accept(image, ticket, alone)
+            self._accept(image, ticket, quick)
         return tickets
 
     def foresee(self, place: Place) -> None:
@@ -172,7 +172,7 @@ class Dispatcher:
                 "level_full",
             )
 
-    def _ticket(self, image: Image, place: Place, alone: bool) -> Ticket:
+    def _ticket(self, image: Image, place: Place, quick: bool) -> Ticket:
         ticket = Ticket(
             number=0,
             slot=-1,
@@ -180,7 +180,6 @@ class Dispatcher:
             future=self._loop.create_future(),
             times=ImageTimes(accepted_ns=place.accepted_ns),
         )
-        quick = alone and self._pool.is_quick(image, self._queueing.target)
         if not (quick or isinstance(image, np.ndarray)):
             ticket.header = describe(image)
             ticket.decode_s = self._decode_cost.predict(ticket.header)
@@ -224,7 +223,7 @@ class Dispatcher:
         if ticket.number in self._tickets:
             self._slab.abandoned[ticket.slot] = 1
 
-    def _accept(self, image: Image, ticket: Ticket, alone: bool) -> None:
+    def _accept(self, image: Image, ticket: Ticket, quick: bool) -> None:
         slot = ticket.slot = self._free.pop()
         self._slab.abandoned[slot] = 0
         ticket.number = self._next_number = (self._next_number + 1) & 0xFFFFFFFF
@@ -246,7 +245,7 @@ class Dispatcher:
                     ticket, error, began_ns, ended_ns
                 ),
             ),
-            alone=alone,
+            quick=quick,
         )
 
     def _count_coming(self, change: int) -> None:

@@ -5,6 +5,8 @@ Each text goes to the client as it stands: it says what was wrong and what the l
 
 from __future__ import annotations
 
+LONGEST_ECHO = 40  # characters of what a client sent that an error repeats
+
 
 class PredictorError(Exception):
     """Root of what a client may be told."""
@@ -102,3 +104,10 @@ class StartupError(Exception):
 
 class OutOfMemoryError(Exception):
     """The device has no memory for a batch of this size; a smaller one may fit."""
+
+
+def echo(given: object) -> str:
+    """What a client sent, for an error's one line: short, and only where it is plain text."""
+    if not isinstance(given, str):
+        return "(none given)" if given is None else "(not a text)"
+    return repr(given if len(given) <= LONGEST_ECHO else given[:LONGEST_ECHO] + "…")

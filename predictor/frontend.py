@@ -32,6 +32,7 @@ from predictor.header import Header
 from predictor.listener import BACKLOG
 from predictor.metrics import FrontendMetrics, frontend_restarted
 from predictor.observer import Observer
+from predictor.preloaded import Preloaded
 from predictor.process import (
     FrontendOrder,
     VersionOrder,
@@ -132,7 +133,8 @@ class Frontend:
         control: the supervisor's.
         order: what to serve.
         settings: of the pod.
-        fds: descriptors of the HTTP listener and of this process's signs of life.
+        fds: descriptors of the HTTP listener, of this process's signs of life, and of preloaded
+            images if there are any.
 
     Raises:
         StartupError: it cannot start; says why.
@@ -141,8 +143,11 @@ class Frontend:
     def __init__(
         self, control: Control, order: FrontendOrder, settings: Settings, fds: tuple[int, ...]
     ) -> None:
-        self._listener, signs = fds
+        self._listener, signs, *preloaded = fds
         self._pulse = Pulse(signs)
+        self._preloaded = Preloaded(*preloaded)
+        for fd in preloaded:
+            os.close(fd)  # the mapping keeps the memory
         self._control = control
         self._order = order
         self._settings = settings
@@ -168,6 +173,7 @@ class Frontend:
             self._versions,
             description,
             self._repository,
+            self._preloaded,
             self._aside,
             one_priority=settings.priority_levels == 1,
         )
@@ -279,7 +285,9 @@ class Frontend:
         dispatcher.learn_decoding(prepared.decode_timings)
         self._versions.add(
             ServedVersion(
-                ImageClassifier(package, self._versions.name, dispatcher, self._queueing),
+                ImageClassifier(
+                    package, self._versions.name, dispatcher, self._queueing, self._preloaded
+                ),
                 metrics,
                 Statistics(statistics, StatisticsLayout(**order.statistics)),
                 frontend,

@@ -68,6 +68,7 @@ class Processes:
         self._catalog = catalog
         self.frontends = catalog.frontends
         self.decode_threads = 1
+        self.preloaded: tuple[int, ...] = ()  # the descriptor of the preloaded images, if any
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -180,7 +181,8 @@ class Processes:
             traffic=catalog.traffic,
             settings=self._settings.model_dump(mode="json", exclude={"config"}),
         )
-        child.tell(Message("start", order.content(), (self._shared.listener, child.pulse_fd)))
+        fds = (self._shared.listener, child.pulse_fd, *self.preloaded)
+        child.tell(Message("start", order.content(), fds))
         catalog.brief(child)
 
     # Watch

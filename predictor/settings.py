@@ -164,6 +164,17 @@ class Settings(BaseSettings):
         default=True,
         description="decode JPEGs 2.5 times the needed size or more at a fraction of it",
     )
+    preload: Path | None = Field(
+        default=None,
+        description="folder of images to hold in memory, on a node-local volume: jpg, png, webp, "
+        "bmp, gif, and npy with uint8 pixels (H, W, 3); requests may name them instead of sending "
+        "them",
+    )
+    preload_max_bytes: int = Field(
+        default=1024 * MIB,
+        ge=1,
+        description="most bytes of preload's files together; a larger folder is refused at start",
+    )
     max_body_bytes: int = Field(
         default=64 * MIB, ge=1, description="largest HTTP request body, in bytes"
     )

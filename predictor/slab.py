@@ -232,23 +232,25 @@ def _arrays(mapping: mmap.mmap, layout: SlabLayout) -> Iterator[NDArray[Any]]:
     offset = 0
     for shape, dtype in _regions(layout):
         array: NDArray[Any] = np.ndarray(shape, dtype=dtype, buffer=mapping, offset=offset)
-        offset += _aligned(array.nbytes)
+        offset += aligned(array.nbytes)
         yield array
 
 
 def _slab_bytes(layout: SlabLayout) -> int:
     return sum(
-        _aligned(int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        for shape, dtype in _regions(layout)
+        aligned(int(np.prod(shape)) * np.dtype(dtype).itemsize) for shape, dtype in _regions(layout)
     )
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """The next multiple of ``ALIGNMENT``."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def reserve(name: str, size: int) -> int:
+def reserve(name: str, size: int, *, sealable: bool = False) -> int:
     """Anonymous shared memory of ``size`` zero bytes; returns its file descriptor.
+
+    ``sealable`` lets it be sealed against writing later.
 
     Raises:
         OSError: there is not enough memory.
@@ -258,6 +260,6 @@ def reserve(name: str, size: int) -> int:
     available = memory_available()
     if size > available:
         raise OSError(errno.ENOMEM, f"{name} needs {size} bytes of memory, {available} are free")
-    fd = os.memfd_create(name)
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | (os.MFD_ALLOW_SEALING if sealable else 0))
     os.ftruncate(fd, size)
     return fd

@@ -25,6 +25,7 @@ from predictor.loaded_version import LoadedVersion
 from predictor.machine import look
 from predictor.model_control import ModelControl
 from predictor.placement import Placement, parse_devices, place
+from predictor.preloaded import preload
 from predictor.processes import KILL_AFTER_S, Processes, Shared
 from predictor.settings import Settings
 from predictor.traffic import WHOLE
@@ -144,6 +145,10 @@ class Supervisor:
     async def _start_first(self) -> None:
         """Start the version the pod was made for, and the frontends."""
         processes, settings = self._processes, self._settings
+        if settings.preload is not None:
+            # In a thread, so that a pod which is told to stop meanwhile does.
+            wanted = settings.preload, settings.preload_max_bytes, self._is_wanted
+            processes.preloaded = (await asyncio.to_thread(preload, *wanted),)
         places = self._places()
         processes.decode_threads = settings.decode_threads or default_decode_threads(
             self._machine.usable,
@@ -162,6 +167,9 @@ class Supervisor:
             await self._calibrate(version)
             left = version.instances[1:]
         await processes.start([*left, *processes.frontends])
+
+    def _is_wanted(self) -> bool:
+        return not self._stop.is_set()
 
     async def _calibrate(self, version: LoadedVersion) -> None:
         """Start one instance, and find by what it measures how many there are to be."""

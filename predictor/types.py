@@ -16,6 +16,16 @@ Image: TypeAlias = bytes | memoryview | Pixels  # an encoded file, or pixels alr
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """An image that the pod is to hold already (``preloaded.py``), by its name."""
+
+    name: str
+
+
+Sent: TypeAlias = Image | Reference  # an image as a request has it
+
+
+@dataclass(frozen=True, slots=True)
 class Answers:
     """Top-k of n images: ``indices`` int64 (n, k) and ``scores`` float32 (n, k), best first."""
 
@@ -53,7 +63,7 @@ class Options:
 class ClassifyRequest:
     """Images of one request, whichever protocol it came by."""
 
-    images: tuple[Image | PredictorError, ...]  # an error stands where an image could not be read
+    images: tuple[Sent | PredictorError, ...]  # an error stands where an image could not be read
     options: Options = field(default_factory=Options)
 
 

@@ -11,7 +11,7 @@ import orjson
 
 from predictor.errors import BadRequestError, BadTensorError, TooLargeError
 from predictor.protocol.request_id import new_id
-from predictor.types import Options
+from predictor.types import Options, Reference
 
 LONGEST_TIMEOUT_US = 3600 * 1_000_000  # nobody waits longer; keeps deadlines within 64 bits
 # Pixels of 1000x1000 nested in lists: a quarter of a second, in which a single call into the parser
@@ -21,7 +21,9 @@ LONGEST_ID = 1024  # characters; an id is echoed, and kept as long as its reques
 # What images begin with in base64: JPEG, PNG, GIF, WebP. No image file begins with these letters.
 BASE64_IMAGES = (b"/9j/", b"iVBO", b"R0lG", b"UklG")
 TIMEOUT_HEADERS = (b"x-request-timeout-ms", b"x-envoy-expected-rq-timeout-ms")
-BASE64 = "base64"  # the one content_type of BYTES that is looked at
+# The content_types of BYTES that are looked at.
+BASE64 = "base64"
+REFERENCE = "ref"
 
 
 def parse_json(data: bytes | memoryview, hint: str = "") -> Any:
@@ -103,13 +105,18 @@ def request_id(given: object) -> str:
 
 def declared_elements(
     elements: Sequence[bytes | memoryview], parameters: Mapping[str, Any]
-) -> tuple[bytes | memoryview, ...]:
+) -> tuple[bytes | memoryview | Reference, ...]:
     """Raw BYTES elements as they are, or out of base64 where that is declared or unmistakable.
+
+    Declared as references they are the names of preloaded images.
 
     Raises:
         BadTensorError: declared by ``content_type``, but an element is none.
     """
-    if parameters.get("content_type") != BASE64:
+    content_type = parameters.get("content_type")
+    if content_type == REFERENCE:  # what is not UTF-8 becomes a name that no image has
+        return tuple(Reference(str(item, "utf-8", "surrogateescape")) for item in elements)
+    if content_type != BASE64:
         return tuple(
             undeclared_base64(item) if bytes(item[:4]) in BASE64_IMAGES else item
             for item in elements

@@ -10,7 +10,7 @@ from predictor.errors import BadRequestError, BadTensorError
 from predictor.protocol import fields, oip, tensors
 from predictor.protocol.messages import message
 from predictor.protocol.tensors import OUTPUT_DATATYPES, OutputTensor, OutputWanted
-from predictor.types import ClassifyRequest, Image
+from predictor.types import ClassifyRequest, Sent
 
 MOST_PARAMETERS = 256  # more than there are, and few enough to look at each
 PARAMETER_FIELDS = ("bool_param", "int64_param", "string_param", "uint64_param")
@@ -58,7 +58,7 @@ def render(
     return response
 
 
-def _images(request: Any, max_images: int) -> tuple[Image, ...]:
+def _images(request: Any, max_images: int) -> tuple[Sent, ...]:
     tensors.check_one_input(len(request.inputs))
     tensor = request.inputs[0]
     spec = tensors.declared(tensor.name, tensor.datatype, tensor.shape, max_images)

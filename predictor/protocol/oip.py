@@ -11,7 +11,7 @@ from predictor.protocol import fields, tensors
 from predictor.protocol.http import Response, json_response
 from predictor.protocol.request_id import new_id
 from predictor.protocol.tensors import OUTPUT_DATATYPES, OutputTensor, OutputWanted, TensorSpec
-from predictor.types import ClassifyRequest, Image
+from predictor.types import ClassifyRequest, Reference, Sent
 
 HEADER_LENGTH = b"inference-header-content-length"
 BINARY = b"application/octet-stream"
@@ -130,7 +130,7 @@ def _only_input(header: Mapping[str, Any]) -> Mapping[str, Any]:
     return only
 
 
-def _images(tensor: Mapping[str, Any], binary: memoryview, max_images: int) -> tuple[Image, ...]:
+def _images(tensor: Mapping[str, Any], binary: memoryview, max_images: int) -> tuple[Sent, ...]:
     shape = tensor.get("shape")
     if not isinstance(shape, list):
         raise BadTensorError("shape must be a list")
@@ -148,13 +148,13 @@ def _images(tensor: Mapping[str, Any], binary: memoryview, max_images: int) -> t
     if not isinstance(data, list):
         raise BadTensorError("data must be a list")
     if spec.datatype == "BYTES":
-        return _base64_images(spec, data, parameters)
+        return _listed_images(spec, data, parameters)
     return tensors.pixels_from_values(spec, data)
 
 
 def _binary_images(
     spec: TensorSpec, size: int, binary: memoryview, parameters: Mapping[str, Any]
-) -> tuple[Image, ...]:
+) -> tuple[Sent, ...]:
     if size != len(binary):
         raise BadTensorError(
             f"binary_data_size is {size}, but {len(binary)} bytes follow the header"
@@ -164,17 +164,23 @@ def _binary_images(
     return tensors.pixels_from_raw(spec, binary)
 
 
-def _base64_images(
+def _listed_images(
     spec: TensorSpec, data: Sequence[Any], parameters: Mapping[str, Any]
-) -> tuple[Image, ...]:
-    """JSON cannot carry raw bytes, so BYTES elements in it are base64, declared or not."""
-    if parameters.get("content_type") not in (None, fields.BASE64):
-        raise BadTensorError("content_type of BYTES in JSON must be base64, or left out")
+) -> tuple[Sent, ...]:
+    """JSON cannot carry raw bytes, so its BYTES are base64, declared or not; or names."""
+    content_type = parameters.get("content_type")
+    if content_type not in (None, fields.BASE64, fields.REFERENCE):
+        raise BadTensorError("content_type of BYTES in JSON must be base64 or ref, or left out")
     tensors.check_values(spec, len(data))
     if len(spec.shape) > 1 and all(isinstance(row, list) and len(row) == 1 for row in data):
         data = [row[0] for row in data]
     if not all(isinstance(item, str) for item in data):
-        raise BadTensorError("data of BYTES in JSON must be base64 strings, one for each image")
+        raise BadTensorError(
+            "data of BYTES in JSON must be base64 strings, one for each image, or names of "
+            "preloaded images by content_type ref"
+        )
+    if content_type == fields.REFERENCE:
+        return tuple(map(Reference, data))
     return tuple(fields.decode_base64(item, f"element {place}") for place, item in enumerate(data))
 
 

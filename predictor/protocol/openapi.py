@@ -102,6 +102,9 @@ def operations(served: Served) -> dict[str, dict[str, Operation]]:
     server = Operation(
         "serverMetadata", "v2", "Name, version, extensions", {200: content("Server")}
     )
+    preloaded = Operation(
+        "preloaded", "pod", "Images that requests may name", {200: content("Preloaded")}
+    )
     table = {
         "/": {"GET": alive},
         "/metrics": {
@@ -115,6 +118,7 @@ def operations(served: Served) -> dict[str, dict[str, Operation]]:
         "/v2/health/ready": {"GET": _ready("serverReady", "health", "ServerReady")},
         "/v2/models": {"GET": Operation("models", "v2", "Names of the models", models)},
         "/v2/models/stats": {"GET": _statistics("statistics")},
+        "/v2/preloaded": {"GET": preloaded},
         **_repository(served),
         "/v1/models": {"GET": Operation("modelsV1", "v1", "Names of the models", models)},
         f"/v1/models/{name}": {"GET": _ready("modelReadyV1", "v1", "ModelReady")},

@@ -77,6 +77,8 @@ ENCODED: Json = {
     "contentEncoding": "base64",
     "description": "a JPEG, PNG, WebP, BMP or GIF file: standard alphabet, padded, no white space",
 }
+NAME: Json = {"type": "string", "description": "of a preloaded image, as `/v2/preloaded` lists it"}
+DIGEST: Json = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 RAW_IMAGE: Json = {"type": "string", "format": "binary", "description": "the image file itself"}
 BINARY_ANSWER: Json = {
     "type": "string",

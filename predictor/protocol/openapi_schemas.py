@@ -11,11 +11,13 @@ from predictor.protocol.description import (
     PLATFORMS,
     SERVER_NAME,
 )
-from predictor.protocol.fields import BASE64, LONGEST_ID
+from predictor.protocol.fields import BASE64, LONGEST_ID, REFERENCE
 from predictor.protocol.openapi_bodies import (
     COUNT,
+    DIGEST,
     ENCODED,
     FLAG,
+    NAME,
     PIXEL,
     RGB,
     SIZE,
@@ -85,6 +87,11 @@ def _pod_schemas(served: Served) -> Json:
             name={"const": SERVER_NAME},
             version=TEXT,
             extensions=list_of({"enum": [*EXTENSIONS, "model_repository"]}),
+        ),
+        "Preloaded": exactly(
+            images=list_of(exactly(name=TEXT, bytes=COUNT, sha256=DIGEST)),
+            count=COUNT,
+            bytes=COUNT,
         ),
         "IndexRequest": at_least({}, {"ready": FLAG}),
         "Index": list_of(entry, 0, len(served.versions)),
@@ -185,6 +192,7 @@ def _v1_schemas(served: Served) -> Json:
         "anyOf": [
             at_least({"b64": ENCODED}),
             at_least({"image_bytes": at_least({"b64": ENCODED})}),
+            at_least({"ref": NAME}),
             pixels,
         ],
         "description": "one that is none of these, or no image, gets an error in its place",
@@ -203,9 +211,17 @@ def _infer_request_schemas(served: Served) -> Json:
     no_shared_memory = {"propertyNames": {"not": {"pattern": "^shared_memory_"}}}
     bytes_parameters = at_least({}, {"content_type": {"enum": [BASE64, None]}}) | no_shared_memory
     images = {"type": "integer", "minimum": 1, "maximum": served.max_images}
+    bytes_shape = {
+        "type": "array",
+        "prefixItems": [images, {"const": 1}],
+        "minItems": 1,
+        "maxItems": 2,
+        "description": "[N] or [N,1]",
+    }
+    tensors = [ref(name) for name in ("EncodedImages", "PreloadedImages", "PixelImages")]
     return {
         "InferRequest": at_least(
-            {"inputs": list_of({"anyOf": [ref("EncodedImages"), ref("PixelImages")]}, 1, 1)},
+            {"inputs": list_of({"anyOf": tensors}, 1, 1)},
             {
                 "id": or_null({"type": "string", "maxLength": LONGEST_ID}),
                 "parameters": ref("InferParameters"),
@@ -227,16 +243,19 @@ def _infer_request_schemas(served: Served) -> Json:
             shapeless
             | {
                 "datatype": {"const": "BYTES"},
-                "shape": {
-                    "type": "array",
-                    "prefixItems": [images, {"const": 1}],
-                    "minItems": 1,
-                    "maxItems": 2,
-                    "description": "[N] or [N,1]",
-                },
+                "shape": bytes_shape,
                 "data": list_of({"anyOf": [ENCODED, list_of(ENCODED, 1, 1)]}, 1, served.max_images),
             },
             {"parameters": or_null(bytes_parameters)},
+        ),
+        "PreloadedImages": at_least(
+            shapeless
+            | {
+                "datatype": {"const": "BYTES"},
+                "shape": bytes_shape,
+                "data": list_of({"anyOf": [NAME, list_of(NAME, 1, 1)]}, 1, served.max_images),
+                "parameters": at_least({"content_type": {"const": REFERENCE}}) | no_shared_memory,
+            }
         ),
         "PixelImages": at_least(
             shapeless

@@ -12,6 +12,7 @@ from typing import TypeVar
 from predictor.classifier import ImageClassifier, all_answers, times
 from predictor.errors import BadRequestError, PredictorError
 from predictor.metrics import BusyRatios, scrape
+from predictor.preloaded import Preloaded
 from predictor.protocol import fields, oip, openapi, tensors, v1
 from predictor.protocol.aside import Aside
 from predictor.protocol.description import Description, index
@@ -35,6 +36,7 @@ class RestRoutes:
         versions: of the model.
         description: what the pod says about itself.
         repository: index, load and unload.
+        preloaded: the images that requests may name.
         aside: for large requests.
         one_priority: there is but one priority level.
     """
@@ -44,6 +46,7 @@ class RestRoutes:
         versions: Versions,
         description: Description,
         repository: Repository,
+        preloaded: Preloaded,
         aside: Aside,
         *,
         one_priority: bool,
@@ -51,6 +54,7 @@ class RestRoutes:
         self._versions = versions
         self._description = description
         self._repository = repository
+        self._preloaded = preloaded
         self._busy = BusyRatios(versions.name, self._busy_ratios)
         self._aside = aside
         self._one_priority = one_priority
@@ -68,6 +72,7 @@ class RestRoutes:
             "/v2/health/live": {"GET": Route(_constant({"live": True}))},
             "/v2/health/ready": {"GET": Route(self._server_ready)},
             "/v2/models": {"GET": Route(_constant({"models": [name]}))},
+            "/v2/preloaded": {"GET": Route(self._listing)},
             "/v2/models/stats": {"GET": Route(self._statistics)},
             "/v2/repository/index": {"POST": Route(self._index)},
             f"{control}/load": {"POST": Route(partial(self._control, "load"))},
@@ -189,6 +194,9 @@ class RestRoutes:
         # It reads files: not on the event loop.
         body, content_type = await asyncio.to_thread(scrape, self._busy)
         return Response(200, body, content_type.encode())
+
+    async def _listing(self, request: Request) -> Response:
+        return Response(200, bytes(self._preloaded.listing))
 
     # The repository
 

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from predictor.errors import BadRequestError, BadTensorError
+from predictor.errors import BadRequestError, BadTensorError, echo
 from predictor.protocol.pixels import listed_pixels, whole_pixels
 from predictor.types import Answer, Image
 
 INPUT_NAME = "image"
 INPUT_DATATYPES = ("BYTES", "UINT8", "FP32")
-LONGEST_ECHO = 40  # characters of what a client sent that an error repeats
 OUTPUT_DATATYPES = {"indices": "INT64", "scores": "FP32", "labels": "BYTES"}
 LENGTH = struct.Struct("<I")  # the prefix of every element of a raw BYTES tensor
 PIXEL_DTYPES: dict[str, np.dtype[Any]] = {
@@ -231,10 +230,3 @@ def wanted_output(name: object, seen: Sequence[OutputWanted]) -> str:
     if any(want.name == name for want in seen):
         raise BadTensorError(f"output {name!r} is asked for twice")
     return name
-
-
-def echo(given: object) -> str:
-    """What a client sent, for an error's one line: short, and only where it is plain text."""
-    if not isinstance(given, str):
-        return "(none given)" if given is None else "(not a text)"
-    return repr(given if len(given) <= LONGEST_ECHO else given[:LONGEST_ECHO] + "…")

@@ -10,7 +10,7 @@ from predictor.protocol.fields import decode_base64, parse_json
 from predictor.protocol.http import JSON, Response, json_response
 from predictor.protocol.pixels import listed_pixels
 from predictor.protocol.tensors import check_count
-from predictor.types import Answer, ClassifyRequest, ClassifyResult, Image
+from predictor.types import Answer, ClassifyRequest, ClassifyResult, Image, Reference, Sent
 
 RAW_TYPES = (b"image/", b"application/octet-stream")
 
@@ -48,15 +48,20 @@ def render(result: ClassifyResult, labels: Sequence[bytes]) -> Response:
     return json_response({"predictions": [_prediction(answer, labels) for answer in result]})
 
 
-def _instance(instance: Any) -> Image | PredictorError:
+def _instance(instance: Any) -> Sent | PredictorError:
     """An instance that cannot be read fails alone, like an image that cannot be decoded."""
     try:
         if isinstance(instance, dict):
             holder = instance.get("image_bytes", instance)
             text = holder.get("b64") if isinstance(holder, dict) else None
-            if not isinstance(text, str):
-                raise BadImageError('an instance is {"image_bytes": {"b64": …}} or {"b64": …}')
-            return decode_base64(text, "b64")
+            if isinstance(text, str):
+                return decode_base64(text, "b64")
+            name = instance.get("ref")
+            if isinstance(name, str):
+                return Reference(name)
+            raise BadImageError(
+                'an instance is {"image_bytes": {"b64": …}}, {"b64": …} or {"ref": name}'
+            )
         return _nested_pixels(instance)
     except BadRequestError as error:
         return error
@@ -64,7 +69,7 @@ def _instance(instance: Any) -> Image | PredictorError:
 
 def _nested_pixels(instance: Any) -> Image:
     if not isinstance(instance, list):
-        raise BadImageError("an instance is an object with b64, or rows of pixels [H][W][3]")
+        raise BadImageError("an instance is an object with b64 or ref, or rows of pixels [H][W][3]")
     pixels = listed_pixels(instance)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise BadImageError(f"pixels must be [H][W][3], not {list(pixels.shape)}")

@@ -14,11 +14,12 @@ import numpy as np
 import orjson
 from google.protobuf.message import DecodeError
 
-from predictor.errors import PredictorError
+from predictor.errors import BadImageError, PredictorError
+from predictor.preloaded import Preloaded
 from predictor.protocol import fields, grpc_parse, oip, tensors, v1
 from predictor.protocol.messages import message
 from predictor.protocol.status import client_text
-from predictor.types import Answer, ClassifyRequest
+from predictor.types import Answer, ClassifyRequest, Reference
 from tests.protocol.wire import binary, elements, one, plain, sized, tensor
 
 MAX = 8  # images per request
@@ -26,6 +27,7 @@ LARGEST_IMAGE = 1 << 20  # bytes; inputs are far shorter, so no image can be lon
 HEADER_END = b"\0"  # in an input for v2: where the JSON ends; JSON cannot hold this byte
 SIZE_HERE = b"777777"  # in the JSON of an input for v2: the number of bytes behind the JSON
 LABELS = (b"cat", b"dog")
+NOTHING_PRELOADED = Preloaded()
 ANSWER = Answer(np.array([1, 0]), np.array([0.75, 0.25], np.float32))
 ModelInferRequest = message("ModelInferRequest")
 
@@ -134,6 +136,10 @@ def _check_images(request: ClassifyRequest) -> None:
     for image in request.images:
         if isinstance(image, PredictorError):
             _check_error(image)
+        elif isinstance(image, Reference):
+            missing = NOTHING_PRELOADED.image(image.name)
+            assert isinstance(missing, BadImageError)
+            _check_error(missing)
         elif isinstance(image, np.ndarray):
             assert image.dtype == np.uint8
             assert image.ndim == 3
@@ -153,19 +159,24 @@ def _v2_seeds() -> list[bytes]:
         {"name": "indices"},
     ]
     asked = {"timeout": 5000, "priority": 7, "top_k": 1, "binary_data_output": True}
-    declared = {"content_type": "base64"}
+    declared, named = {"content_type": "base64"}, {"content_type": "ref"}
     image = [1, 2, 2, 3]
     return [
         b"0\n\xff\xd8\xff\xe0",
         _joined(sized(raw, shape=[2, 1]) | {"id": "7", "parameters": asked}, raw),
         _joined(sized(raw, shape=[2]) | {"outputs": every}, raw),
         _joined(sized(encoded, shape=[2]), encoded),
+        _joined(
+            sized(encoded, shape=[2], parameters={**named, "binary_data_size": len(encoded)}),
+            encoded,
+        ),
         _joined(sized(pixels, datatype="UINT8", shape=image), pixels),
         _joined(sized(floats, datatype="FP32", shape=image), floats),
         *(
             b"\n" + plain({"inputs": [described]})[0]
             for described in (
                 tensor(shape=[2, 1], data=[["aQ=="], ["aQ=="]], parameters=declared),
+                tensor(shape=[2], data=["cat.jpg", "../dog.npy"], parameters=named),
                 tensor("UINT8", image, data=list(range(12))),
                 tensor("FP32", image, data=[[[[0.0, 1, 2]] * 2] * 2]),
                 tensor(parameters={"shared_memory_region": "r", "shared_memory_byte_size": 1}),
@@ -191,6 +202,7 @@ def _v1_seeds() -> list[bytes]:
     instances: tuple[object, ...] = (
         {"b64": "aW1hZ2U="},
         {"image_bytes": {"b64": "aW1hZ2U="}, "key": 1},
+        {"ref": "cat.jpg"},
         [[[1, 2, 3], [4, 5, 6]], [[7.0, 8, 9], [255, 0, 0]]],
     )
     one_each = [plain({"instances": [instance]})[0] for instance in instances]
@@ -212,21 +224,24 @@ def _grpc_seeds() -> list[bytes]:
     typed.inputs[0].parameters["content_type"].string_param = "base64"
     typed.outputs.add(name="labels").parameters["classification"].int64_param = 2
     typed.outputs.add(name="scores").parameters["shared_memory_region"].string_param = "r"
+    named = request("BYTES", [2, 1])
+    named.inputs[0].contents.bytes_contents.extend([b"cat.jpg", b"caf\xe9.npy"])
+    named.inputs[0].parameters["content_type"].string_param = "ref"
     pixels, floats = request("UINT8", [1, 2, 2, 3]), request("FP32", [1, 2, 2, 3])
     pixels.inputs[0].contents.uint_contents.extend(range(12))
     floats.inputs[0].contents.fp32_contents.extend(range(12))
-    return [made.SerializeToString() for made in (raw, typed, pixels, floats)]
+    return [made.SerializeToString() for made in (raw, typed, named, pixels, floats)]
 
 
 V2_WORDS = (
     *("inputs", "outputs", "parameters", "name", "datatype", "shape", "data", "id"),
-    *("image", "indices", "scores", "labels", "BYTES", "UINT8", "FP32", "base64"),
+    *("image", "indices", "scores", "labels", "BYTES", "UINT8", "FP32", "base64", "ref"),
     *("binary_data", "binary_data_size", "binary_data_output", "classification", "content_type"),
     *("timeout", "priority", "top_k", "shared_memory_region"),
 )
 TARGETS = {
     "v2": Target(v2, _v2_seeds, V2_WORDS, json=True),
     "framing": Target(framing, _framing_seeds, ()),
-    "v1": Target(v1_json, _v1_seeds, ("instances", "image_bytes", "b64"), json=True),
+    "v1": Target(v1_json, _v1_seeds, ("instances", "image_bytes", "b64", "ref"), json=True),
     "grpc": Target(grpc, _grpc_seeds, V2_WORDS),
 }

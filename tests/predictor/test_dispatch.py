@@ -36,6 +36,7 @@ from tests.predictor.test_decode import target
 FAST = BatchCost(per_batch_s=0.001, per_image_s=0.0001, max_batch_size=8)
 LAYOUT = SlabLayout(slots=4, height=32, width=32, top_k=2)
 IMAGE = np.full((32, 32, 3), 7, np.uint8)
+PHOTO = np.full((40, 50, 3), 7, np.uint8)  # must be resized
 LONG_S = 60
 
 
@@ -473,9 +474,9 @@ def test_higher_priorities_are_decoded_first(with_rig):
         channel = rig.attach()
         first_gate, second_gate = threading.Event(), threading.Event()
         for gate in (first_gate, second_gate):  # both decoders are busy
-            rig.pool.submit(blocking_job(gate), alone=False)
-        rig.submit(IMAGE, IMAGE, priority=3)
-        rig.submit(IMAGE, IMAGE, priority=1)
+            rig.pool.submit(blocking_job(gate), quick=False)
+        rig.submit(PHOTO, PHOTO, priority=3)
+        rig.submit(PHOTO, PHOTO, priority=1)
         first_gate.set()
         works = await rig.work(channel, 4)
         second_gate.set()
@@ -484,6 +485,48 @@ def test_higher_priorities_are_decoded_first(with_rig):
             rig.answer(channel, work)
 
     with_rig(scene, policies=QueuePolicies(3, 0, 10**9, {}, 10**9, LAYOUT.slots))
+
+
+def test_pixels_that_only_need_copying_wait_for_no_decoder(with_rig):
+    """However many a request has of them, up to a bound."""
+
+    async def scene(rig: Rig) -> None:
+        channel = rig.attach()
+        gates = threading.Event(), threading.Event()
+        for gate in gates:  # both decoders are busy
+            rig.pool.submit(blocking_job(gate), quick=False)
+        rig.submit(IMAGE, IMAGE + 1)
+        works = await rig.work(channel, 2)
+        assert [rig.slab.pixels[work.slot].max() for work in works] == [7, 8]
+        for gate in gates:
+            gate.set()
+        for work in works:
+            rig.answer(channel, work)
+
+    with_rig(scene)
+
+
+@pytest.mark.parametrize(
+    ("images", "quick"),
+    [
+        ((IMAGE, IMAGE), True),
+        ((IMAGE, PHOTO), False),
+        ((IMAGE, b"thumbnail"), False),
+        ((b"thumbnail",), True),
+        ((b"thumbnail", b"thumbnail"), False),
+        ((bytes(5000),), False),
+        ((IMAGE, IMAGE, IMAGE), False),
+        ((), True),
+    ],
+)
+def test_the_event_loop_is_held_up_by_little_of_a_request(with_rig, monkeypatch, images, quick):
+    """One thumbnail, or pixels that only need copying, up to a number of bytes."""
+    monkeypatch.setattr("predictor.decode_pool.COPIED_BYTES", 2 * IMAGE.nbytes)
+
+    async def scene(rig: Rig) -> None:
+        assert quick == rig.pool.is_quick(images, target())
+
+    with_rig(scene)
 
 
 def test_what_failed_at_one_instance_is_run_again_at_another(with_rig):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from predictor.errors import BadRequestError
+from predictor.preloaded import Preloaded
 from predictor.protocol import fields, oip, tensors
 from predictor.settings import Settings
-from predictor.types import Answer
+from predictor.types import Answer, Reference
 from tests.protocol.wire import (
     binary,
     elements,
@@ -172,6 +173,45 @@ def test_binary_elements_may_be_declared_base64():
     assert parsed() == b"aW1hZ2U="
 
 
+NAMED = {"content_type": "ref"}
+NAMES_IN_JSON = {
+    "flat": tensor(shape=[2], data=["a.jpg", "sub/é.npy"], parameters=NAMED),
+    "flat, for [N,1]": tensor(shape=[2, 1], data=["a.jpg", "sub/é.npy"], parameters=NAMED),
+    "nested, for [N,1]": tensor(shape=[2, 1], data=[["a.jpg"], ["sub/é.npy"]], parameters=NAMED),
+}
+
+
+@pytest.mark.parametrize("name", NAMES_IN_JSON)
+def test_names_of_preloaded_images_in_json(name):
+    """They are what they are; nobody looks here whether there is such an image."""
+    images = oip.parse(*plain({"inputs": [NAMES_IN_JSON[name]]}), MAX).request.images
+
+    assert images == (Reference("a.jpg"), Reference("sub/é.npy"))
+
+
+def test_names_of_preloaded_images_in_binary_elements():
+    """UTF-8; even what looks like an image in base64 is a name where that is declared."""
+    raw = elements("sub/é.npy".encode(), b"/9j/4AAQ", b"")
+    header = sized(raw, shape=[3], parameters={**NAMED, "binary_data_size": len(raw)})
+
+    images = oip.parse(*binary(header, raw), MAX).request.images
+
+    assert images == (Reference("sub/é.npy"), Reference("/9j/4AAQ"), Reference(""))
+
+
+def test_a_name_that_is_not_utf8_is_one_that_no_image_has():
+    """It costs that image alone, as any other wrong name does."""
+    raw = elements(b"caf\xe9.jpg", b"a.jpg")
+    header = sized(raw, shape=[2], parameters={**NAMED, "binary_data_size": len(raw)})
+
+    odd, good = oip.parse(*binary(header, raw), MAX).request.images
+
+    assert str(Preloaded().image(odd.name)).isprintable()
+    with pytest.raises(UnicodeEncodeError):
+        odd.name.encode()
+    assert good == Reference("a.jpg")
+
+
 @pytest.mark.parametrize("datatype", ["UINT8", "FP32"])
 @pytest.mark.parametrize("form", ["binary", "nested", "flat"])
 def test_pixels_come_as_uint8_or_as_whole_floats(datatype, form):
@@ -282,6 +322,8 @@ REFUSED = {
     "base64 beyond ASCII": (one_tensor(data=["é==="]), "element 0 is not base64"),
     "numbers as BYTES": (one_tensor(data=[1]), "must be base64 strings"),
     "nesting for [N]": (one_tensor(data=[["aQ=="]]), "must be base64 strings"),
+    "numbers as names": (one_tensor(data=[1], parameters=NAMED), "names of preloaded images"),
+    "too many names": (one_tensor(data=["a", "b"], parameters=NAMED), "takes 1 values, got 2"),
     "uneven nesting for [N,1]": (
         one_tensor(shape=[2, 1], data=[["aQ=="], "aQ=="]),
         "must be base64 strings",

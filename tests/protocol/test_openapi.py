@@ -12,6 +12,7 @@ import schemathesis
 
 from predictor.classifier import ImageClassifier
 from predictor.metrics import FrontendMetrics
+from predictor.preloaded import Preloaded
 from predictor.protocol import oip, openapi, v1
 from predictor.protocol.aside import Aside
 from predictor.protocol.openapi_bodies import INFER_BODY, PREDICT_BODY
@@ -55,7 +56,7 @@ def routes(colours):
     versions = Versions("cats", 8, {colours.version: 100}, lambda: None)
     versions.add(
         ServedVersion(
-            ImageClassifier(colours, "cats", Slots(), 1.0),
+            ImageClassifier(colours, "cats", Slots(), 1.0, Preloaded()),
             FrontendMetrics("cats", colours.version),
             Statistics(Statistics.create(layout), layout),
             0,
@@ -64,7 +65,9 @@ def routes(colours):
         )
     )
     repository = Repository(versions, "", lambda message: None)
-    return RestRoutes(versions, Silence(), repository, Aside(), one_priority=True).table()
+    return RestRoutes(
+        versions, Silence(), repository, Preloaded(), Aside(), one_priority=True
+    ).table()
 
 
 @pytest.mark.parametrize("served", [SERVED, CLOSED], ids=["open", "closed"])

@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as arrays
 from predictor.errors import PredictorError
 from predictor.protocol import fields, oip, tensors, v1
 from predictor.protocol.status import client_text
-from predictor.types import Answer, Options
+from predictor.types import Answer, Options, Reference
 from tests.protocol.wire import Parts, base64_text, binary, elements, plain, sized, tensor
 
 MAX = 8  # images per request
@@ -125,6 +125,30 @@ def test_whatever_a_request_holds_comes_back(sent):
     assert sent.options == call.request.options
     assert sent.outputs == list(call.outputs)
     assert sent.id is None or sent.id == call.id
+
+
+NAMES = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=30), min_size=1, max_size=MAX
+)
+
+
+@usual
+@given(NAMES, st.sampled_from(["binary", "flat", "nested", "v1"]))
+def test_names_come_back_as_they_were(names, form):
+    """Whatever they are made of, in every form."""
+    named = {"parameters": {"content_type": "ref"}, "shape": [len(names), 1]}
+    if form == "v1":
+        body = json.dumps({"instances": [{"ref": name} for name in names]}).encode()
+        images = v1.parse("POST", {}, body, MAX).images
+    elif form == "binary":
+        raw = elements(*map(str.encode, names))
+        named["parameters"]["binary_data_size"] = len(raw)
+        images = oip.parse(*binary(sized(raw, **named), raw), MAX).request.images
+    else:
+        data = names if form == "flat" else [[name] for name in names]
+        images = oip.parse(*plain({"inputs": [tensor(**named, data=data)]}), MAX).request.images
+
+    assert images == tuple(map(Reference, names))
 
 
 PIXELS = arrays.arrays(
@@ -252,7 +276,7 @@ PARAMETERS = JSON_VALUES | st.dictionaries(
             "top_k",
         ]
     ),
-    SIZES | st.booleans() | st.just("base64") | JSON_VALUES,
+    SIZES | st.booleans() | st.sampled_from(["base64", "ref"]) | JSON_VALUES,
     max_size=3,
 )
 TENSORS = st.fixed_dictionaries(
@@ -333,6 +357,7 @@ def test_any_bytes_are_split_or_refused(raw, count):
                 JSON_VALUES
                 | st.fixed_dictionaries({"b64": st.just("aQ==") | JSON_VALUES})
                 | st.fixed_dictionaries({"image_bytes": JSON_VALUES})
+                | st.fixed_dictionaries({"ref": st.just("cat.jpg") | JSON_VALUES})
                 | st.lists(st.lists(st.lists(JSON_VALUES | st.integers(0, 255), max_size=3))),
                 max_size=3,
             )

@@ -9,7 +9,7 @@ import pytest
 
 from predictor.errors import BadImageError, BadRequestError
 from predictor.protocol import v1
-from predictor.types import Answer
+from predictor.types import Answer, Reference
 
 MAX = 8  # images per request
 
@@ -25,6 +25,13 @@ def test_an_image_comes_as_base64_in_either_of_two_places():
     images = parsed({"image_bytes": {"b64": "aW1hZ2U="}, "key": 1}, {"b64": "aW1hZ2U="})
 
     assert images == (b"image", b"image")
+
+
+def test_an_instance_may_name_a_preloaded_image():
+    """Beside instances that bring theirs; whether there is such an image is not asked here."""
+    images = parsed({"ref": "sub/é.npy", "key": 1}, {"b64": "aW1hZ2U="}, {"ref": ""})
+
+    assert images == (Reference("sub/é.npy"), b"image", Reference(""))
 
 
 def test_nested_pixels_become_uint8():
@@ -91,6 +98,8 @@ BAD_INSTANCES = {
     "nothing": (None, "object with b64"),
     "an empty object": ({}, "an instance is"),
     "b64 that is a number": ({"b64": 7}, "an instance is"),
+    "a name that is a number": ({"ref": 7}, "an instance is"),
+    "a name within image_bytes": ({"image_bytes": {"ref": "cat.jpg"}}, "an instance is"),
     "image_bytes that is a text": ({"image_bytes": "aW1hZ2U="}, "an instance is"),
     "no base64": ({"b64": "?"}, "not base64"),
     "base64 beyond ASCII": ({"b64": "é==="}, "not base64"),
