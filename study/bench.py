@@ -66,7 +66,7 @@ class Bench:
     Attributes:
         load: who asks.
         model, store: the package that is served.
-        side: of its input, pixels.
+        size: of its input, height and width in pixels.
         images: of each request.
         frontends: processes of each pod.
         seconds: that count, of each measurement.
@@ -76,7 +76,7 @@ class Bench:
     load: Load
     model: str
     store: Path
-    side: int
+    size: tuple[int, int]
     images: int
     frontends: int
     seconds: float
@@ -106,7 +106,7 @@ class Bench:
 
     def keep_busy(self, pod: RealPod, clients: int, images: int, seconds: float) -> Seen:
         """A closed loop, and what everybody did meanwhile."""
-        ask = Ask(pod.endpoint, pod.model, self.side, images, clients, WARM_UP_S, seconds)
+        ask = Ask(pod.endpoint, pod.model, self.size, images, clients, WARM_UP_S, seconds)
         watch = Watch(pod)
         loaded = self.load(ask)
         seen = watch.read(loaded)

@@ -18,7 +18,7 @@ class Ask:
     Attributes:
         endpoint: ``http://HOST:PORT``.
         model: its name.
-        side: height and width of the images, pixels.
+        size: height and width of the images, pixels.
         images: of each request.
         clients: requests in flight.
         warm_up_s: of the same load before that which counts.
@@ -27,7 +27,7 @@ class Ask:
 
     endpoint: str
     model: str
-    side: int
+    size: tuple[int, int]
     images: int
     clients: int
     warm_up_s: float
@@ -62,6 +62,6 @@ class Load(Protocol):
         """
 
 
-def pictures(side: int) -> NDArray[np.uint8]:
-    """Random pixels: uint8 (PICTURES, side, side, 3)."""
-    return np.random.default_rng(1).integers(0, 256, (PICTURES, side, side, 3), dtype=np.uint8)
+def pictures(size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Random pixels: uint8 (PICTURES, height, width, 3)."""
+    return np.random.default_rng(1).integers(0, 256, (PICTURES, *size, 3), dtype=np.uint8)

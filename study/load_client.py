@@ -12,7 +12,7 @@ from study.load import Ask, Loaded, pictures
 
 def load_client(ask: Ask) -> Loaded:
     """As ``study.load.Load``; the latencies are those of the requests, uncorrected."""
-    images = (Image(f"noise {number}", one) for number, one in enumerate(pictures(ask.side)))
+    images = (Image(f"noise {number}", one) for number, one in enumerate(pictures(ask.size)))
     plan = Plan(
         (ask.endpoint,),
         tuple(images),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from study.bench import Bench, Seen
 from study.calibration import Calibration, calibrate, predict
@@ -143,8 +143,3 @@ def shape_of(calibration: Calibration, decode_s: float, loop_s: float, cores: in
         calibration.handling_s,
         calibration.message_s,
     )
-
-
-def without_latencies(outcome: Outcome) -> Outcome:
-    """For a report: the percentiles have been taken."""
-    return replace(outcome, latencies_s=())

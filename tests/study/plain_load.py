@@ -13,10 +13,10 @@ from study.load import Ask, Loaded, pictures
 
 def plain_load(ask: Ask) -> Loaded:
     """As ``study.load.Load``."""
-    pixels = pictures(ask.side)[: ask.images].tobytes()
+    pixels = pictures(ask.size)[: ask.images].tobytes()
     tensor = {
         "name": "image",
-        "shape": [ask.images, ask.side, ask.side, 3],
+        "shape": [ask.images, *ask.size, 3],
         "datatype": "UINT8",
         "parameters": {"binary_data_size": len(pixels)},
     }

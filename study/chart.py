@@ -1,0 +1,81 @@
+"""Charts, as SVG or what else the file's name says; matplotlib is imported where one is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from study.errors import StudyError
+from study.scaling import GOAL
+from study.scaling_report import Scaling
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TALK = 0.98  # efficiency at 24 pods that the talk of 2020 told of
+
+
+@contextmanager
+def figure(file: Path, panels: int) -> Iterator[list[Axes]]:
+    """Panels below each other, written to ``file`` at the end.
+
+    Raises:
+        StudyError: matplotlib is not here, or cannot write that.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise StudyError("charts need matplotlib: pip install 'millrace[study]'") from error
+    drawn = Figure(figsize=(8, 3.4 * panels), layout="constrained")
+    axes = drawn.subplots(panels, 1, squeeze=False)
+    yield [axis[0] for axis in axes]
+    try:
+        drawn.savefig(file)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{file}: {error}") from error
+
+
+def draw_scaling(scaling: Scaling, file: Path) -> None:
+    """Images a second and efficiency against the number of devices or pods."""
+    lines = scaling.lines()
+    with figure(file, 2) as (speed, efficiency):
+        for series in scaling.series:
+            rate = series.device.rate
+            own = [line for line in lines if line["kind"] == "devices" and line["rate"] == rate]
+            counts = [line["count"] for line in own]
+            label = f"{rate:g} images/s a device"
+            for axis, name in (
+                (speed, "simulated_images_per_second"),
+                (efficiency, "simulated_efficiency"),
+            ):
+                axis.plot(counts, [line[name] for line in own], "--", label=f"{label}, simulated")
+            measured = [line for line in own if line["real_images_per_second"] is not None]
+            for axis, name in ((speed, "real_images_per_second"), (efficiency, "efficiency")):
+                axis.plot(
+                    [line["count"] for line in measured],
+                    [line[name] for line in measured],
+                    "o",
+                    label=f"{label}, real pod",
+                )
+        pods = [line for line in lines if line["kind"] == "pods"]
+        counts = [line["count"] for line in pods]
+        for axis, name in (
+            (speed, "simulated_images_per_second"),
+            (efficiency, "simulated_efficiency"),
+        ):
+            axis.plot(counts, [line[name] for line in pods], "-", label="pods, simulated")
+        efficiency.axhline(TALK, color="grey", linewidth=0.8)
+        efficiency.axhline(GOAL, color="black", linewidth=0.8)
+        efficiency.annotate("98 %: the talk", (1, TALK), fontsize=7, va="top")
+        efficiency.set_ylim(0, 1.1)
+        speed.set_ylabel("images/s")
+        efficiency.set_ylabel("of so many times one")
+        efficiency.set_xlabel("devices in a pod, or pods")
+        for axis in (speed, efficiency):
+            axis.grid(alpha=0.3)
+            axis.legend(fontsize=7)
+        speed.set_yscale("log")
+        speed.set_xscale("log", base=2)
+        efficiency.set_xscale("log", base=2)
