@@ -11,16 +11,14 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from typing import IO, Self
 
-from loadgen.endpoint import Endpoint, Source, parse, resolve
 from loadgen.errors import LoadError
-from loadgen.form import Form
 from loadgen.orders import Beat, Measure, Ready, Refused, Result, Setup, Stop, Stored
 from loadgen.plan import Closed, Load, Plan
-from loadgen.preflight import only_model, require_model
+from loadgen.prepared import prepare
 from loadgen.process import Process
 from loadgen.progress import Progress, Watch
 from loadgen.report import Report, report
-from loadgen.requests import Request, render
+from loadgen.requests import Request
 from loadgen.worker import share
 
 HEAD_START_S = 0.02  # for the order to reach all workers before they begin together
@@ -64,13 +62,12 @@ class Client:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             plan = self._plan
-            sources = tuple(parse(text, plan.protocol) for text in plan.endpoints)
-            form = _form(plan, _model(plan, sources))
+            prepared = prepare(plan)
             self._file = stack.enter_context(tempfile.TemporaryFile())
             self._setup = Setup(
-                sources,
-                form,
-                _store(render(plan.images, form), self._file),
+                prepared.sources,
+                prepared.form,
+                _store(prepared.requests, self._file),
                 tuple(replace(image, content=None) for image in plan.images),
                 plan.timeout_s,
                 plan.connections,
@@ -100,22 +97,21 @@ class Client:
         load = load or self._plan.load
         plan = self._plan
         span = _Span(plan.warm_up_s, plan.duration_s, plan.requests)
-        return self._run(load, self._wanted(load), span, self._watch)
-
-    def _wanted(self, load: Load) -> int:
-        """As many processes as asked for, or as none of them is busy all the time."""
-        most = load.concurrency if isinstance(load, Closed) else _cores()
-        if self._plan.requests:
-            most = min(most, self._plan.requests)
-        if self._plan.processes:
-            return min(self._plan.processes, most)
+        most = load.concurrency if isinstance(load, Closed) else max(_cores(), plan.processes)
+        if plan.requests:  # so many and no others, so nothing can be tried before
+            most = min(most, plan.requests)
+            return self._run(load, min(plan.processes or 1, most), span, self._watch)
+        if plan.processes:
+            return self._run(load, min(plan.processes, most), span, self._watch)
         count, most = 1, min(most, _cores())
         while count < most:
             probe = self._run(load, count, _Span(0, PROBE_S, 0), None)
-            if probe.interrupted or probe.client.busiest_ratio < ENOUGH_RATIO:
+            if probe.interrupted:
+                return probe
+            if probe.client.busiest_ratio < ENOUGH_RATIO:
                 break
             count = min(2 * count, most)
-        return count
+        return self._run(load, count, span, self._watch)
 
     def _run(self, load: Load, workers: int, span: _Span, watch: Watch | None) -> Report:
         self._start(workers)
@@ -179,44 +175,6 @@ class Client:
     def _close(self) -> None:
         for process in self._processes:
             process.close()
-
-
-def _model(plan: Plan, sources: Sequence[Source]) -> str:
-    """The model's name, once it is known that all endpoints have it."""
-    model = plan.model
-    for source in sources:
-        try:
-            addresses = source.addresses(resolve)
-        except OSError as error:
-            raise LoadError(
-                f"{source.endpoint.host} has no address: {error.strerror or error}"
-            ) from None
-        model = model or only_model(addresses[0], plan.headers)
-        _require_somewhere(addresses, model, plan)
-    return model or ""
-
-
-def _require_somewhere(addresses: Sequence[Endpoint], model: str, plan: Plan) -> None:
-    """One address of a name is enough: others may be pods that are starting or stopping."""
-    for place, address in enumerate(addresses):
-        try:
-            require_model(address, model, plan.protocol, plan.headers)
-        except LoadError:
-            if place == len(addresses) - 1:
-                raise
-        else:
-            return
-
-
-def _form(plan: Plan, model: str) -> Form:
-    return Form(
-        plan.protocol,
-        model,
-        plan.images_per_request,
-        plan.priority,
-        tuple(plan.headers.items()),
-        any(image.right is not None and image.right.labels for image in plan.images),
-    )
 
 
 def _store(requests: Sequence[Request], file: IO[bytes]) -> tuple[Stored, ...]:

@@ -52,7 +52,8 @@ class Plan:
         requests: measured requests after which it ends earlier; 0 for no such end.
         warm_up_s: time under the same load before that, not counted.
         timeout_s: after which a request counts as failed.
-        processes: of the client; 0 finds out how many the load needs.
+        processes: of the client; 0 finds out how many the load needs, by a second of it before the
+            warm-up, unless ``requests`` says how many requests there are to be.
         connections: per endpoint and process; 0 for as many as are needed.
         priority: v2 parameter; 0 sends none.
         headers: sent with every request.

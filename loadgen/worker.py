@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -22,13 +21,12 @@ import uvloop
 
 from loadgen.answers import Judge
 from loadgen.arrivals import intended_ns
-from loadgen.endpoint import Endpoint
 from loadgen.errors import LoadError
-from loadgen.exchange import Pool
 from loadgen.fleet import Fleet
 from loadgen.loops import ClosedLoop, Loop, OpenLoop
 from loadgen.orders import Beat, Measure, Order, Ready, Refused, Result, Setup, Stop
 from loadgen.plan import Closed
+from loadgen.pools import pool_maker
 from loadgen.requests import Request
 from loadgen.tally import Window
 
@@ -58,7 +56,7 @@ class Worker:
             return
         fleet = Fleet(
             setup.sources,
-            _pools(setup),
+            pool_maker(setup.form, setup.timeout_s, setup.connections),
             every_s=setup.resolve_every_s,
             drain_s=setup.timeout_s,
         )
@@ -72,6 +70,8 @@ class Worker:
                     self._connection.send(result)
         except LoadError as error:
             self._connection.send(Refused(str(error)))
+        except BrokenPipeError:
+            return  # the client has gone, and wants no answer
         finally:
             await fleet.close()
 
@@ -119,17 +119,6 @@ class Worker:
             loop.recent_us.clear()
             beat = Beat(loop.answered, loop.failed, loop.in_flight, len(fleet.pools), recent_us)
             self._connection.send(beat)
-
-
-def _pools(setup: Setup) -> Callable[[Endpoint], Pool]:
-    """Each protocol's module is imported where it is spoken: gRPC's takes a while."""
-    if setup.form.protocol == "grpc":
-        from loadgen.grpc_pool import GrpcPool
-
-        return lambda where: GrpcPool(where, setup.timeout_s, setup.connections, setup.form.headers)
-    from loadgen.http_pool import HttpPool
-
-    return lambda where: HttpPool(where, setup.timeout_s, setup.connections)
 
 
 def _requests(setup: Setup, file: int) -> tuple[Request, ...]:
