@@ -64,17 +64,20 @@ def _files(root: str, folder: str, prefix: str, above: tuple[str, ...]) -> Itera
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                real = _within(root, name, entry.path)
+                real = _within(root, name, entry)
                 if real not in above:
                     yield from _files(root, real, f"{name}/", (*above, real))
             elif name.lower().endswith(SUFFIXES):
-                real = _within(root, name, entry.path)
-                if os.path.isfile(real):  # noqa: PTH113 (a Path for each of many files costs)
+                real = _within(root, name, entry)
+                if entry.is_file():
                     yield ImageFile(_utf8(name), real, entry.stat().st_size)
 
 
-def _within(root: str, name: str, path: str) -> str:
-    real = os.path.realpath(path, strict=True)
+def _within(root: str, name: str, entry: os.DirEntry[str]) -> str:
+    """Where an entry of a folder within ``root`` really lies."""
+    if not entry.is_symlink():
+        return entry.path
+    real = os.path.realpath(entry.path, strict=True)
     if os.path.commonpath((root, real)) != root:
         raise StartupError(f"preload: {name!r} is a link out of the folder, to {real!r}")
     return real

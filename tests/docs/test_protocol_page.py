@@ -30,9 +30,10 @@ def digits(colours: ModelPackage, tmp_path_factory: pytest.TempPathFactory) -> I
     """A pod that serves a model by the name the page uses, of which there are two versions."""
     store = tmp_path_factory.mktemp("page")
     served, _ = (as_version(colours, version, store) for version in (1, 2))
-    running = Pod(
-        served.path, "--model-name", "digits", "--repository-token", TOKEN, "--drain-delay-s", "0"
-    )
+    (store / "preload").mkdir()
+    (store / "preload" / "digit.jpg").write_bytes(colour_image("red"))
+    flags = ("--repository-token", TOKEN, "--preload", str(store / "preload"))
+    running = Pod(served.path, "--model-name", "digits", *flags, "--drain-delay-s", "0")
     yield running
     running.close()
 
