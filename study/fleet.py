@@ -1,0 +1,225 @@
+"""A fleet over a day, a second at a time: what one pod does is read from its curve.
+
+Two levels, because an event per image of 10,000 pods is out of reach: pods are simulated image by
+image (``curve.py``), the fleet is stepped by what was learnt there. That may be done because a pod
+forgets within a step: its slots hold a fifth of a second of work, and what has no room is refused.
+``tests/study/test_levels.py`` compares both where both can run.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from study.autoscaler import (
+    Autoscaler,
+    Constant,
+    Horizontal,
+    HorizontalAutoscaler,
+    Knative,
+    KnativeAutoscaler,
+    Seen,
+)
+from study.curve import Curve, Numbers
+from study.fleet_plan import FleetPlan
+
+STEP_S = 1
+HOUR_S = 3600
+MONTH_S = 30 * 24 * HOUR_S
+
+
+def diurnal(plan: FleetPlan, peak_rate: float, chance: np.random.Generator) -> Numbers:
+    """Images a second at each step: a sine over the day, and what strays from it.
+
+    Args:
+        plan: its shape.
+        peak_rate: images a second at the peak, without what strays.
+        chance: where from.
+    """
+    steps = round(plan.hours * HOUR_S / STEP_S)
+    hours = np.arange(steps) * STEP_S / HOUR_S
+    height = plan.peak_to_mean - 1
+    sine = 1 + height * np.cos(2 * np.pi * (hours - plan.peak_hour) / 24)
+    rate: Numbers = peak_rate * sine / plan.peak_to_mean
+    return rate * np.exp(_strays(plan, steps, chance) - plan.noise**2 / 2)
+
+
+def _strays(plan: FleetPlan, steps: int, chance: np.random.Generator) -> Numbers:
+    """Normal with standard deviation ``noise``, drawn every ``noise_s`` and straight between."""
+    every = max(1, round(plan.noise_s / STEP_S))
+    drawn = chance.normal(0, plan.noise, steps // every + 2)
+    return np.interp(np.arange(steps), np.arange(len(drawn)) * every, drawn)
+
+
+def autoscaler_of(plan: FleetPlan, curve: Curve, peak_pods: int) -> Autoscaler:
+    """Who decides; Knative's target is what a pod has in flight at the target load."""
+    if plan.autoscaler == "none":
+        return Constant(peak_pods)
+    if plan.autoscaler == "horizontal":
+        settings = Horizontal(
+            plan.target,
+            plan.sync_s,
+            plan.tolerance,
+            plan.stabilisation_s,
+            least=plan.least_pods,
+        )
+        return HorizontalAutoscaler(settings)
+    target = float(curve.at(np.asarray(plan.target), curve.concurrency))
+    return KnativeAutoscaler(
+        Knative(
+            target,
+            plan.window_s,
+            plan.panic_share,
+            plan.panic_threshold,
+            least=plan.least_pods,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What a fleet did, step by step.
+
+    Attributes:
+        asked: images.
+        load: of a pod that was ready, as a share of its capacity.
+        answered, refused, lost: images; lost are those in flight at pods that went.
+        ready, paid: pods.
+        losses: pods.
+    """
+
+    asked: Numbers
+    load: Numbers
+    answered: Numbers
+    refused: Numbers
+    lost: Numbers
+    ready: Numbers
+    paid: Numbers
+    losses: int
+
+
+class Pods:
+    """How many pods there are, by what they are doing.
+
+    Args:
+        ready: at the beginning.
+        cold_start, release: steps.
+    """
+
+    def __init__(self, ready: int, cold_start: int, release: int) -> None:
+        self.ready = ready
+        self._starting: deque[list[int]] = deque()  # [at which step they are ready, how many]
+        self._released: deque[tuple[int, int]] = deque()  # at which step they cost no more
+        self._cold_start = cold_start
+        self._release = release
+
+    @property
+    def wanted(self) -> int:
+        """Ready or on their way."""
+        return self.ready + sum(count for _, count in self._starting)
+
+    @property
+    def paid(self) -> int:
+        """Wanted, and those whose node is not given back yet."""
+        return self.wanted + sum(count for _, count in self._released)
+
+    def step(self, now: int) -> None:
+        """Time has gone by."""
+        while self._starting and self._starting[0][0] <= now:
+            self.ready += self._starting.popleft()[1]
+        while self._released and self._released[0][0] <= now:
+            self._released.popleft()
+
+    def lose(self, now: int, count: int) -> None:
+        """So many of those that were ready are gone, and not paid any more; others are started."""
+        self.ready -= count
+        self._start(now, count)
+
+    def scale(self, now: int, desired: int) -> None:
+        """Start some, or stop some: those first that are not ready yet, the youngest first."""
+        surplus = self.wanted - desired
+        if surplus < 0:
+            self._start(now, -surplus)
+            return
+        stopped = surplus
+        while surplus and self._starting:
+            fewer = min(surplus, self._starting[-1][1])
+            self._starting[-1][1] -= fewer
+            surplus -= fewer
+            if not self._starting[-1][1]:
+                self._starting.pop()
+        self.ready -= surplus
+        if stopped:
+            self._released.append((now + self._release, stopped))
+
+    def _start(self, now: int, count: int) -> None:
+        if count:
+            self._starting.append([now + self._cold_start, count])
+
+
+def simulate_day(
+    plan: FleetPlan,
+    curve: Curve,
+    rate: Numbers,
+    pods: Pods,
+    autoscaler: Autoscaler,
+    losses: Sequence[int],
+) -> Day:
+    """Step a fleet through ``rate``.
+
+    Args:
+        plan: its assumptions.
+        curve: of a pod.
+        rate: images a second, for each step.
+        pods: at the beginning.
+        autoscaler: who decides on them.
+        losses: pods that are lost at each step, if there are so many.
+    """
+    steps = len(rate)
+    ready, paid, gone, load = (np.zeros(steps) for _ in range(4))
+    every = max(1, round(autoscaler.period_s / STEP_S))
+    # What is looked up at every step, as plain numbers: numpy takes longer for one than for many.
+    known_loads, known_concurrency = curve.loads.tolist(), curve.concurrency.tolist()
+    in_flight = served = 0.0
+    for step, asked in enumerate(rate.tolist()):
+        pods.step(step)
+        lost = min(losses[step], pods.ready)
+        if lost:
+            pods.lose(step, lost)
+        gone[step], ready[step], paid[step] = lost, pods.ready, pods.paid
+        if pods.ready:
+            load[step] = each = asked / (pods.ready * curve.capacity)
+            in_flight += pods.ready * between(each, known_loads, known_concurrency)
+            served += each
+        else:  # they wait at the gateway until nobody waits for them any more
+            in_flight += asked * plan.timeout_s
+        if (step + 1) % every == 0:
+            seen = Seen(pods.ready, pods.wanted, in_flight / every, served / every)
+            pods.scale(step, autoscaler.desired((step + 1) * STEP_S, seen))
+            in_flight = served = 0.0
+    answered = np.where(ready > 0, rate * curve.answered_at(load), 0.0) * STEP_S
+    lost_images = np.minimum(answered, gone * curve.at(load, curve.concurrency))
+    return Day(
+        rate * STEP_S,
+        load,
+        answered - lost_images,
+        rate * STEP_S - answered,
+        lost_images,
+        ready,
+        paid,
+        int(gone.sum()),
+    )
+
+
+def between(at: float, places: Sequence[float], values: Sequence[float]) -> float:
+    """Linear interpolation, constant beyond both ends; ``places`` are few and ascending."""
+    if at <= places[0]:
+        return values[0]
+    for place in range(1, len(places)):
+        if at <= places[place]:
+            share = (at - places[place - 1]) / (places[place] - places[place - 1])
+            return values[place - 1] + share * (values[place] - values[place - 1])
+    return values[-1]
