@@ -17,6 +17,7 @@ from model_store.package import ModelPackage, load_package
 from model_store.store import resolve
 from study.balancing import BALANCING
 from study.errors import StudyError
+from study.fleet_plan import FleetPlan, read_plan
 from study.shape import CORES, LOOP_S, NETWORK_S, PodShape
 
 if TYPE_CHECKING:
@@ -227,3 +228,54 @@ def _measured(
         folder,
     )
     return tuple(measure_series(bench, rate, counts, progress.print) for rate in rates)
+
+
+def _fleet_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """One option for each assumption, which is None where it is not given."""
+    for name, field in reversed(FleetPlan.model_fields.items()):
+        shown = ",".join(map(str, field.default)) if name == "pods" else field.default
+        function = click.option(
+            f"--{name.replace('_', '-')}",
+            name,
+            default=None,
+            type=_Numbers(int) if name == "pods" else str,
+            metavar="VALUE",
+            help=f"{field.description}.  [default: {shown}]",
+        )(function)
+    return function
+
+
+@command.command("fleet")
+@_fleet_flags
+@click.option("--config", type=click.Path(path_type=Path), help="YAML file of the same names.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--chart", type=click.Path(path_type=Path), help="Draw the day into this file.")
+def fleet_command(
+    *, config: Path | None, as_json: bool, as_csv: bool, chart: Path | None, **given: Any
+) -> None:
+    """Fleets of 10 to 10,000 pods behind one gateway over a day, and what a million images cost.
+
+    All simulated: load that comes and goes, an autoscaler, cold starts and pods that are lost.
+    Prints every assumption with its source.
+    """
+    from study.fleet_report import as_csv as csv_of
+    from study.fleet_report import as_dict, tables
+    from study.fleet_study import study_fleets
+
+    with refusals():
+        plan = read_plan(
+            config, {name: value for name, value in given.items() if value is not None}
+        )
+        found = study_fleets(plan, progress.print)
+        if chart:
+            from study.chart import draw_fleets
+
+            draw_fleets(found, chart)
+    if as_json:
+        click.echo(json.dumps(as_dict(found)))
+    elif as_csv:
+        click.echo(csv_of(found), nl=False)
+    else:
+        for table in tables(found):
+            print_table(table)

@@ -7,7 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from study.errors import StudyError
+from study.fleet import HOUR_S, STEP_S
+from study.fleet_study import FleetStudy
 from study.scaling import GOAL
 from study.scaling_report import Scaling
 
@@ -79,3 +83,28 @@ def draw_scaling(scaling: Scaling, file: Path) -> None:
         speed.set_yscale("log")
         speed.set_xscale("log", base=2)
         efficiency.set_xscale("log", base=2)
+
+
+def draw_fleets(study: FleetStudy, file: Path) -> None:
+    """Pods, load and what was refused over the day, each as a share of what the peak needs."""
+    plan = study.plan
+    every = max(1, round(60 / STEP_S))
+    with figure(file, 3) as (pods, load, refused):
+        for row, day in zip(study.rows, study.days, strict=True):
+            hours = np.arange(0, len(day.asked), every) * STEP_S / HOUR_S
+            label = f"{row.pods:,} pods"
+            pods.plot(hours, day.ready[::every] / row.pods, label=f"{label}, ready", linewidth=0.9)
+            load.plot(hours, day.load[::every], label=label, linewidth=0.6)
+            share = day.refused / np.maximum(day.asked, 1e-9)
+            refused.plot(hours, 100 * share[::every], label=label, linewidth=0.9)
+        peak = row.pods * plan.target * study.curve.capacity * STEP_S
+        pods.plot(hours, day.asked[::every] / peak, "k--", label="load ÷ peak", linewidth=0.7)
+        load.axhline(plan.target, color="grey", linewidth=0.8)
+        pods.set_ylabel("pods ÷ those of the peak")
+        load.set_ylabel("load of a pod")
+        refused.set_ylabel("refused, %")
+        refused.set_xlabel(f"hours ({plan.autoscaler})")
+        for axis in (pods, load, refused):
+            axis.set_ylim(bottom=0)
+            axis.grid(alpha=0.3)
+            axis.legend(fontsize=7)

@@ -32,11 +32,11 @@ MONTH_S = 30 * 24 * HOUR_S
 
 
 def diurnal(plan: FleetPlan, peak_rate: float, chance: np.random.Generator) -> Numbers:
-    """Images a second at each step: a sine over the day, and what strays from it.
+    """Images a second at each step: a sine over the day, what strays from it, and a surge.
 
     Args:
         plan: its shape.
-        peak_rate: images a second at the peak, without what strays.
+        peak_rate: images a second at the sine's peak.
         chance: where from.
     """
     steps = round(plan.hours * HOUR_S / STEP_S)
@@ -44,7 +44,9 @@ def diurnal(plan: FleetPlan, peak_rate: float, chance: np.random.Generator) -> N
     height = plan.peak_to_mean - 1
     sine = 1 + height * np.cos(2 * np.pi * (hours - plan.peak_hour) / 24)
     rate: Numbers = peak_rate * sine / plan.peak_to_mean
-    return rate * np.exp(_strays(plan, steps, chance) - plan.noise**2 / 2)
+    surge = (hours >= plan.surge_hour) & (hours < plan.surge_hour + plan.surge_minutes / 60)
+    strays = np.exp(_strays(plan, steps, chance) - plan.noise**2 / 2)
+    return rate * strays * np.where(surge, plan.surge, 1.0)
 
 
 def _strays(plan: FleetPlan, steps: int, chance: np.random.Generator) -> Numbers:

@@ -106,6 +106,12 @@ class FleetPlan(pydantic.BaseModel):
     )  # fmt: skip
     noise_s: float = _known(300.0, "s after which it has strayed anew", "assumed", gt=0)
 
+    surge: float = _known(
+        1.0, "times the load for a while, all at once; 1: never", "assumed", ge=1, le=100
+    )
+    surge_hour: float = _known(12.0, "hour at which it comes", "assumed", ge=0)
+    surge_minutes: float = _known(15.0, "how long it lasts", "assumed", ge=0)
+
     autoscaler: Literal["knative", "horizontal", "none"] = _known(
         "knative", "who decides on the number of pods; none: the peak's, all day", "given"
     )
