@@ -40,6 +40,7 @@ class Connection(asyncio.Protocol):
         self._in_answer = False  # its headers have come
         self._framed = False  # its end is told by a length or by chunks, not by the closing
         self._complete = False
+        self._keep = False  # the server takes another request
         self._closed = False
 
     @property
@@ -112,8 +113,9 @@ class Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """An interim answer (1xx) is none."""
+        """An interim answer (1xx) is none; the parser knows only here whether it may go on."""
         self._complete = self._parser.get_status_code() >= 200
+        self._keep = self._parser.should_keep_alive()
 
     def _answered(self) -> None:
         exchange, self._exchange = self._exchange, None
@@ -123,7 +125,7 @@ class Connection(asyncio.Protocol):
             return
         code = self._parser.get_status_code()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        if not self._closed and self._parser.should_keep_alive():
+        if self._keep and not self._closed:
             self._owner.free(self)
         else:
             self._closed = True
