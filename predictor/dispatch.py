@@ -36,6 +36,7 @@ from predictor.metrics import FrontendMetrics
 from predictor.observation import ImageTimes
 from predictor.queue_policy import Place, QueuePolicies
 from predictor.slab import Channel, Completion, Outcome, Slab, Work
+from predictor.stage_report import Attached
 from predictor.ticket import Ticket
 from predictor.types import Answer, BatchCost, Image
 
@@ -415,6 +416,15 @@ class Dispatcher:
     def capacity(self) -> int:
         """Most images that can be accepted and not yet answered: the number of slots."""
         return self._slab.layout.slots
+
+    def attached(self) -> tuple[dict[int, Attached], int]:
+        """The instances that take work, by number, and how many images are on their way to any."""
+        loads, coming = self._links.board()
+        return {
+            link.instance: Attached(link.cost, loads[link.instance])
+            for link in self._links
+            if not link.stalled
+        }, coming
 
     def batch_sizes(self) -> list[int]:
         """The preferred batch sizes of the attached instances, without repetition."""

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from predictor.batch_run import Part
 from predictor.batching import BatchPolicy, BatchQueue, Queued
 from predictor.control import Control, Message
+from predictor.frontend_work import thread_clock
 from predictor.runtimes import Memory
 from predictor.slab import Channel, Completion, Outcome, Slab, SlabLayout, Work
 
@@ -132,6 +133,7 @@ class Feeder:
         self._selector.register(self._control.socket, selectors.EVENT_READ)
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._thread.start()
+        self._clock = thread_clock(self._thread.ident)
         return self
 
     def __exit__(
@@ -168,6 +170,10 @@ class Feeder:
         if more:
             os.eventfd_write(self._wake, 1)
         return batch
+
+    def cpu_ns(self) -> int:
+        """CPU time of the feeder's own thread so far."""
+        return self._clock()
 
     def limit(self, max_batch_size: int) -> None:
         """Gather no larger batches from now on: the device has no memory for them."""

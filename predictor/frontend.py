@@ -23,11 +23,14 @@ import uvloop
 from model_store.errors import ModelStoreError
 from model_store.package import ModelPackage
 from predictor.calibration import decode_timings
+from predictor.capacity import Workers
 from predictor.classifier import ImageClassifier
 from predictor.control import Control, Message
+from predictor.counts import StatisticsLayout
 from predictor.decode_pool import DecodePool
 from predictor.dispatch import Dispatcher, Queueing
 from predictor.errors import StartupError
+from predictor.frontend_work import Clocks, FrontendWork
 from predictor.header import Header
 from predictor.listener import BACKLOG
 from predictor.metrics import FrontendMetrics, frontend_restarted
@@ -57,7 +60,7 @@ from predictor.scheduling import set_slice
 from predictor.served_version import ServedVersion
 from predictor.settings import Settings
 from predictor.slab import Board, Channel, Slab, SlabLayout
-from predictor.statistics import Statistics, StatisticsLayout
+from predictor.statistics import Statistics
 from predictor.types import BatchCost
 from predictor.versions import Versions
 
@@ -167,7 +170,9 @@ class Frontend:
             asyncio.get_running_loop(),
         )
         self._repository = Repository(self._versions, settings.repository_token, control.send)
-        description = Description(self._versions, settings, self._repository)
+        description = Description(
+            self._versions, settings, self._repository, _workers(order, settings)
+        )
         self._aside = Aside()
         self._routes = RestRoutes(
             self._versions,
@@ -189,11 +194,13 @@ class Frontend:
             lambda: self._versions.draining,
             Cors.parse(settings.cors_origins),
         )
-        self._http = _http_server(self._application, limits, settings)
+        connections = Connections(limits)
+        self._http = _http_server(self._application, connections, settings)
         service = InferenceService(
             self._versions, description, self._repository, self._aside, self._observer
         )
         self._rpc = GrpcServer(service, settings, order.grpc_port)
+        self._work = FrontendWork(Clocks(self._pool, connections.answering).read)
         self._orders: dict[str, Callable[[Message], None]] = {
             "attach": self._attach,
             "traffic": lambda message: self._versions.share(message.content["traffic"]),
@@ -240,6 +247,7 @@ class Frontend:
         while True:
             self._pulse.beat()
             await asyncio.sleep(BEAT_S)
+            self._work.share_out(served.counts for served in self._versions)
             for served in self._versions:
                 served.sample()
 
@@ -371,11 +379,22 @@ async def _close_when_settled(dispatcher: Dispatcher) -> None:
     dispatcher.close()
 
 
-def _http_server(application: Application, limits: BodyLimits, settings: Settings) -> _Server:
+def _workers(order: FrontendOrder, settings: Settings) -> Workers:
+    """What the whole pod has to work with."""
+    frontends = settings.frontends
+    return Workers(
+        frontends,
+        frontends * order.decode_threads,
+        frontends * settings.max_queue_size,
+        order.cores,
+    )
+
+
+def _http_server(application: Application, connections: Connections, settings: Settings) -> _Server:
     return _Server(
         uvicorn.Config(
             application,
-            http=Connections(limits),  # type: ignore[arg-type]  # uvicorn calls it, no more
+            http=connections,  # type: ignore[arg-type]  # uvicorn calls it, no more
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -22,6 +22,7 @@ from predictor.batch_run import BatchRun, MemoryLimit, run_batch
 from predictor.batching import BatchPolicy
 from predictor.calibration import measure_decode
 from predictor.control import Control, Message
+from predictor.counts import StatisticsLayout
 from predictor.errors import StartupError
 from predictor.feeder import Batch, Feeder
 from predictor.golden import check_golden
@@ -39,7 +40,7 @@ from predictor.runtimes import Runtime
 from predictor.runtimes.loading import load_runtime
 from predictor.scheduling import set_slice
 from predictor.slab import Outcome
-from predictor.statistics import BatchCounts, Statistics, StatisticsLayout
+from predictor.statistics import BatchCounts, Statistics
 from predictor.types import Answers, BatchCost, EmulatedCost
 from predictor.warm_up import warm_up
 
@@ -163,11 +164,13 @@ def _serve(
             feeder.limit(limit.size)
         for part in ran.parts:
             feeder.complete(batch, part)
-        _count(metrics, counts, batch, ran)
+        _count(metrics, counts, batch, ran, feeder.cpu_ns())
     return True
 
 
-def _count(metrics: InstanceMetrics, counts: BatchCounts, batch: Batch, ran: BatchRun) -> None:
+def _count(
+    metrics: InstanceMetrics, counts: BatchCounts, batch: Batch, ran: BatchRun, feeder_ns: int
+) -> None:
     size = len(batch.items)
     failed = sum(part.answers is None for part in ran.parts)
     if ran.errors:
@@ -178,6 +181,7 @@ def _count(metrics: InstanceMetrics, counts: BatchCounts, batch: Batch, ran: Bat
     infer_ns = batch.ended_ns - batch.began_ns
     collect_ns = time.monotonic_ns() - batch.ended_ns
     counts.count(size, batch.copy_ns, infer_ns, collect_ns)
+    counts.worked(time.process_time_ns(), feeder_ns)
     metrics.batch_ran(size, infer_ns / 1e9)
     metrics.outcome(Outcome.DONE, size - failed)
     metrics.stage_took("queue", (batch.began_ns - batch.oldest_ns) / 1e9)

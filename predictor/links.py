@@ -125,6 +125,11 @@ class Links:
         ]
         return load, [link.cost for link in links], [link.scale.scale for link in links]
 
+    def board(self) -> tuple[list[int], int]:
+        """Images of all frontends at each instance, by its number, and those not handed over."""
+        *loads, coming = self._board.sum(axis=1).tolist()
+        return loads, coming
+
     @property
     def _taking(self) -> list[Link]:
         links = list(self._links.values())

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from model_store.package import ModelPackage
 from predictor.child import Child
+from predictor.counts import StatisticsLayout
 from predictor.placement import Placement
 from predictor.settings import Settings
 from predictor.slab import Board, Slab, SlabLayout
-from predictor.statistics import Statistics, StatisticsLayout
+from predictor.statistics import Statistics
 from predictor.warm_up import LARGEST
 
 

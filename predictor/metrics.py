@@ -6,7 +6,7 @@ a scrape of any frontend shows the whole pod and a killed process loses no count
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from prometheus_client import (
@@ -21,10 +21,10 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from predictor.capacity import STAGES, Balance
 from predictor.metric_files import reading
 from predictor.slab import Outcome
 
-STAGES = ("receive", "decode", "queue", "copy", "infer", "collect", "respond")
 SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -156,9 +156,9 @@ def frontend_restarted(frontend: int) -> None:
 
 
 class BusyRatios(Collector):
-    """The busy ratio of every instance of ``model``, as ``ratios`` gives them by their numbers."""
+    """The busy ratio of every instance of ``model``, by their numbers."""
 
-    def __init__(self, model: str, ratios: Callable[[], Mapping[int, float]]) -> None:
+    def __init__(self, model: str, ratios: Mapping[int, float]) -> None:
         self._model = model
         self._ratios = ratios
 
@@ -169,15 +169,46 @@ class BusyRatios(Collector):
             "Share of the last ten seconds in which the instance's device ran batches.",
             labels=["model", "instance"],
         )
-        for instance, ratio in self._ratios().items():
+        for instance, ratio in self._ratios.items():
             family.add_metric([self._model, str(instance)], ratio)
         yield family
 
 
-def scrape(busy: BusyRatios) -> tuple[bytes, str]:
-    """All processes' metrics in Prometheus' text format, and its content type."""
+class StageGauges(Collector):
+    """What each stage of ``model`` could do, and which of them is the limit."""
+
+    def __init__(self, model: str, found: Balance) -> None:
+        self._model = model
+        self._found = found
+
+    def collect(self) -> Iterator[Metric]:
+        """Two gauges with a sample per stage; no capacity where nothing has been measured."""
+        labels = ["model", "stage"]
+        capacity = GaugeMetricFamily(
+            "millrace_stage_capacity",
+            "Images per second that a stage could do if the others were no limit.",
+            labels=labels,
+        )
+        bottleneck = GaugeMetricFamily(
+            "millrace_bottleneck", "1 for the stage that limits the pod.", labels=labels
+        )
+        found = self._found
+        for stage in found.stages:
+            if stage.capacity is not None:
+                capacity.add_metric([self._model, stage.name], stage.capacity)
+            bottleneck.add_metric([self._model, stage.name], float(stage is found.bottleneck))
+        yield from (capacity, bottleneck)
+
+
+def scrape(*computed: Collector) -> tuple[bytes, str]:
+    """All processes' metrics in Prometheus' text format, and its content type.
+
+    Args:
+        computed: what is not counted by any process, but computed now.
+    """
     registry = CollectorRegistry()
     files = multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    registry.register(busy)
+    for collector in computed:
+        registry.register(collector)
     with reading(Path(files._path)):  # noqa: SLF001 (where it reads)
         return generate_latest(registry), CONTENT_TYPE_LATEST

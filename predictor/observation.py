@@ -34,7 +34,8 @@ class Observation:
         images: how many it held.
         read_ns: its body had been read.
         parsed_ns: its images were known.
-        classified_ns: its last image had been answered; what follows is rendering and sending.
+        classified_ns: its last image had been answered; what follows is making its answer.
+        rendered_ns: its answer was there and waited for the client to take those before it.
         last: the image that was answered last: its path is the request's critical path.
     """
 
@@ -50,6 +51,7 @@ class Observation:
     read_ns: int = 0
     parsed_ns: int = 0
     classified_ns: int = 0
+    rendered_ns: int = 0
     ended_ns: int = 0
     last: ImageTimes | None = None
 

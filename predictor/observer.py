@@ -43,7 +43,8 @@ class Observer:
         if observation.parsed_ns:
             served.receive_seconds.observe((observation.parsed_ns - observation.read_ns) / 1e9)
         if observation.classified_ns:
-            served.respond_seconds.observe((observation.ended_ns - observation.classified_ns) / 1e9)
+            rendered_ns = observation.rendered_ns or observation.ended_ns
+            served.respond_seconds.observe((rendered_ns - observation.classified_ns) / 1e9)
         served.counts.count(observation)
         self._log.write(observation)
         if self._tracer is not None:

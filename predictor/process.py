@@ -13,9 +13,9 @@ from setproctitle import setproctitle
 
 from model_store.errors import PackageError, one_line
 from model_store.package import ModelPackage, load_package
+from predictor.counts import StatisticsLayout
 from predictor.placement import Placement
 from predictor.settings import Settings
-from predictor.statistics import StatisticsLayout
 
 # Read by prometheus_client when it is imported, so it must be there before a process starts.
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -96,6 +96,7 @@ class FrontendOrder:
     frontend: int
     generation: int  # 0 for the first process in this place, then 1, 2, …
     decode_threads: int
+    cores: int  # that the pod may keep busy
     grpc_port: int
     versions: int  # how many ``VersionOrder`` follow before it may serve
     traffic: dict[str, int]  # percent by version

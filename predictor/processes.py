@@ -68,6 +68,7 @@ class Processes:
         self._catalog = catalog
         self.frontends = catalog.frontends
         self.decode_threads = 1
+        self.cores = 1
         self.preloaded: tuple[int, ...] = ()  # the descriptor of the preloaded images, if any
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -176,6 +177,7 @@ class Processes:
             frontend=child.number,
             generation=child.generation,
             decode_threads=self.decode_threads,
+            cores=self.cores,
             grpc_port=self._shared.grpc_port,
             versions=len(catalog.opened),
             traffic=catalog.traffic,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from predictor.busy import BusyWindow
+from predictor.capacity import Workers
 from predictor.classifier import ImageClassifier
 from predictor.dispatch import Dispatcher
 from predictor.metrics import FrontendMetrics
 from predictor.pulse import BEAT_S, Pulse
 from predictor.slab import Channel
+from predictor.stage_report import StageReport, stage_report
 from predictor.statistics import RequestCounts, Statistics
 from predictor.types import BatchCost
+from predictor.window import Window
 
 STALLED_NS = int(4 * BEAT_S * 1e9)  # an instance silent for so long gets no new images
 
@@ -41,14 +43,14 @@ class ServedVersion:
     ) -> None:
         self.classifier = classifier
         self.dispatcher: Dispatcher = classifier.dispatcher
-        self.devices = devices
+        self.devices = dict(zip(statistics.layout.numbers, devices, strict=False))
         self.name: str = classifier.version
         self.metrics = metrics
         self.statistics = statistics
         self.counts: RequestCounts = statistics.requests(frontend)
         self.receive_seconds = metrics.stage("receive")
         self.respond_seconds = metrics.stage("respond")
-        self._busy = BusyWindow(statistics.busy_ns)
+        self._window = Window(statistics.read)
         self._pulses: dict[int, Pulse] = {}
         self._loaded = loaded
         self.dispatcher.admit(loaded)
@@ -69,12 +71,17 @@ class ServedVersion:
         self.dispatcher.attach(instance, channel, cost)
 
     def sample(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        """Look at how busy the instances are, and whether they are alive; a few times a second."""
-        self._busy.sample()
+        """Look at what has been counted, and whether instances are alive; a few times a second."""
+        self._window.sample()
         now_ns = clock()
         for instance, pulse in self._pulses.items():
             self.dispatcher.set_stalled(instance, now_ns - pulse.beat_ns > STALLED_NS)
 
     def busy_ratios(self) -> dict[int, float]:
         """Each instance's busy share of the last ten seconds, by its number."""
-        return dict(zip(self.statistics.instances, self._busy.ratios(), strict=True))
+        return dict(zip(self.devices, self._window.busy_ratios(), strict=False))
+
+    def stages(self, workers: Workers) -> StageReport:
+        """What each stage could do, by what was counted lately, and how the instances are doing."""
+        attached, coming = self.dispatcher.attached()
+        return stage_report(self._window, self.devices, attached, coming, workers)

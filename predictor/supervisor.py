@@ -150,6 +150,7 @@ class Supervisor:
             wanted = settings.preload, settings.preload_max_bytes, self._is_wanted
             processes.preloaded = (await asyncio.to_thread(preload, *wanted),)
         places = self._places()
+        processes.cores = self._machine.usable
         processes.decode_threads = settings.decode_threads or default_decode_threads(
             self._machine.usable,
             sum(place.threads for place in places if place.on_cores),

@@ -208,18 +208,24 @@ class Connection(HttpToolsProtocol):
         self._since = self.loop.time()
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self._ahead:
             first = self._ahead.popleft()
             self._ahead_bytes -= len(first.body)
             self._start(first)
         elif self._refusal is not None:
             self._refuse(*self._refusal)
+        if self._ahead_bytes <= HIGH_WATER_LIMIT:  # more than that is enough to go on with
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """The client does not read what it is sent (transport)."""
         super().pause_writing()
         self._since = self.loop.time()
+
+    @property
+    def answering(self) -> bool:
+        """A request is under way."""
+        return self._answering is not None
 
     def look_at_the_clock(self, now: float) -> None:
         """Hang up on a client that has kept this connection waiting for too long."""

@@ -27,6 +27,11 @@ class Connections:
         self._limits = limits
         self._sweep_s = min(SWEEP_S, limits.timeout_s)
         self._sweeping = False
+        self._all: set[Any] = set()
+
+    def answering(self) -> int:
+        """How many have a request under way."""
+        return sum(isinstance(one, Connection) and one.answering for one in self._all)
 
     def __call__(
         self,
@@ -36,6 +41,7 @@ class Connections:
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> Connection:
         """A new connection (uvicorn's protocol factory)."""
+        self._all = server_state.connections
         connection = Connection(config, server_state, app_state, _loop, limits=self._limits)
         if not self._sweeping:
             self._sweep_later(server_state, connection.loop)

@@ -50,12 +50,21 @@ class Cycle(RequestResponseCycle):
         """
         if self.fault is not None:
             raise self.fault
-        if self.waiting_for_100_continue:
+        if self.waiting_for_100_continue and not self.transport.is_closing():
             self.keep_alive = self.keep_alive_after_continue
-        message = await super().receive()
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if not (self.disconnected or self.response_complete):
+            if self.more_body:  # or else what would be read is of requests that come too early
+                self.flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
         if self.fault is not None:
             raise self.fault
-        return message
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        body, self.body = bytes(self.body), bytearray()
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send an answer, which the application gives as one head and one body, in one packet.

@@ -11,12 +11,15 @@ from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Any
 
+from predictor.advice import advice
+from predictor.capacity import Stage, Workers
+from predictor.counts import BATCH_DURATIONS, DURATIONS, execution_count, inference_count
 from predictor.protocol.tensors import INPUT_NAME, OUTPUT_DATATYPES
 from predictor.queue_policy import QueuePolicy
 from predictor.repository import IndexEntry, Repository
 from predictor.served_version import ServedVersion
 from predictor.settings import Settings
-from predictor.statistics import BATCH_DURATIONS, DURATIONS
+from predictor.stage_report import InstanceReport, StageReport
 from predictor.versions import Versions
 
 SERVER_NAME = "millrace"
@@ -42,12 +45,16 @@ class Description:
         versions: of the model.
         settings: of the pod.
         repository: index, load and unload.
+        workers: what the pod has to work with.
     """
 
-    def __init__(self, versions: Versions, settings: Settings, repository: Repository) -> None:
+    def __init__(
+        self, versions: Versions, settings: Settings, repository: Repository, workers: Workers
+    ) -> None:
         self._versions = versions
         self._settings = settings
         self._repository = repository
+        self._workers = workers
 
     def server(self) -> dict[str, Any]:
         """Name, version and the extensions that work."""
@@ -81,7 +88,7 @@ class Description:
         classifier = served.classifier
         manifest = classifier.package.manifest
         graph = manifest.variants[0]
-        groups = Counter(_group(device) for device in served.devices)
+        groups = Counter(_group(device) for device in served.devices.values())
         versions = [int(one.name) for one in self._versions if one.name.isdigit()]
         return {
             "name": classifier.name,
@@ -128,18 +135,19 @@ class Description:
         return {"model_stats": [self._statistics(version) for version in served]}
 
     def _statistics(self, served: ServedVersion) -> dict[str, Any]:
-        totals = served.statistics.totals()
+        totals = served.statistics.read()
+        batches = totals.batches
+        requests = totals.requests
         nothing = {"count": 0, "ns": 0}
         durations = {
-            name: {"count": totals.requests[name].count, "ns": totals.requests[name].ns}
-            for name in DURATIONS
+            name: {"count": requests[name].count, "ns": requests[name].ns} for name in DURATIONS
         }
         return {
             "name": self._versions.name,
             "version": served.name,
             "last_inference": totals.last_inference_ms,
-            "inference_count": totals.inference_count,
-            "execution_count": totals.execution_count,
+            "inference_count": inference_count(batches),
+            "execution_count": execution_count(batches),
             "inference_stats": {**durations, "cache_hit": nothing, "cache_miss": nothing},
             "batch_stats": [
                 {"batch_size": batch.size}
@@ -147,9 +155,74 @@ class Description:
                     name: {"count": batch.count, "ns": ns}
                     for name, ns in zip(BATCH_DURATIONS, batch.ns, strict=True)
                 }
-                for batch in totals.batches
+                for batch in batches
             ],
         }
+
+    def report(self, served: ServedVersion) -> StageReport:
+        """How a version is doing at the moment."""
+        return served.stages(self._workers)
+
+    def stages(self, served: ServedVersion) -> dict[str, Any]:
+        """What each stage could do, which one is the limit, and what to do about it."""
+        report = self.report(served)
+        found = report.balance
+        rate = report.images_per_second
+        return {
+            "name": self._versions.name,
+            "version": served.name,
+            "window_s": report.window_s,
+            "bottleneck": found.bottleneck and found.bottleneck.name,
+            "by_cores": found.by_cores,
+            "advice": advice(found),
+            "images_per_second": rate,
+            "capacity": found.capacity,
+            "headroom": report.headroom,
+            "latency_ms": {"p50": _ms(report.p50_s), "p99": _ms(report.p99_s)},
+            "stages": [_stage(stage, rate) for stage in found.stages],
+            "cores": {
+                "count": found.cores.count,
+                "capacity": found.cores.capacity,
+                "busy_ms": _ms(found.cores.busy_s),
+                "utilisation": _utilisation(rate, found.cores.capacity),
+            },
+            "queue": {"slots": report.slots, "taken": report.taken, "coming": report.coming},
+            "instances": [_instance(instance) for instance in report.instances],
+            "batch_sizes": {str(size): count for size, count in report.batch_sizes.items()},
+        }
+
+
+def _stage(stage: Stage, rate: float) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "capacity": stage.capacity,
+        "busy_ms": _ms(stage.busy_s),
+        "utilisation": _utilisation(rate, stage.capacity),
+        "workers": stage.workers,
+        "worker": stage.worker,
+    }
+
+
+def _instance(report: InstanceReport) -> dict[str, Any]:
+    attached = report.attached
+    return {
+        "instance": report.instance,
+        "device": report.device,
+        "up": attached is not None,
+        "queue": attached.queue if attached else 0,
+        "busy_ratio": report.busy_ratio,
+        "images_per_second": report.images_per_second,
+        "mean_batch": report.mean_batch,
+        "max_batch_size": attached.cost.max_batch_size if attached else None,
+    }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e3
+
+
+def _utilisation(rate: float, capacity: float | None) -> float | None:
+    return None if capacity is None else min(1.0, rate / capacity)
 
 
 def index(entries: Sequence[IndexEntry]) -> list[dict[str, Any]]:

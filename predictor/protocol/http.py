@@ -225,6 +225,7 @@ class Application:
         if self._draining():
             headers.append(CLOSE)
         body = b"" if call.method == "HEAD" else response.body
+        call.observation.rendered_ns = time.monotonic_ns()
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

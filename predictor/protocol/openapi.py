@@ -139,6 +139,12 @@ def operations(served: Served) -> dict[str, dict[str, Operation]]:
 def _model(path: str, suffix: str) -> dict[str, dict[str, Operation]]:
     described = Operation(f"model{suffix}", "v2", "Tensors of the model", {200: content("Model")})
     config = Operation(f"config{suffix}", "v2", "Triton's configuration", {200: content("Config")})
+    stages = Operation(
+        f"stages{suffix}",
+        "v2",
+        "What each stage could do, and which one limits",
+        {200: content("Stages")},
+    )
     answer = {
         **content("InferResponse"),
         "application/octet-stream": {"schema": BINARY_ANSWER},
@@ -157,6 +163,7 @@ def _model(path: str, suffix: str) -> dict[str, dict[str, Operation]]:
         f"{path}/ready": {"GET": _ready(f"modelReady{suffix}", "v2", "ModelReady")},
         f"{path}/config": {"GET": config},
         f"{path}/stats": {"GET": _statistics(f"modelStatistics{suffix}")},
+        f"{path}/stages": {"GET": stages},
         f"{path}/infer": {"POST": infer},
     }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from predictor.capacity import STAGES
+from predictor.counts import BATCH_DURATIONS, DURATIONS
 from predictor.protocol.description import (
     BACKENDS,
     CONFIG_TYPES,
@@ -31,7 +33,6 @@ from predictor.protocol.openapi_bodies import (
     ref,
 )
 from predictor.protocol.tensors import INPUT_NAME, OUTPUT_DATATYPES
-from predictor.statistics import BATCH_DURATIONS, DURATIONS
 from predictor.traffic import WHOLE as WHOLE_TRAFFIC
 
 
@@ -61,6 +62,7 @@ def schemas(served: Served) -> Json:
         "Document": {"type": "object", "required": ["openapi", "info", "paths"]},
         **_pod_schemas(served),
         **_model_schemas(served),
+        "Stages": _stages_schema(served),
         **_v1_schemas(served),
         **_infer_request_schemas(served),
         **_infer_response_schemas(served),
@@ -182,6 +184,47 @@ def _model_schemas(served: Served) -> Json:
             )
         ),
     }
+
+
+def _stages_schema(served: Served) -> Json:
+    amount: Json = {"type": "number", "minimum": 0}
+    measured = or_null(amount)  # null until something has been
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    stage = exactly(
+        name={"enum": list(STAGES)},
+        capacity=measured,
+        busy_ms=measured,
+        utilisation=or_null(share),
+        workers=COUNT,
+        worker=TEXT,
+    )
+    instance = exactly(
+        instance=COUNT,
+        device=TEXT,
+        up=FLAG,
+        queue=COUNT,
+        busy_ratio=share,
+        images_per_second=amount,
+        mean_batch=measured,
+        max_batch_size=or_null(SIZE),
+    )
+    return exactly(
+        name={"const": served.name},
+        version={"enum": list(served.versions)},
+        window_s=amount,
+        bottleneck={"enum": [*STAGES, None]},
+        by_cores=FLAG,
+        advice=TEXT,
+        images_per_second=amount,
+        capacity=measured,
+        headroom=measured,
+        latency_ms=exactly(p50=measured, p99=measured),
+        stages=list_of(stage, len(STAGES), len(STAGES)),
+        cores=exactly(count=SIZE, capacity=measured, busy_ms=measured, utilisation=or_null(share)),
+        queue=exactly(slots=SIZE, taken=COUNT, coming=COUNT),
+        instances=list_of(instance),
+        batch_sizes={"type": "object", "additionalProperties": SIZE},
+    )
 
 
 def _v1_schemas(served: Served) -> Json:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from predictor.classifier import ImageClassifier, all_answers, times
 from predictor.errors import BadRequestError, PredictorError
-from predictor.metrics import BusyRatios, scrape
+from predictor.metrics import BusyRatios, StageGauges, scrape
 from predictor.preloaded import Preloaded
 from predictor.protocol import fields, oip, openapi, tensors, v1
 from predictor.protocol.aside import Aside
@@ -55,7 +55,6 @@ class RestRoutes:
         self._description = description
         self._repository = repository
         self._preloaded = preloaded
-        self._busy = BusyRatios(versions.name, self._busy_ratios)
         self._aside = aside
         self._one_priority = one_priority
 
@@ -89,6 +88,7 @@ class RestRoutes:
                 f"{model}/ready": {"GET": Route(partial(self._model_ready, version=version))},
                 f"{model}/config": {"GET": Route(partial(self._config, version=version))},
                 f"{model}/stats": {"GET": Route(partial(self._statistics, version=version))},
+                f"{model}/stages": {"GET": Route(partial(self._stages, version=version))},
                 f"{model}/infer": {"POST": self._infer_route(version)},
             }
         return routes
@@ -180,6 +180,9 @@ class RestRoutes:
         served = (self._named(version),) if version else tuple(self._versions)
         return json_response(self._description.statistics(served))
 
+    async def _stages(self, request: Request, version: str) -> Response:
+        return json_response(self._description.stages(self._named(version)))
+
     def _named(self, version: str) -> ServedVersion:
         return self._versions.known(self._versions.name, version)
 
@@ -191,8 +194,11 @@ class RestRoutes:
         }
 
     async def _metrics(self, request: Request) -> Response:
+        name = self._versions.name
+        balance = self._description.report(self._versions.current).balance
+        computed = BusyRatios(name, self._busy_ratios()), StageGauges(name, balance)
         # It reads files: not on the event loop.
-        body, content_type = await asyncio.to_thread(scrape, self._busy)
+        body, content_type = await asyncio.to_thread(scrape, *computed)
         return Response(200, body, content_type.encode())
 
     async def _listing(self, request: Request) -> Response:

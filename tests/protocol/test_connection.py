@@ -602,6 +602,20 @@ def test_requests_sent_ahead_are_answered_in_their_order(server):
         ]
 
 
+def test_a_client_may_send_ahead_for_ever_what_is_answered_in_time(server):
+    """Its bodies wait on its own side, however many they are."""
+    bodies = 4 * MOST_AHEAD
+    with server.connect() as connection:
+        sending = threading.Thread(
+            target=connection.sendall, args=(post("/echo", bytes(50_000)) * bodies,)
+        )
+        sending.start()
+        answers = [answered(connection) == (200, bytes(50_000)) for _ in range(bodies)]
+        sending.join()
+
+    assert all(answers)
+
+
 def test_a_client_that_leaves_takes_all_its_requests_with_it():
     """The one that is computed is cancelled; those behind it never start."""
     with served() as server:

@@ -11,6 +11,7 @@ import pytest
 import schemathesis
 
 from predictor.classifier import ImageClassifier
+from predictor.counts import StatisticsLayout
 from predictor.metrics import FrontendMetrics
 from predictor.preloaded import Preloaded
 from predictor.protocol import oip, openapi, v1
@@ -21,7 +22,7 @@ from predictor.protocol.rest import RestRoutes
 from predictor.protocol.status import TABLE
 from predictor.repository import Repository
 from predictor.served_version import ServedVersion
-from predictor.statistics import Statistics, StatisticsLayout
+from predictor.statistics import Statistics
 from predictor.versions import Versions
 
 INFER_EXAMPLES = INFER_BODY["content"]["application/json"]["examples"]

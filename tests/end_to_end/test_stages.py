@@ -1,0 +1,235 @@
+"""The stage that is made to starve is the one that a pod names."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import http.client
+import io
+import json
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import COLOUR_SIZE
+from tests.end_to_end.conftest import Pod
+
+LOAD_S = 40  # by then a pod must have named it
+
+
+def stages(pod: Pod) -> dict[str, Any]:
+    """What the pod says of its stages."""
+    with urllib.request.urlopen(f"{pod.url}/v2/models/colours/stages") as response:
+        content: dict[str, Any] = json.load(response)
+    return content
+
+
+def request(body: bytes, header_length: int | None, more: str = "") -> bytes:
+    """A whole v2 request."""
+    length = f"Inference-Header-Content-Length: {header_length}\r\n" if header_length else ""
+    return (
+        f"POST /v2/models/colours/infer HTTP/1.1\r\nHost: pod\r\n{length}{more}"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+def pixels(images: int, side: int) -> bytes:
+    """A request of images that need no decoding, or, if they are larger than the network's, do."""
+    tensor = np.zeros((images, side, side, 3), np.uint8).tobytes()
+    shape = [images, side, side, 3]
+    entry = {
+        "name": "image",
+        "shape": shape,
+        "datatype": "UINT8",
+        "parameters": {"binary_data_size": len(tensor)},
+    }
+    header = json.dumps({"inputs": [entry]}).encode()
+    return request(header + tensor, len(header))
+
+
+def photo(side: int) -> bytes:
+    """A request of one large JPEG, of noise, which is slow to decode."""
+    noise = np.random.default_rng(1).integers(0, 255, (side, side, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG")
+    image = file.getvalue()
+    entry = {
+        "name": "image",
+        "shape": [1],
+        "datatype": "BYTES",
+        "parameters": {"binary_data_size": len(image) + 4},
+    }
+    header = json.dumps({"inputs": [entry]}).encode()
+    return request(header + len(image).to_bytes(4, "little") + image, len(header))
+
+
+@contextlib.contextmanager
+def load(pod: Pod, sent: bytes, clients: int) -> Iterator[None]:
+    """So many clients, each of which sends the next one when the one before it is answered."""
+    host, port = pod.http.split(":")
+    stop = threading.Event()
+
+    def ask() -> None:
+        with socket.create_connection((host, int(port))) as connection:
+            while not stop.is_set():
+                connection.sendall(sent)
+                response = http.client.HTTPResponse(connection)
+                response.begin()
+                response.read()
+
+    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+        asking = [pool.submit(ask) for _ in range(clients)]
+        try:
+            yield
+        finally:
+            stop.set()
+    for each in asking:
+        each.result()
+
+
+class SlowReader:
+    """A client that sends as fast as it can and takes its answers at a rate of its own."""
+
+    def __init__(self, pod: Pod, sent: bytes, bytes_per_s: int) -> None:
+        host, port = pod.http.split(":")
+        self._connection = socket.socket()
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._connection.connect((host, int(port)))
+        self._sent, self._bytes_per_s = sent, bytes_per_s
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=each) for each in (self._send, self._read)]
+
+    def __enter__(self) -> SlowReader:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        self._connection.close()
+
+    def _send(self) -> None:
+        with contextlib.suppress(OSError):
+            while not self._stop.is_set():
+                self._connection.sendall(self._sent)
+
+    def _read(self) -> None:
+        while not self._stop.wait(1 / 50):
+            self._connection.recv(self._bytes_per_s // 50)
+
+
+def named(pod: Pod, stage: str) -> dict[str, Any]:
+    """What the pod says once it names that stage; fails if it goes on naming another."""
+    until = time.monotonic() + LOAD_S
+    while (said := stages(pod))["bottleneck"] != stage:
+        assert time.monotonic() < until, said
+        time.sleep(0.5)
+    return said
+
+
+def test_a_pod_that_has_done_nothing_names_no_stage(start, colours):
+    """But knows its workers, and what its devices could do."""
+    pod = start(colours, "--devices", "emulated:5+1", "--max-queue-size", "99")
+    said = stages(pod)
+
+    assert (said["bottleneck"], said["advice"], said["images_per_second"]) == (None, "", 0)
+    assert [stage["name"] for stage in said["stages"]] == [
+        *("receive", "decode", "queue", "copy", "infer", "collect", "respond")
+    ]
+    assert said["stages"][4]["capacity"] > 0
+    assert said["queue"] == {"slots": 99, "taken": 0, "coming": 0}
+    assert [(each["device"], each["up"]) for each in said["instances"]] == [("emulated:0", True)]
+
+
+def test_one_decode_thread_makes_it_decode(start, colours):
+    """Large JPEGs of noise, on a device that takes no time; more threads are what helps."""
+    pod = start(colours, "--devices", "emulated:0.1+0.1", "--decode-threads", "1")
+    with load(pod, photo(1500), clients=4):
+        said = named(pod, "decode")
+
+    assert said["advice"].startswith("decode limits: ")
+    assert said["stages"][1]["worker"] == "decode thread"
+    assert said["stages"][1]["workers"] == 1
+
+
+def test_a_slow_device_makes_it_infer(start, colours):
+    """Ten images a second, in batches of one."""
+    pod = start(colours, "--devices", "emulated:50+50", "--max-batch-size", "1")
+    with load(pod, pixels(1, COLOUR_SIZE), clients=4):
+        said = named(pod, "infer")
+
+    assert said["capacity"] == pytest.approx(10, rel=0.1)
+    assert "on 1 instance" in said["advice"]
+
+
+def test_few_slots_make_it_queue(start, colours):
+    """A device for batches of 64 that gets no more than one image at a time."""
+    pod = start(
+        colours, "--devices", "emulated:20+0.1", "--max-batch-size", "64", "--max-queue-size", "2"
+    )
+    with load(pod, pixels(1, COLOUR_SIZE), clients=2):
+        said = named(pod, "queue")
+
+    assert "max_queue_size" in said["advice"]
+    assert said["stages"][4]["capacity"] > 2 * said["capacity"]
+
+
+def test_slow_readers_make_it_respond(start, colours):
+    """Their answers pile up in their connections, and the pod waits until they are taken."""
+    pod = start(colours, "--devices", "emulated:0.1+0.01")
+    sent = pixels(64, COLOUR_SIZE)
+    with SlowReader(pod, sent, 200_000), SlowReader(pod, sent, 200_000):
+        said = named(pod, "respond")
+
+    assert said["stages"][6]["worker"] == "connection"
+    assert "clients take their answers too slowly" in said["advice"]
+
+
+def test_many_small_requests_make_it_the_event_loop(start, colours):
+    """Pixels that only need copying, on devices that take no time."""
+    pod = start(colours, "--devices", "emulated:0.1+0.001")
+    with load(pod, pixels(1, COLOUR_SIZE), clients=8):
+        said = named(pod, "receive")
+
+    assert said["stages"][0]["worker"] == "event loop"
+
+
+def test_every_frontend_says_the_same_and_a_killed_one_loses_nothing(start, colours):
+    """Counts are in memory that outlives it."""
+    pod = start(colours, "--devices", "emulated:0.1+0.1", "--frontends", "2")
+    with load(pod, pixels(1, COLOUR_SIZE), clients=8):
+        named(pod, "receive")
+    time.sleep(1.5)  # until all of it has been looked at
+    before = stages(pod)
+    pod.frontends()[0].kill()
+    until = time.monotonic() + 30
+    while len(pod.frontends()) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+
+    sizes = stages(pod)["batch_sizes"]
+    assert sum(before["batch_sizes"].values()) > 0
+    assert stages(pod)["bottleneck"] is not None
+    assert sizes.keys() <= before["batch_sizes"].keys()
+
+
+def test_prometheus_is_told_as_well(start, colours):
+    """Each stage's capacity, and a 1 for the one that limits."""
+    pod = start(colours, "--devices", "emulated:50+50", "--max-batch-size", "1")
+    with load(pod, pixels(1, COLOUR_SIZE), clients=4):
+        named(pod, "infer")
+        with urllib.request.urlopen(f"{pod.url}/metrics") as response:
+            metrics = response.read().decode()
+
+    assert 'millrace_bottleneck{model="colours",stage="infer"} 1.0' in metrics
+    assert 'millrace_bottleneck{model="colours",stage="decode"} 0.0' in metrics
+    assert 'millrace_stage_capacity{model="colours",stage="infer"} ' in metrics
