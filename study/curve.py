@@ -30,7 +30,7 @@ class Curve:
     Attributes:
         capacity: images a second of one pod that is kept busy.
         loads: ascending.
-        answered: share of the requests that were.
+        answered: images that were, a second, as a share of the capacity as well.
         busy: share of the time in which the device ran batches. It says little: at a tenth of its
             capacity a device is busy for nine tenths of the time, with small batches.
         concurrency: requests in flight.
@@ -51,10 +51,9 @@ class Curve:
         return found
 
     def answered_at(self, load: Numbers) -> Numbers:
-        """Share of the requests: beyond the last load as many a second as there."""
-        most = float(self.loads[-1])
-        beyond: Numbers = np.maximum(load, most)
-        return self.at(load, self.answered) * most / beyond
+        """Share of the images that are; beyond the last load as many a second as there."""
+        share: Numbers = self.at(load, self.answered) / np.maximum(load, 1e-9)
+        return np.where(load < self.loads[0], 1.0, np.minimum(1.0, share))
 
 
 def cluster_of(shape: PodShape, pods: int, balancing: str, network_s: float) -> Cluster:
@@ -88,7 +87,7 @@ def learn_curve(
         outcome = open_loop(cluster, [until], seed + place, SETTLING_S)
         asked = max(1, sum(outcome.requests.values()))
         times = np.asarray(outcome.latencies_s)
-        answered.append(len(times) / asked)
+        answered.append(load * len(times) / asked)
         busy.append(outcome.utilisation)
         # Little's law.
         concurrency.append(len(times) / SECONDS / PODS * float(times.mean()))
