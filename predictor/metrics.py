@@ -72,7 +72,11 @@ _busy = Counter(
 )
 
 
-BUSY_RATIO = "millrace_instance_busy_ratio"  # computed at the scrape, from all processes
+# Computed at the scrape, from what all processes have counted.
+BUSY_RATIO = "millrace_instance_busy_ratio"
+CAPACITY = "millrace_stage_capacity"
+BOTTLENECK = "millrace_bottleneck"
+COMPUTED = (BUSY_RATIO, CAPACITY, BOTTLENECK)
 
 
 class FrontendMetrics:
@@ -185,12 +189,12 @@ class StageGauges(Collector):
         """Two gauges with a sample per stage; no capacity where nothing has been measured."""
         labels = ["model", "stage"]
         capacity = GaugeMetricFamily(
-            "millrace_stage_capacity",
+            CAPACITY,
             "Images per second that a stage could do if the others were no limit.",
             labels=labels,
         )
         bottleneck = GaugeMetricFamily(
-            "millrace_bottleneck", "1 for the stage that limits the pod.", labels=labels
+            BOTTLENECK, "1 for the stage that limits the pod.", labels=labels
         )
         found = self._found
         for stage in found.stages:
