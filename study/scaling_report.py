@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from study.calibration import Calibration
 from study.cluster import Outcome
 from study.scaling import AGREES, GOAL, PodRow, Row, Series
 from study.shape import PodShape
@@ -195,6 +196,7 @@ def tables(scaling: Scaling) -> list[Table]:
             f"batches of {series.device.batch}",
             HEADS,
             [line for line in lines if line["kind"] == "devices" and _is_of(line, series)],
+            _calibrated(series.calibration),
         )
         for series in scaling.series
     ]
@@ -215,10 +217,24 @@ def _is_of(line: dict[str, Any], series: Series) -> bool:
     return bool(line["rate"] == series.device.rate)
 
 
+def _calibrated(calibration: Calibration) -> str:
+    cost = calibration.cost
+    return (
+        f"calibrated on other pods: {cost.per_batch_s * 1e3:.2f} ms a batch and "
+        f"{cost.per_image_s * 1e3:.3f} ms an image, {calibration.handling_s * 1e3:.2f} ms between "
+        f"batches, {calibration.message_s * 1e3:.2f} ms a message, "
+        f"{calibration.loop_s * 1e6:.0f} us of a frontend an image (at most: "
+        f"{calibration.loop_limit}); ready after {calibration.ready_s:.1f} s"
+    )
+
+
 def _table(
-    title: str, heads: Sequence[tuple[str, str, str]], lines: Sequence[dict[str, Any]]
+    title: str,
+    heads: Sequence[tuple[str, str, str]],
+    lines: Sequence[dict[str, Any]],
+    caption: str | None = None,
 ) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for head, name, _ in heads:
         table.add_column(head, justify="left" if name == "limit" else "right")
     for line in lines:
