@@ -58,6 +58,7 @@ class HttpServer:
     connections: int = 0
     gets: dict[str, Reply] = field(default_factory=dict)
     open: set[asyncio.StreamWriter] = field(default_factory=set)
+    changed: threading.Condition = field(default_factory=threading.Condition)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -85,7 +86,9 @@ class HttpServer:
         if method == "GET":
             reply = self.gets.get(path, Reply(404, b'{"error": "nothing here"}'))
         else:
-            self.asked.append(asked)
+            with self.changed:
+                self.asked.append(asked)
+                self.changed.notify_all()
             reply = self.decide(asked)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.ending.wait(), reply.delay_s)
@@ -116,10 +119,10 @@ def rendered(reply: Reply) -> bytes:
 
 @contextlib.contextmanager
 def http_server(
-    decide: Decide = lambda _: Reply(), host: str = "127.0.0.1"
+    decide: Decide = lambda _: Reply(), host: str = "127.0.0.1", port: int = 0
 ) -> Iterator[HttpServer]:
     """A server in a thread of its own, with one model that is ready."""
-    server = HttpServer(decide, host)
+    server = HttpServer(decide, host, port)
     server.gets["/v2/models"] = Reply(body=json.dumps({"models": [MODEL]}).encode())
     server.gets[f"/v2/models/{MODEL}/ready"] = Reply(body=b"{}")
     server.gets[f"/v1/models/{MODEL}"] = Reply(body=b"{}")
