@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from study.fleet_plan import FleetPlan, read_plan
 from study.shape import CORES, LOOP_S, NETWORK_S, PodShape
 
 if TYPE_CHECKING:
+    from study.bench import Bench
     from study.scaling import Series
 
 progress = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -98,6 +99,7 @@ def command() -> None:
     help="That are measured, of each real pod.",
 )
 @click.option("--real/--no-real", default=True, show_default=True, help="Start real pods at all.")
+@click.option("--beyond", is_flag=True, help="Measure also what the cores here do not carry.")
 @click.option("--model", help="Name in the store.  [default: a tiny network made for this]")
 @click.option(
     "--store",
@@ -140,6 +142,7 @@ def scaling_command(
     frontends: int,
     seconds: float,
     real: bool,
+    beyond: bool,
     model: str | None,
     store: Path,
     cores: int,
@@ -161,14 +164,17 @@ def scaling_command(
     # The simulator, the packaging and the load client: only this command pays for them.
     from study.device import Device
     from study.jpeg import measure_decode
-    from study.scaling import simulate_pods
+    from study.scaling import measure_series, simulate_pods
     from study.scaling_report import Scaling, tables
 
     with refusals(), tempfile.TemporaryDirectory(prefix="millrace-study-") as folder:
         series: tuple[Series, ...] = ()
         if real:
             package = _package(model, store, Path(folder))
-            series = _measured(package, Path(folder), images, frontends, seconds, rates, counts)
+            bench = _bench(package, Path(folder), images, frontends, seconds)
+            series = tuple(
+                measure_series(bench, rate, counts, progress.print, beyond=beyond) for rate in rates
+            )
         decode_s = measure_decode(jpeg) if decode_ms is None else decode_ms / 1e3
         shape = PodShape(Device.of_rate(1200.0), cores, decode_s, loop_ms / 1e3)
         if series:
@@ -204,20 +210,13 @@ def _package(model: str | None, store: Path, folder: Path) -> ModelPackage:
     return tiny_package(folder) if model is None else load_package(resolve(model, store))
 
 
-def _measured(
-    package: ModelPackage,
-    folder: Path,
-    images: int,
-    frontends: int,
-    seconds: float,
-    rates: Sequence[float],
-    counts: Sequence[int],
-) -> tuple[Series, ...]:
+def _bench(
+    package: ModelPackage, folder: Path, images: int, frontends: int, seconds: float
+) -> Bench:
     from study.bench import Bench
     from study.load_client import load_client
-    from study.scaling import measure_series
 
-    bench = Bench(
+    return Bench(
         load_client,
         package.name,
         package.path.parents[1],
@@ -227,7 +226,6 @@ def _measured(
         seconds,
         folder,
     )
-    return tuple(measure_series(bench, rate, counts, progress.print) for rate in rates)
 
 
 def _fleet_flags(function: Callable[..., Any]) -> Callable[..., Any]:

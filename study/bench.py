@@ -21,6 +21,8 @@ WARM_UP_S = 1.5
 # A core that is busy for so much of the time has no more to give: the rest is waiting for others.
 BUSY = 0.85
 FULL = 0.9  # of all cores together
+MUCH = 0.1  # of all cores, for others: then what was measured is theirs as well
+CORES, SHARED_CORES, FRONTENDS = "cores", "cores (others use them)", "frontends"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,13 @@ class Cores:
     def limit(self) -> str:
         """What had no more to give; empty where it was not the cores."""
         if self.machine >= FULL * self.there:
-            return "cores"
-        return "frontends" if self.busiest_frontend >= BUSY else ""
+            return SHARED_CORES if self.others >= MUCH * self.there else CORES
+        return FRONTENDS if self.busiest_frontend >= BUSY else ""
+
+    @property
+    def others(self) -> float:
+        """How many were busy with what is neither the pod nor its load."""
+        return max(0.0, self.machine - self.frontends - self.instances - self.load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,15 @@ class Seen:
     seconds: float
     cores: Cores
     ready_s: float
+
+    def rate(self, clients: int, images: int) -> float:
+        """Images a second by Little's law, which knows no edges of a window.
+
+        Args:
+            clients: that asked again and again.
+            images: of each request.
+        """
+        return clients * images / self.loaded.mean_s
 
 
 @dataclass(frozen=True, slots=True)

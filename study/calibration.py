@@ -66,10 +66,11 @@ def calibrate(bench: Bench, device: Device) -> Calibration:
     """
     with bench.pod(device, 1) as pod:
         alone = bench.keep_busy(pod, 1, 1, ALONE_S)
-        busy = bench.keep_busy(pod, bench.clients(device, 1), bench.images, bench.seconds)
+        clients = bench.clients(device, 1)
+        busy = bench.keep_busy(pod, clients, bench.images, bench.seconds)
     with bench.pod(QUICK, QUICK_DEVICES) as pod:
-        clients = bench.clients(QUICK, QUICK_DEVICES)
-        quick = bench.keep_busy(pod, clients, bench.images, bench.seconds)
+        many = bench.clients(QUICK, QUICK_DEVICES)
+        quick = bench.keep_busy(pod, many, bench.images, bench.seconds)
     images = busy.batches.images / busy.batches.batches
     if images < 0.9 * device.batch:
         raise StudyError(
@@ -77,8 +78,8 @@ def calibrate(bench: Bench, device: Device) -> Calibration:
             "here; give it a lower rate"
         )
     infer_s = busy.batches.infer_s / busy.batches.batches
-    between_s = images / busy.loaded.images_per_second
-    loop_s = bench.frontends / quick.loaded.images_per_second
+    between_s = images / busy.rate(clients, bench.images)
+    loop_s = bench.frontends / quick.rate(many, bench.images)
     cost = replace(device.cost, per_batch_s=infer_s - images * device.per_image_s)
     left_s = alone.loaded.mean_s - cost.seconds(1) - loop_s
     return Calibration(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from study.bench import Bench, Seen
+from study.bench import CORES, FRONTENDS, SHARED_CORES, Bench, Seen
 from study.calibration import Calibration, calibrate, predict
 from study.cluster import Cluster, Outcome, closed_loop
 from study.device import Device
@@ -58,7 +58,7 @@ class Row:
     @property
     def carried(self) -> bool:
         """Whether the cores of this machine did not decide what was measured."""
-        return self.real is not None and self.limit not in ("cores", "frontends")
+        return self.real is not None and self.limit not in (CORES, SHARED_CORES, FRONTENDS)
 
     @property
     def agrees(self) -> bool | None:
@@ -84,8 +84,17 @@ class PodRow:
     efficiency: float  # of so many times one pod
 
 
-def measure_series(bench: Bench, rate: float, counts: Sequence[int], say: Say) -> Series:
+def measure_series(
+    bench: Bench, rate: float, counts: Sequence[int], say: Say, *, beyond: bool = False
+) -> Series:
     """Calibrate, then measure and simulate each count, as far as the cores carry it.
+
+    Args:
+        bench: how.
+        rate: of a device.
+        counts: of devices, ascending.
+        say: told what is done.
+        beyond: measure also what the cores do not carry.
 
     Raises:
         StudyError: a pod could not be measured.
@@ -96,9 +105,8 @@ def measure_series(bench: Bench, rate: float, counts: Sequence[int], say: Say) -
     rows: list[Row] = []
     for devices in counts:
         simulated = predict(calibration, bench, device, devices)
-        beyond = bool(rows) and not rows[-1].carried
         seen = None
-        if not beyond:
+        if beyond or not rows or rows[-1].carried:
             say(f"{devices} device(s) of {rate:g} images/s")
             with bench.pod(device, devices) as pod:
                 clients = bench.clients(device, devices)

@@ -30,6 +30,7 @@ COLUMNS = (
     "simulated_p99_ms",
     "busiest_frontend_cores",
     "machine_cores",
+    "others_cores",
     "limit",
 )
 
@@ -148,6 +149,7 @@ def _device_line(series: Series, row: Row) -> dict[str, Any]:
             "real_p99_ms": row.real.loaded.p99_s * 1e3,
             "busiest_frontend_cores": row.real.cores.busiest_frontend,
             "machine_cores": row.real.cores.machine,
+            "others_cores": row.real.cores.others,
         }
     return line
 
@@ -178,6 +180,7 @@ HEADS = (
     ("simulated p99 ms", "simulated_p99_ms", ",.0f"),
     ("frontend cores", "busiest_frontend_cores", ".2f"),
     ("all cores", "machine_cores", ".2f"),
+    ("of others", "others_cores", ".2f"),
     ("limit", "limit", ""),
 )
 POD_HEADS = tuple(

@@ -44,7 +44,12 @@ def seen(rate, busiest=0.2, machine=0.5):
         (Row(2, 2400.0, seen(2350.0, machine=1.95), outcome(2340.0)), "devices", True),
         (Row(2, 2400.0, seen(2000.0), outcome(2340.0)), "neither alone", False),
         (Row(16, 19200.0, seen(10000.0, 0.9), outcome(18000.0)), "frontends", None),
-        (Row(16, 19200.0, seen(10000.0, 0.7, 1.9), outcome(18000.0)), "cores", None),
+        (Row(16, 19200.0, seen(10000.0, 1.7, 1.95), outcome(18000.0)), "cores", None),
+        (
+            Row(16, 19200.0, seen(10000.0, 0.7, 1.95), outcome(18000.0)),
+            "cores (others use them)",
+            None,
+        ),
         (Row(24, 28800.0, None, outcome(18000.0)), "not run: beyond these cores", None),
     ],
 )
