@@ -53,7 +53,14 @@ def v2_noise(model: str, images: int, size: int, seed: int) -> bytes:
     return _v2(model, "UINT8", shape, pixels.tobytes())
 
 
-def _v2(model: str, datatype: str, shape: Sequence[int], tensor: bytes) -> bytes:
+def v2_named(model: str, name: str) -> bytes:
+    """One image that the pod has preloaded, by its name."""
+    element = name.encode()
+    tensor = struct.pack("<I", len(element)) + element
+    return _v2(model, "BYTES", [1], tensor, content_type="ref")
+
+
+def _v2(model: str, datatype: str, shape: Sequence[int], tensor: bytes, **parameters: str) -> bytes:
     header = json.dumps(
         {
             "id": REQUEST_ID,
@@ -62,7 +69,7 @@ def _v2(model: str, datatype: str, shape: Sequence[int], tensor: bytes) -> bytes
                     "name": "image",
                     "shape": list(shape),
                     "datatype": datatype,
-                    "parameters": {"binary_data_size": len(tensor)},
+                    "parameters": {"binary_data_size": len(tensor), **parameters},
                 }
             ],
             "outputs": [{"name": name} for name in OUTPUTS],

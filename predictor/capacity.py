@@ -26,7 +26,9 @@ SHORT = 0.9
 # were measured (2 cores, one frontend).
 COLLECT_GROWS = 0.05
 HALVINGS = 40  # of an interval, to solve an equation
-READERS = 0.5  # of the time of requests: if as much goes on waiting for clients, they are the limit
+# Of the time that connections have requests under way: if clients leave answers untaken for more of
+# it, they are the limit.
+READERS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +233,8 @@ def _device_stages(devices: Sequence[DeviceWork]) -> tuple[Stage, Stage]:
 
 def _respond(work: Work, seconds: float, loop: _Loop) -> Stage:
     """Where clients take their answers more slowly than those are made, their connections limit."""
-    if work.images and work.send_ns > READERS * work.connections_ns > 0:
-        busy_s = work.send_ns / work.images / 1e9
+    if work.images and work.untaken_ns > READERS * work.connections_ns > 0:
+        busy_s = work.untaken_ns / work.images / 1e9
         connections = work.connections_ns / 1e9 / seconds  # with a request under way, on average
         return Stage("respond", connections / busy_s, busy_s, round(connections), "connection")
     return loop.stage("respond", loop.respond_s)

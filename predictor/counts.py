@@ -19,7 +19,6 @@ class Work:
     Attributes:
         images: of requests that were answered.
         respond_ns: making their answers.
-        send_ns: waiting for their clients to take what was answered before.
         held_ns: what their slots were held for decoding and for the way back.
         loop_ns: CPU time of the event loop.
         pool_ns: CPU time of the decode threads.
@@ -27,11 +26,11 @@ class Work:
         pool_images, here_images: images decoded by the threads, and on the event loop.
         here_ns: what the latter took.
         connections_ns: time that connections had a request under way, summed over them.
+        untaken_ns: the part of it in which they had answers that their clients did not take.
     """
 
     images: int = 0
     respond_ns: int = 0
-    send_ns: int = 0
     held_ns: int = 0
     loop_ns: int = 0
     pool_ns: int = 0
@@ -40,6 +39,7 @@ class Work:
     here_images: int = 0
     here_ns: int = 0
     connections_ns: int = 0
+    untaken_ns: int = 0
 
 
 WORK = tuple(field.name for field in fields(Work))

@@ -200,7 +200,7 @@ class Frontend:
             self._versions, description, self._repository, self._aside, self._observer
         )
         self._rpc = GrpcServer(service, settings, order.grpc_port)
-        self._work = FrontendWork(Clocks(self._pool, connections.answering).read)
+        self._work = FrontendWork(Clocks(self._pool, connections.look).read)
         self._orders: dict[str, Callable[[Message], None]] = {
             "attach": self._attach,
             "traffic": lambda message: self._versions.share(message.content["traffic"]),

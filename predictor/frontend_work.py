@@ -35,19 +35,21 @@ class Clocks:
 
     Args:
         pool: its decode threads.
-        answering: how many connections have a request under way.
+        connections: how many of them have a request under way, and an answer not yet taken.
     """
 
-    def __init__(self, pool: Pool, answering: Callable[[], int]) -> None:
+    def __init__(self, pool: Pool, connections: Callable[[], tuple[int, int]]) -> None:
         self._pool = pool
-        self._answering = answering
+        self._connections = connections
         self._looked_ns = time.monotonic_ns()
-        self._connections_ns = 0
+        self._connections_ns = self._untaken_ns = 0
 
     def read(self) -> Work:
         """All of it; to be called on the event loop, whose clock it reads."""
         now_ns = time.monotonic_ns()
-        self._connections_ns += self._answering() * (now_ns - self._looked_ns)
+        under_way, untaken = self._connections()
+        self._connections_ns += under_way * (now_ns - self._looked_ns)
+        self._untaken_ns += untaken * (now_ns - self._looked_ns)
         self._looked_ns = now_ns
         loop_ns, pool_ns = time.thread_time_ns(), self._pool.cpu_ns()
         return Work(
@@ -58,6 +60,7 @@ class Clocks:
             here_images=self._pool.decoded_here,
             here_ns=self._pool.here_ns,
             connections_ns=self._connections_ns,
+            untaken_ns=self._untaken_ns,
         )
 
 

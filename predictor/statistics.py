@@ -58,7 +58,6 @@ class RequestCounts:
         rendered_ns = observation.rendered_ns or observation.ended_ns
         cells[IMAGES] += images
         cells[RESPOND_NS] += rendered_ns - observation.classified_ns
-        cells[SEND_NS] += observation.ended_ns - rendered_ns
         cells[HELD_NS] += images * (decode_ns + last.collected_ns - last.infer_ended_ns)
         cells[LATENCIES + latency_cell(total_ns)] += 1
 
@@ -77,8 +76,8 @@ class RequestCounts:
         self._cells[2 * duration + 1] += ns
 
 
-IMAGES, RESPOND_NS, SEND_NS, HELD_NS = (
-    REQUEST_CELLS + WORK.index(name) for name in ("images", "respond_ns", "send_ns", "held_ns")
+IMAGES, RESPOND_NS, HELD_NS = (
+    REQUEST_CELLS + WORK.index(name) for name in ("images", "respond_ns", "held_ns")
 )
 LATENCIES = ROW_CELLS - LATENCY_CELLS
 

@@ -227,6 +227,11 @@ class Connection(HttpToolsProtocol):
         """A request is under way."""
         return self._answering is not None
 
+    @property
+    def untaken(self) -> bool:
+        """The client has not taken all that it was answered."""
+        return self.transport is not None and self.transport.get_write_buffer_size() > 0
+
     def look_at_the_clock(self, now: float) -> None:
         """Hang up on a client that has kept this connection waiting for too long."""
         waited_s = now - self._since

@@ -29,9 +29,11 @@ class Connections:
         self._sweeping = False
         self._all: set[Any] = set()
 
-    def answering(self) -> int:
-        """How many have a request under way."""
-        return sum(isinstance(one, Connection) and one.answering for one in self._all)
+    def look(self) -> tuple[int, int]:
+        """How many have a request under way, and how many of them an answer not yet taken."""
+        ours = [one for one in self._all if isinstance(one, Connection)]
+        untaken = sum(one.untaken for one in ours)
+        return sum(one.answering or one.untaken for one in ours), untaken
 
     def __call__(
         self,

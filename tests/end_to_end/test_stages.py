@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.slow_reader import SlowReader
 from tests.conftest import COLOUR_SIZE
 from tests.end_to_end.conftest import Pod
 
@@ -94,40 +95,6 @@ def load(pod: Pod, sent: bytes, clients: int) -> Iterator[None]:
         each.result()
 
 
-class SlowReader:
-    """A client that sends as fast as it can and takes its answers at a rate of its own."""
-
-    def __init__(self, pod: Pod, sent: bytes, bytes_per_s: int) -> None:
-        host, port = pod.http.split(":")
-        self._connection = socket.socket()
-        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self._connection.connect((host, int(port)))
-        self._sent, self._bytes_per_s = sent, bytes_per_s
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=each) for each in (self._send, self._read)]
-
-    def __enter__(self) -> SlowReader:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._connection.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-        self._connection.close()
-
-    def _send(self) -> None:
-        with contextlib.suppress(OSError):
-            while not self._stop.is_set():
-                self._connection.sendall(self._sent)
-
-    def _read(self) -> None:
-        while not self._stop.wait(1 / 50):
-            self._connection.recv(self._bytes_per_s // 50)
-
-
 def named(pod: Pod, stage: str) -> dict[str, Any]:
     """What the pod says once it names that stage; fails if it goes on naming another."""
     until = time.monotonic() + LOAD_S
@@ -188,7 +155,8 @@ def test_slow_readers_make_it_respond(start, colours):
     """Their answers pile up in their connections, and the pod waits until they are taken."""
     pod = start(colours, "--devices", "emulated:0.1+0.01")
     sent = pixels(64, COLOUR_SIZE)
-    with SlowReader(pod, sent, 200_000), SlowReader(pod, sent, 200_000):
+    port = int(pod.http.split(":")[1])
+    with SlowReader(port, sent, 200_000), SlowReader(port, sent, 200_000):
         said = named(pod, "respond")
 
     assert said["stages"][6]["worker"] == "connection"

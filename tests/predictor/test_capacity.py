@@ -200,19 +200,19 @@ def test_more_slots_never_allow_for_less(slots, held_s, per_batch_s, per_image_s
 
 
 def test_clients_limit_that_take_their_answers_slowly():
-    """Eight connections, each of which is kept waiting by its client for 20 ms an image."""
-    work = worked(4000, send_ns=4000 * 20 * MS)
+    """Eight connections that have answers lying there all the time."""
+    work = worked(4000, untaken_ns=int(8 * SECONDS * 1e9))
     found = balance(work, SECONDS, [device(3200)], replace(WORKERS, decode_threads=8))
 
     assert found.bottleneck is not None
     assert (found.bottleneck.name, found.bottleneck.worker) == ("respond", "connection")
-    assert found.capacity == pytest.approx(8 / 0.020)
+    assert found.capacity == pytest.approx(400)
     assert "clients take their answers too slowly" in advice(found)
 
 
 def test_clients_that_wait_themselves_limit_nothing():
     """However few they are: it is the server that they wait for."""
-    work = worked(10, send_ns=10 * MS // 100, connections_ns=10 * 50 * MS)
+    work = worked(10, untaken_ns=10 * MS // 100, connections_ns=10 * 50 * MS)
     respond = balance(work, SECONDS, [device(3200)], WORKERS).stages[-1]
 
     assert respond.worker == "event loop"

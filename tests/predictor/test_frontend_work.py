@@ -122,8 +122,9 @@ def test_connections_count_for_as_long_as_they_have_a_request():
         def cpu_ns(self) -> int:
             return 0
 
-    clocks = Clocks(Pool(), lambda: 2)
+    clocks = Clocks(Pool(), lambda: (2, 1))
     first, second = clocks.read(), clocks.read()
 
     assert second.connections_ns > first.connections_ns > 0
+    assert second.untaken_ns == second.connections_ns // 2
     assert (second.pool_images, second.here_images, second.here_ns) == (5, 7, 9)
