@@ -59,3 +59,12 @@ def test_requests_are_written_one_file_each(tmp_path):
     prepared = payloads.prepare(payloads.v1_raw, "net", [b"first", b"second"], tmp_path)
     assert [each.file.name for each in prepared] == ["00.request", "01.request"]
     assert [each.file.read_bytes() for each in prepared] == [each.content for each in prepared]
+
+
+def test_v2_named_has_a_name_in_the_place_of_the_image():
+    """And says so."""
+    _, headers, body = split(payloads.v2_named("net", "a/b.jpg"))
+    length = int(headers["inference-header-content-length"])
+    (image,) = json.loads(body[:length])["inputs"]
+    assert image["parameters"] == {"binary_data_size": 11, "content_type": "ref"}
+    assert body[length:] == struct.pack("<I", 7) + b"a/b.jpg"

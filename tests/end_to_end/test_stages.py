@@ -8,6 +8,8 @@ import http.client
 import io
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -19,6 +21,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.slow_reader import SlowReader
+from predictor.capacity import STAGES
 from tests.conftest import COLOUR_SIZE
 from tests.end_to_end.conftest import Pod
 
@@ -110,9 +113,7 @@ def test_a_pod_that_has_done_nothing_names_no_stage(start, colours):
     said = stages(pod)
 
     assert (said["bottleneck"], said["advice"], said["images_per_second"]) == (None, "", 0)
-    assert [stage["name"] for stage in said["stages"]] == [
-        *("receive", "decode", "queue", "copy", "infer", "collect", "respond")
-    ]
+    assert tuple(stage["name"] for stage in said["stages"]) == STAGES
     assert said["stages"][4]["capacity"] > 0
     assert said["queue"] == {"slots": 99, "taken": 0, "coming": 0}
     assert [(each["device"], each["up"]) for each in said["instances"]] == [("emulated:0", True)]
@@ -201,3 +202,25 @@ def test_prometheus_is_told_as_well(start, colours):
     assert 'millrace_bottleneck{model="colours",stage="infer"} 1.0' in metrics
     assert 'millrace_bottleneck{model="colours",stage="decode"} 0.0' in metrics
     assert 'millrace_stage_capacity{model="colours",stage="infer"} ' in metrics
+
+
+def test_top_shows_what_a_pod_says(start, colours):
+    """Once, as plain text, where nobody looks at a terminal."""
+    pod = start(colours, "--devices", "emulated:50+50", "--max-batch-size", "1")
+    with load(pod, pixels(1, COLOUR_SIZE), clients=4):
+        named(pod, "infer")
+        command = [sys.executable, "-m", "millrace", "top", "--once", "--url", pod.url]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert "infer limits: " in ran.stdout
+    for stage in (
+        "receive",
+        "decode",
+        "queue",
+        "copy",
+        "infer",
+        "collect",
+        "respond",
+        "emulated:0",
+    ):
+        assert stage in ran.stdout
