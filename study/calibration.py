@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from predictor.types import BatchCost
 from study.bench import Bench
-from study.cluster import Cluster, Outcome, closed_loop
+from study.cluster import Outcome, closed_loop
 from study.device import Device
 from study.errors import StudyError
+from study.gateway import Cluster
 from study.pod import Pod
 
 ALONE_S = 2.0  # of one request after another

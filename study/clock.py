@@ -8,6 +8,8 @@ from typing import TypeVar
 
 Argument = TypeVar("Argument")
 
+S = 1_000_000_000  # ns
+
 # What happens at one time happens in this order: so whoever comes at the moment at which a batch
 # begins is in it, and whoever ends at that moment is counted off before anybody is sent there.
 ENDS, COMES, DECODED, LOOKS = range(4)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from study.cluster import Cluster, Stretch, closed_loop, open_loop
+from study.clients import Stretch
+from study.cluster import closed_loop, open_loop
+from study.gateway import Cluster
 from study.shape import DECODE_SPREAD, PodShape
 
 Numbers = NDArray[np.float64]

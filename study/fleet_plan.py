@@ -86,8 +86,7 @@ class FleetPlan(pydantic.BaseModel):
         "least_request",
         "how the gateway chooses; the gateway itself is never a limit",
         "cited",
-        "https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/"
-        "load_balancers (two choices)",
+        "https://gateway.envoyproxy.io/docs/tasks/traffic/load-balancing (Envoy Gateway's default)",
     )
 
     peak_to_mean: float = _known(

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from study.curve import Curve, Numbers, learn_curve
-from study.fleet import HOUR_S, MONTH_S, STEP_S, Day, Pods, autoscaler_of, diurnal, simulate_day
+from study.fleet import HOUR_S, MONTH_S, STEP_S, Day, autoscaler_of, diurnal, simulate_day
 from study.fleet_plan import FleetPlan
+from study.fleet_pods import Pods
 
 SHARES = (50.0, 99.0)  # percentiles of the latency
 

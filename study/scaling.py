@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from study.bench import CORES, FRONTENDS, SHARED_CORES, Bench, Seen
 from study.calibration import Calibration, calibrate, predict
-from study.cluster import Cluster, Outcome, closed_loop
+from study.cluster import Outcome, closed_loop
 from study.device import Device
+from study.gateway import Cluster
 from study.shape import DECODE_SPREAD, PodShape
 
 AGREES = 0.05  # real and simulated, where this machine carries the real one

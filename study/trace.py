@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from predictor.queue_policy import Place
 from study.clock import COMES, Clock
-from study.pod import US, Pod, SimulatedPod
+from study.pod import US, Pod
 from study.request import Request
+from study.simulated_pod import SimulatedPod
 
 
 @dataclass(frozen=True, slots=True)

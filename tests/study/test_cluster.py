@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from predictor.types import BatchCost
 from study.balancing import BALANCING, LeastRequest
-from study.cluster import Cluster, Stretch, closed_loop, open_loop
+from study.clients import Stretch
+from study.cluster import closed_loop, open_loop
 from study.device import Device
+from study.gateway import Cluster
 from study.pod import Pod
 from study.request import DONE, LOST
 from study.scaling import simulate_pods

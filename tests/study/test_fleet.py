@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from study.autoscaler import Constant
 from study.curve import Curve
-from study.fleet import Pods, autoscaler_of, between, diurnal, simulate_day
+from study.fleet import autoscaler_of, between, diurnal, simulate_day
 from study.fleet_plan import FleetPlan
+from study.fleet_pods import Pods
 from study.fleet_study import latencies_s, row_of
 
 # A pod of 100 images/s that answers all up to that; its latency is 10 ms, ten times that when full.

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from study.autoscaler import Constant
-from study.cluster import Stretch, open_loop
+from study.clients import Stretch
+from study.cluster import open_loop
 from study.curve import cluster_of, learn_curve
 from study.device import Device
-from study.fleet import Pods, simulate_day
+from study.fleet import simulate_day
 from study.fleet_plan import FleetPlan
+from study.fleet_pods import Pods
 from study.fleet_study import latencies_s
 from study.request import DONE, REFUSED
 from study.shape import PodShape

@@ -7,10 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predictor.types import BatchCost
+from study.clients import Stretch
 from study.clock import COMES, Clock
-from study.cluster import Cluster, Stretch, closed_loop, open_loop
-from study.pod import Pod, SimulatedPod
+from study.cluster import closed_loop, open_loop
+from study.gateway import Cluster
+from study.pod import Pod
 from study.request import DONE, EXPIRED, LOST, REFUSED, Request
+from study.simulated_pod import SimulatedPod
 
 MANY = settings(max_examples=60, deadline=None)
 S = 10**9
