@@ -14,7 +14,7 @@ from loadgen.exchange import Answer, Exchange, Pool
 from loadgen.fleet import Fleet
 from loadgen.histogram import Histogram
 from loadgen.requests import Request
-from loadgen.tally import Tally, Window
+from loadgen.tally import Counted, Tally, Window, together
 from loadgen.timer import Timer
 
 PAUSE_S = 0.1  # before a lane tries a server again that was not there: else it would only spin
@@ -48,7 +48,7 @@ class Loop(ABC):
         self.failed = 0
         self.recent_us: list[int] = []
         self.lag = Histogram()
-        self.tallies: dict[str, Tally] = defaultdict(lambda: Tally(window))
+        self._tallies: dict[Pool, Tally] = defaultdict(lambda: Tally(window))
         self._fleet = fleet
         self._requests = itertools.islice(itertools.cycle(requests), first % len(requests), None)
         self._first = requests[0]
@@ -69,6 +69,13 @@ class Loop(ABC):
         if not self.stopping:
             self._window.end_ns = min(self._window.end_ns, time.monotonic_ns())
         self._halt()
+
+    def counted(self) -> dict[str, Counted]:
+        """What was seen, by endpoint; one that went and came back had two pools."""
+        parts: dict[str, list[Counted]] = {str(pool.endpoint): [] for pool in self._fleet.pools}
+        for pool, tally in self._tallies.items():
+            parts.setdefault(str(pool.endpoint), []).append(tally.counted())
+        return {name: together(seen) for name, seen in parts.items()}
 
     async def run(self) -> int:
         """From the first request to the last answer; when the measured time ended, monotonic."""
@@ -114,7 +121,7 @@ class Loop(ABC):
         now_ns = time.monotonic_ns()
         asked = exchange.request.images
         found = self._judge.judge(asked, answer.body) if answer.good else UNJUDGED
-        tally = self.tallies[str(exchange.pool.endpoint)]
+        tally = self._tallies[exchange.pool]
         sent_ns = exchange.sent_ns or exchange.intended_ns
         if tally.answered(now_ns, exchange.intended_ns, sent_ns, len(asked), answer, found):
             self.answered += 1

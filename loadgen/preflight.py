@@ -85,12 +85,13 @@ def preloaded(
 
 def _get(where: Endpoint, path: str, headers: Mapping[str, str]) -> tuple[int, Any]:
     kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
-    connection = kind(where.address, where.port, timeout=PATIENCE_S)
+    address = where.host if where.scheme == "https" else where.address  # TLS checks the name
+    connection = kind(address, where.port, timeout=PATIENCE_S)
     try:
         connection.request("GET", path, headers={"Host": where.authority, **headers})
         answer = connection.getresponse()
         body = answer.read()
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise LoadError(f"no server answers at {where}: {reason}") from None
     finally:

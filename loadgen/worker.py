@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import mmap
 import os
+import resource
 import signal
 import sys
 import time
@@ -109,11 +110,8 @@ class Worker:
             beats.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await beats
-        counted = {name: tally.counted() for name, tally in loop.tallies.items()}
-        for pool in fleet.pools:
-            counted.setdefault(str(pool.endpoint), loop.tallies[str(pool.endpoint)].counted())
         cpu_ratio = used_s / max((time.monotonic_ns() - began_ns) / 1e9, SHORTEST_S)
-        return Result(counted, end_ns, cpu_ratio, loop.lag)
+        return Result(loop.counted(), end_ns, cpu_ratio, loop.lag)
 
     async def _beat(self, loop: Loop, fleet: Fleet) -> None:
         while True:
@@ -169,6 +167,8 @@ def _fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 def main(connection: int, file: int) -> None:
     """Run one worker; Ctrl-C is the client's to hear, which then stops the workers in order."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # many endpoints are many connections
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.get_loop().set_exception_handler(_fault)
         runner.run(Worker(Connection(connection), file).serve())

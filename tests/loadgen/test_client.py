@@ -251,7 +251,7 @@ def test_a_new_pod_behind_a_name_is_fed_at_once():
         ):
             loop = runner.run(follow())
 
-    assert {name: tally.counted().failed for name, tally in loop.tallies.items()} == {
+    assert {name: counted.failed for name, counted in loop.counted().items()} == {
         f"http://127.0.0.1:{old.port}": 0,
         f"http://127.0.0.2:{old.port}": 0,
     }
