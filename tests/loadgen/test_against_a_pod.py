@@ -22,9 +22,10 @@ from tests.end_to_end.conftest import Pod
 
 
 @pytest.fixture(scope="module")
-def pod(colours: ModelPackage) -> Iterator[Pod]:
-    """One pod for these tests."""
-    running = Pod(colours.path, "--frontends", "1", "--drain-delay-s", "0")
+def pod(colours: ModelPackage, folder: Path) -> Iterator[Pod]:
+    """One pod for these tests, which holds the images too."""
+    flags = ("--frontends", "1", "--drain-delay-s", "0", "--preload", str(folder))
+    running = Pod(colours.path, *flags)
     yield running
     running.close()
 
@@ -104,6 +105,23 @@ def test_the_command_reports_what_the_pod_counts(pod, folder):
     (measurement,) = json.loads(ran.stdout)["measurements"]
     assert measurement["outcomes"] == {"200": 30}
     assert measurement["accuracy"] == pytest.approx(0.75, abs=0.05)
+
+
+@pytest.mark.parametrize("protocol", ["v2", "v2-json", "grpc"])
+def test_images_that_the_pod_holds_are_named_and_judged(pod, protocol):
+    """Their folders there are their labels; without names it is all of them."""
+    command = [sys.executable, "-m", "millrace", "load", "--by-ref", "--model", "colours"]
+    names = ["red/0.jpg", "blue/0.jpg"] if protocol == "grpc" else []
+    where_to = ["--endpoint", where(pod, protocol), "--protocol", protocol]
+    flags = ["--requests", "40", "--warm-up", "0", "--labels", "folders", "--json", "-"]
+    ran = subprocess.run(
+        [*command, *names, *where_to, *flags], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    (measurement,) = json.loads(ran.stdout)["measurements"]
+    assert measurement["failed"] == 0, measurement["outcomes"]
+    assert measurement["accuracy"] == (1.0 if names else 0.75)
 
 
 def test_an_unknown_model_is_refused_over_grpc_too(pod, folder):
