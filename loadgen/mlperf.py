@@ -1,29 +1,18 @@
-"""MLPerf's own load generator decides when to send; this module sends, and tells it of answers.
+"""MLPerf's scenarios: its own load generator decides when to send, and judges the run.
 
-LoadGen's queries come in threads of its own; an event loop in one thread more sends them. Samples
-are images, one request each. https://github.com/mlcommons/inference/tree/master/loadgen
+Samples are images, one request each. https://github.com/mlcommons/inference/tree/master/loadgen
 """
 
 from __future__ import annotations
 
-import asyncio
 import importlib
-import threading
-from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-import uvloop
-
-from loadgen.answers import UNJUDGED, Judge
 from loadgen.errors import LoadError
-from loadgen.exchange import Answer, Exchange
-from loadgen.fleet import Fleet
+from loadgen.mlperf_sender import Sender
 from loadgen.plan import Closed, Plan
-from loadgen.pools import pool_maker
-from loadgen.prepared import prepare
 from loadgen.slo import Limit
 
 Scenario = Literal["server", "offline", "single-stream", "multi-stream"]
@@ -96,7 +85,7 @@ def run_scene(plan: Plan, scene: Scene) -> Verdict:
     logs.log_output.outdir = str(scene.folder)
     logs.log_output.copy_summary_to_stdout = False
     logs.enable_trace = False
-    with _Sender(plan, loadgen, _most_in_flight(plan, scene)) as sender:
+    with Sender(plan, loadgen, _most_in_flight(plan, scene)) as sender:
         under_test = loadgen.ConstructSUT(sender.issue, _nothing)
         library = loadgen.ConstructQSL(len(plan.images), len(plan.images), _ignore, _ignore)
         try:
@@ -104,107 +93,14 @@ def run_scene(plan: Plan, scene: Scene) -> Verdict:
         finally:
             loadgen.DestroyQSL(library)
             loadgen.DestroySUT(under_test)
-    return sender.verdict(_summary(scene.folder / SUMMARY))
+    return _verdict(_summary(scene.folder / SUMMARY), sender)
 
 
-class _Sender:
-    """The system under test: an event loop in a thread, which lives as long as the context."""
-
-    def __init__(self, plan: Plan, loadgen: Any, most: int) -> None:
-        self._prepared = prepare(plan)
-        self._requests = {request.images[0]: request for request in self._prepared.requests}
-        self._judge = Judge(plan.images, self._prepared.form)
-        self._plan = plan
-        self._loadgen = loadgen
-        self._most = most
-        self._waiting: deque[tuple[int, int]] = deque()  # LoadGen bounds it: (its id, image)
-        self._in_flight = 0
-        self._turn = 0
-        self._samples = self._right = self._judged = 0
-        self._failed: dict[str, int] = {}
-        self._error: LoadError | None = None
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mlperf sender")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._started.wait()
-        if self._error is not None:
-            self._thread.join()
-            raise self._error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ending.set)
-        self._thread.join()
-
-    def issue(self, samples: Sequence[Any]) -> None:
-        """Take a query; called in LoadGen's threads."""
-        taken = [(sample.id, sample.index) for sample in samples]
-        self._loop.call_soon_threadsafe(self._take, taken)
-
-    def verdict(self, text: str) -> Verdict:
-        """After the run, with what LoadGen says of it."""
-        pairs = [line.partition(":") for line in text.splitlines() if ":" in line]
-        summary = {name.strip(): value.strip() for name, _, value in pairs}
-        valid = summary.get("Result is") == "VALID" and not self._failed
-        return Verdict(valid, text, summary, self._samples, self._failed, self._right, self._judged)
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._ending = asyncio.Event()
-        plan = self._plan
-        make = pool_maker(self._prepared.form, plan.timeout_s, plan.connections)
-        self._fleet = Fleet(self._prepared.sources, make, every_s=plan.resolve_every_s)
-        try:
-            await self._fleet.start()
-        except LoadError as error:
-            self._error = error
-            return
-        finally:
-            self._started.set()
-        await self._ending.wait()
-        await self._fleet.close()
-
-    def _take(self, samples: list[tuple[int, int]]) -> None:
-        self._waiting.extend(samples)
-        self._send()
-
-    def _send(self) -> None:
-        pools = self._fleet.pools
-        while self._waiting and self._in_flight < self._most * len(pools):
-            identifier, image = self._waiting.popleft()
-            self._in_flight += 1
-            self._turn += 1
-            pool = pools[self._turn % len(pools)]
-            now_ns = 0  # LoadGen keeps the time
-            exchange = Exchange(pool, self._requests[image], now_ns, self._finish(identifier))
-            pool.send(exchange)
-
-    def _finish(self, identifier: int) -> Callable[[Exchange, Answer], None]:
-        def finish(exchange: Exchange, answer: Answer) -> None:
-            self._count(exchange, answer)
-            response = self._loadgen.QuerySampleResponse(identifier, 0, 0)
-            self._loadgen.QuerySamplesComplete([response])
-            self._send()
-
-        return finish
-
-    def _count(self, exchange: Exchange, answer: Answer) -> None:
-        found = UNJUDGED
-        if answer.good:
-            found = self._judge.judge(exchange.request.images, answer.body)
-        self._in_flight -= 1
-        self._samples += 1
-        self._right += found.right
-        self._judged += found.judged
-        failure = found.failure if answer.good else answer.status
-        if failure is not None:
-            self._failed[failure] = self._failed.get(failure, 0) + 1
+def _verdict(text: str, sender: Sender) -> Verdict:
+    pairs = [line.partition(":") for line in text.splitlines() if ":" in line]
+    summary = {name.strip(): value.strip() for name, _, value in pairs}
+    valid = summary.get("Result is") == "VALID" and not sender.failed
+    return Verdict(valid, text, summary, sender.samples, sender.failed, sender.right, sender.judged)
 
 
 def _most_in_flight(plan: Plan, scene: Scene) -> int:

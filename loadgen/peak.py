@@ -53,6 +53,12 @@ class Peak:
         above = [trial for trial in self.trials if trial.rate > self.rate and trial.misses]
         return any(trial.report.client_limits for trial in above)
 
+    def __str__(self) -> str:
+        line = f"peak: {self.rate:.1f} requests/s" if self.rate else "no rate held the objective"
+        if self.client_limited:
+            line += "; above it the client was the limit, so the server may do better"
+        return line + (" (search interrupted)" if self.interrupted else "")
+
 
 class InterruptedSearchError(Exception):
     """Somebody wants no more trials."""

@@ -108,9 +108,16 @@ class Report:
             said.append(f"interrupted after {self.seconds:.3g} s")
         return tuple(said)
 
-    def misses(self, slo: Slo) -> tuple[str, ...]:
-        """What of ``slo`` does not hold."""
-        return slo.misses(self.total)
+    def misses(self, slo: Slo | None, least_accuracy: float | None = None) -> tuple[str, ...]:
+        """What of ``slo`` does not hold, and whether too few answers are right, or none is good."""
+        missed = list(slo.misses(self.total)) if slo is not None else []
+        accuracy = self.total.accuracy
+        if least_accuracy is not None and (accuracy is None or accuracy < least_accuracy):
+            seen = "unknown" if accuracy is None else f"{accuracy:.2%}"
+            missed.append(f"accuracy is {seen}, below {least_accuracy:.2%}")
+        if self.total.failed == self.total.requests:
+            missed.append("no request was answered well")
+        return tuple(missed)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: plain values, latencies in milliseconds."""

@@ -22,9 +22,11 @@ import uvloop
 
 from loadgen.answers import Judge
 from loadgen.arrivals import intended_ns
+from loadgen.closed_loop import ClosedLoop
 from loadgen.errors import LoadError
 from loadgen.fleet import Fleet
-from loadgen.loops import ClosedLoop, Loop, OpenLoop
+from loadgen.loop import Loop
+from loadgen.open_loop import OpenLoop
 from loadgen.orders import Beat, Measure, Order, Ready, Refused, Result, Setup, Stop
 from loadgen.plan import Closed
 from loadgen.pools import pool_maker

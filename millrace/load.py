@@ -21,7 +21,7 @@ from loadgen.form import PROTOCOLS, Protocol
 from loadgen.images import Image, read_images
 from loadgen.labels import with_labels
 from loadgen.mlperf import SCENARIOS, Scenario, Scene, Verdict, run_scene
-from loadgen.peak import Peak, find_peak
+from loadgen.peak import find_peak
 from loadgen.plan import Closed, Load, Open, Plan
 from loadgen.preflight import preloaded
 from loadgen.prepared import addresses_now
@@ -258,20 +258,13 @@ def _loads(options: Options) -> Sequence[Load]:
 def _measure(plan: Plan, options: Options, objective: slo.Slo | None) -> bool:
     with Display(options.progress) as display, Client(plan, display) as client:
         reports = list(measure_all(client, _loads(options)))
-    missed = [miss for report in reports for miss in _misses(report, options, objective)]
+    missed = [
+        f"{report.load}: {miss}"
+        for report in reports
+        for miss in report.misses(objective, options.min_accuracy)
+    ]
     _show(reports, options, {"missed": missed})
     return not missed
-
-
-def _misses(report: Report, options: Options, objective: slo.Slo | None) -> list[str]:
-    missed = list(report.misses(objective)) if objective is not None else []
-    accuracy = report.total.accuracy
-    if options.min_accuracy is not None and (accuracy is None or accuracy < options.min_accuracy):
-        seen = "unknown" if accuracy is None else f"{accuracy:.2%}"
-        missed.append(f"accuracy is {seen}, below {options.min_accuracy:.2%}")
-    if report.total.failed == report.total.requests:
-        missed.append("no request was answered well")
-    return [f"{report.load}: {miss}" for miss in missed]
 
 
 def _find_peak(plan: Plan, options: Options, objective: slo.Slo) -> bool:
@@ -286,15 +279,8 @@ def _find_peak(plan: Plan, options: Options, objective: slo.Slo) -> bool:
             ),
         )
     _show([trial.report for trial in peak.trials], options, {"peak_requests_per_s": peak.rate})
-    click.echo(_peak_line(peak), err=_to_stdout(options))
+    click.echo(str(peak), err=_to_stdout(options))
     return peak.rate > 0
-
-
-def _peak_line(peak: Peak) -> str:
-    line = f"peak: {peak.rate:.1f} requests/s" if peak.rate else "no rate held the objective"
-    if peak.client_limited:
-        line += "; above it the client was the limit, so the server may do better"
-    return line + (" (search interrupted)" if peak.interrupted else "")
 
 
 def _run_scenario(plan: Plan, options: Options, objective: slo.Slo | None) -> bool:

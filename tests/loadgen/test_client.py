@@ -14,13 +14,13 @@ import uvloop
 from examples.server import free_port
 from loadgen.answers import Judge
 from loadgen.client import Client, run
+from loadgen.closed_loop import ClosedLoop
 from loadgen.endpoint import parse
 from loadgen.errors import LoadError
 from loadgen.fleet import Fleet
 from loadgen.form import Form
 from loadgen.http_pool import HttpPool
 from loadgen.images import Image, Right
-from loadgen.loops import ClosedLoop
 from loadgen.peak import find_peak
 from loadgen.plan import Closed, Open, Plan
 from loadgen.progress import Snapshot

@@ -90,6 +90,17 @@ def test_an_objective_that_is_missed_gives_exit_code_1(images):
     assert "missed: concurrency 16: p50 is" in missed.stderr
 
 
+def test_a_peak_that_is_none_gives_exit_code_1(images):
+    """With every rate that was tried."""
+    with http_server(lambda _: Reply(503)) as server:
+        flags = ("--warm-up", "0", "--duration", "0.1", "--processes", "1", "--rate", "200")
+        ran = load(images, *at(server), *flags, "--find-peak", "--slo", "p99=1s")
+
+    assert ran.returncode == 1
+    assert "no rate held the objective" in ran.stdout
+    assert "100 requests/s (poisson)" in ran.stdout
+
+
 def test_wrong_answers_are_listed_and_bounded(images):
     """Whoever gives no bound gets exit code 0."""
     with http_server(lambda asked: Reply(body=answer(b"cat" in asked.body))) as server:

@@ -1,4 +1,4 @@
-"""The two ways in which requests leave: as answers come, or at times fixed beforehand."""
+"""What the two ways of sending share: when they end, and what they count."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from loadgen.answers import UNJUDGED, Judge
 from loadgen.exchange import Answer, Exchange, Pool
@@ -15,10 +15,7 @@ from loadgen.fleet import Fleet
 from loadgen.histogram import Histogram
 from loadgen.requests import Request
 from loadgen.tally import Counted, Tally, Window, together
-from loadgen.timer import Timer
 
-PAUSE_S = 0.1  # before a lane tries a server again that was not there: else it would only spin
-BEAT_S = 0.01  # how often a closed loop looks how late its event loop is
 SAMPLED = 2000  # latencies kept for each look at the progress
 
 
@@ -132,100 +129,6 @@ class Loop(ABC):
         self.in_flight -= 1
         if not self.in_flight and self.stopping:
             self._idle.set()
-
-
-class ClosedLoop(Loop):
-    """``lanes`` requests in flight at every endpoint, so that a slow one keeps no other waiting."""
-
-    def __init__(
-        self,
-        fleet: Fleet,
-        requests: Sequence[Request],
-        judge: Judge,
-        window: Window,
-        lanes: int,
-        *,
-        first: int = 0,
-        limit: int = 0,
-    ) -> None:
-        super().__init__(fleet, requests, judge, window, first=first, limit=limit)
-        self._lanes = lanes
-        self._gone: set[Pool] = set()
-        self._loop = asyncio.get_running_loop()
-
-    def _begin(self) -> None:
-        self._fleet.added = self._add
-        self._fleet.removed = self._gone.add
-        for pool in self._fleet.pools:
-            self._add(pool)
-        self._beat(time.monotonic_ns())
-
-    def _add(self, pool: Pool) -> None:
-        for _ in range(self._lanes):
-            self._send(Exchange(pool, self._first, 0, self._answered))
-
-    def _send(self, exchange: Exchange) -> None:
-        now_ns = time.monotonic_ns()
-        if exchange.pool not in self._gone and self._take(now_ns):
-            exchange.request = next(self._requests)
-            exchange.intended_ns = now_ns
-            exchange.pool.send(exchange)
-
-    def _answered(self, exchange: Exchange, answer: Answer) -> None:
-        self._count(exchange, answer)
-        if answer.lost:
-            self._loop.call_later(PAUSE_S, self._send, exchange)
-        else:
-            self._send(exchange)
-
-    def _beat(self, due_ns: int) -> None:
-        now_ns = time.monotonic_ns()
-        self._late(now_ns - due_ns)
-        if not self.stopping:
-            self._loop.call_later(BEAT_S, self._beat, now_ns + round(BEAT_S * 1e9))
-
-
-class OpenLoop(Loop):
-    """Requests leave at their times, to the endpoints in turn."""
-
-    def __init__(
-        self,
-        fleet: Fleet,
-        requests: Sequence[Request],
-        judge: Judge,
-        window: Window,
-        times_ns: Iterator[int],
-        *,
-        first: int = 0,
-        limit: int = 0,
-    ) -> None:
-        super().__init__(fleet, requests, judge, window, first=first, limit=limit)
-        self._times_ns = times_ns
-        self._due_ns = next(times_ns)
-        self._turn = first
-        self._timer = Timer(self._send_due)
-
-    def _begin(self) -> None:
-        self._timer.set(self._due_ns)
-
-    def _halt(self) -> None:
-        super()._halt()
-        self._timer.close()
-
-    def _send_due(self) -> None:
-        """All whose time has come: a late event loop sends them late, and never leaves one out."""
-        now_ns = time.monotonic_ns()
-        pools = self._fleet.pools
-        while self._due_ns <= now_ns and self._due_ns < self._window.end_ns:
-            if not self._take(self._due_ns):
-                return
-            self._late(now_ns - self._due_ns)
-            pool = pools[self._turn % len(pools)]
-            self._turn += 1
-            pool.send(Exchange(pool, next(self._requests), self._due_ns, self._count))
-            self._due_ns = next(self._times_ns)
-        if not self.stopping:
-            self._timer.set(self._due_ns)
 
 
 def _nothing(_pool: Pool) -> None:
