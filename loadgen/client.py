@@ -12,6 +12,7 @@ from multiprocessing.connection import wait
 from typing import IO, Self
 
 from loadgen.errors import LoadError
+from loadgen.interrupts import Interrupts
 from loadgen.orders import Beat, Measure, Ready, Refused, Result, Setup, Stop, Stored
 from loadgen.plan import Closed, Load, Plan
 from loadgen.prepared import prepare
@@ -125,28 +126,29 @@ class Client:
                 Measure(load, worker, workers, begin_ns, start_ns, end_ns, limit, self._plan.seed)
             )
         progress = Progress(load, start_ns, end_ns, workers)
-        interrupted = False
-        while True:
-            try:
-                results = self._collect(taking_part, progress, watch)
-            except KeyboardInterrupt:
-                if interrupted:
-                    raise
-                interrupted = True
-                for process in taking_part:
-                    process.tell(Stop())
-            else:
-                return report(load, start_ns, results, interrupted=interrupted)
+        with Interrupts() as interrupts:
+            results = self._collect(taking_part, progress, watch, interrupts)
+        return report(load, start_ns, results, interrupted=interrupts.wanted)
 
     def _collect(
-        self, taking_part: Sequence[Process], progress: Progress, watch: Watch | None
+        self,
+        taking_part: Sequence[Process],
+        progress: Progress,
+        watch: Watch | None,
+        interrupts: Interrupts,
     ) -> list[Result]:
-        """Listen until all have answered; what came before an interrupt is kept by ``progress``."""
+        """Listen until all have answered; they beat every second, so no interrupt waits longer."""
+        stopped = False
+        results: list[Result] = []
         by_connection = {process.connection: process for process in taking_part}
         last_ns = progress.end_ns + round((self._plan.timeout_s + PATIENCE_S) * 1e9)
-        while len(progress.results) < len(taking_part):
+        while len(results) < len(taking_part):
             patience_s = max((last_ns - time.monotonic_ns()) / 1e9, 0)
             readable = wait(list(by_connection), patience_s)
+            if interrupts.wanted and not stopped:
+                stopped = True
+                for process in taking_part:
+                    process.tell(Stop())
             if not readable:
                 raise LoadError("the load client's processes do not answer")
             for connection in readable:
@@ -155,12 +157,12 @@ class Client:
                 if isinstance(reply, Refused):
                     raise LoadError(reply.reason)
                 if isinstance(reply, Result):
-                    progress.results.append(reply)
+                    results.append(reply)
                 elif isinstance(reply, Beat):
                     progress.take(self._processes.index(process), reply)
                     if watch is not None and progress.complete:
                         watch(progress.snapshot())
-        return progress.results
+        return results
 
     def _start(self, count: int) -> None:
         new = [Process(self._file.fileno()) for _ in range(count - len(self._processes))]

@@ -19,7 +19,10 @@ class Process:
         self.connection, theirs = Pipe()
         command = [sys.executable, "-m", "loadgen.worker", str(theirs.fileno()), str(file)]
         self._popen = subprocess.Popen(  # noqa: S603 (our own module)
-            command, pass_fds=(theirs.fileno(), file), stdin=subprocess.DEVNULL
+            command,
+            pass_fds=(theirs.fileno(), file),
+            stdin=subprocess.DEVNULL,
+            process_group=0,  # a terminal's Ctrl-C is the client's to hear
         )
         theirs.close()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadgen.orders import Beat, Result
+from loadgen.orders import Beat
 from loadgen.plan import Load
 
 
@@ -49,7 +49,6 @@ class Progress:
 
     def __init__(self, load: Load, start_ns: int, end_ns: int, workers: int) -> None:
         self.end_ns = end_ns
-        self.results: list[Result] = []
         self._load = load
         self._start_ns = start_ns
         self._workers = workers

@@ -12,7 +12,6 @@ import contextlib
 import mmap
 import os
 import resource
-import signal
 import sys
 import time
 from multiprocessing.connection import Connection
@@ -167,8 +166,7 @@ def _fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 
 def main(connection: int, file: int) -> None:
-    """Run one worker; Ctrl-C is the client's to hear, which then stops the workers in order."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Run one worker."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # many endpoints are many connections
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -138,6 +138,15 @@ def test_several_processes_are_one_report():
     assert report.total.requests == report.total.service.count == len(server.asked) == 100
 
 
+def test_a_light_load_needs_one_process():
+    """Which the client finds out by trying."""
+    with http_server() as server:
+        report = run(plan(server, load=Open(50), processes=0))
+
+    assert report.client.processes == 1
+    assert not report.client_limits
+
+
 def test_a_client_measures_again_over_the_connections_it_has():
     """A sweep does not start anew for each load."""
     with http_server() as server, Client(plan(server, requests=20, duration_s=60)) as client:
