@@ -17,7 +17,7 @@ from study.load import Ask, Load, Loaded
 from study.real_pod import Batches, PodOrder, RealPod, real_pod
 
 WAITING = 4  # batches in flight per device: one runs, one is gathered, the others are on their way
-WARM_UP_S = 1.5
+WARM_UP_S = 1.5  # at most, and no longer than what is measured
 # A core that is busy for so much of the time has no more to give: the rest is waiting for others.
 BUSY = 0.85
 FULL = 0.9  # of all cores together
@@ -122,7 +122,9 @@ class Bench:
 
     def keep_busy(self, pod: RealPod, clients: int, images: int, seconds: float) -> Seen:
         """A closed loop, and what everybody did meanwhile."""
-        ask = Ask(pod.endpoint, pod.model, self.size, images, clients, WARM_UP_S, seconds)
+        ask = Ask(
+            pod.endpoint, pod.model, self.size, images, clients, min(WARM_UP_S, seconds), seconds
+        )
         watch = Watch(pod)
         loaded = self.load(ask)
         seen = watch.read(loaded)

@@ -148,9 +148,7 @@ class SimulatedPod:
         """Whether it cannot be in time, by prediction; an idle pod takes everything."""
         pod, images = self._pod, request.images
         wait_s = frontend.backlog.wait_s(pod.decode_threads) if pod.decode_threads else 0.0
-        # As many images of it are decoded at a time as there are threads for.
-        rounds = -(-images // pod.decode_threads) if pod.decode_threads else 1
-        decode_s = rounds * request.decode_ns / 1e9
+        decode_s = images * request.decode_ns / 1e9  # one after another, as Dispatcher reckons
         predicted_s = finish_s(wait_s, decode_s, self._load(), pod.costs, self._scales, images)
         request.predicted_ns = predicted_s * 1e9
         left_s = (request.place.deadline_ns - self._clock.now_ns) / 1e9
