@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import mmap
 import os
 import resource
@@ -66,6 +67,8 @@ class Worker:
         try:
             await fleet.start()
             requests = _requests(setup, self._file)
+            gc.collect()
+            gc.freeze()  # what is there stays: looking through it again would stop the loop
             self._connection.send(Ready())
             while isinstance(order := await self._orders.get(), Measure | Stop):
                 if isinstance(order, Measure):

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from hdrh.histogram import HdrHistogram
 
 from loadgen.histogram import LONGEST_US, Histogram, merged
 
@@ -28,6 +29,19 @@ def test_percentiles_are_those_of_the_latencies():
         assert histogram.percentile_us(percent) == pytest.approx(expected, rel=0.002)
     assert histogram.mean_us == pytest.approx(np.mean(latencies), rel=0.002)
     assert histogram.max_us == pytest.approx(latencies.max(), rel=0.001)
+
+
+def test_recording_many_is_recording_each():
+    """The same counts in the same places as HdrHistogram's own."""
+    latencies = np.random.default_rng(3).integers(0, 64, 2000)
+    latencies = [1, 2, 2047, 2048, 2049, LONGEST_US, *(2**latencies // 2**32).tolist()]
+    latencies = [min(max(latency, 1), LONGEST_US) for latency in latencies]
+    one_by_one = HdrHistogram(1, LONGEST_US, 3)
+    for latency in latencies:
+        one_by_one.record_value(latency)
+
+    assert of(*latencies).encode() == one_by_one.encode()
+    assert of(*latencies).max_us == one_by_one.get_max_value()
 
 
 def test_merging_is_as_if_all_had_been_recorded_in_one():
