@@ -56,13 +56,20 @@ def draw_scaling(scaling: Scaling, file: Path) -> None:
             ):
                 axis.plot(counts, [line[name] for line in own], "--", label=f"{label}, simulated")
             measured = [line for line in own if line["real_images_per_second"] is not None]
-            for axis, name in ((speed, "real_images_per_second"), (efficiency, "efficiency")):
-                axis.plot(
-                    [line["count"] for line in measured],
-                    [line[name] for line in measured],
-                    "o",
-                    label=f"{label}, real pod",
-                )
+            # A row that the cores limited says nothing of the pod: it is crossed out.
+            for lines_of, marker, what in (
+                ([line for line in measured if line["agrees"] is not None], "o", "real pod"),
+                ([line for line in measured if line["agrees"] is None], "x", "beyond these cores"),
+            ):
+                if not lines_of:
+                    continue
+                for axis, name in ((speed, "real_images_per_second"), (efficiency, "efficiency")):
+                    axis.plot(
+                        [line["count"] for line in lines_of],
+                        [line[name] for line in lines_of],
+                        marker,
+                        label=f"{label}, {what}",
+                    )
         pods = [line for line in lines if line["kind"] == "pods"]
         counts = [line["count"] for line in pods]
         for axis, name in (
@@ -81,8 +88,10 @@ def draw_scaling(scaling: Scaling, file: Path) -> None:
             axis.grid(alpha=0.3)
             axis.legend(fontsize=7)
         speed.set_yscale("log")
-        speed.set_xscale("log", base=2)
-        efficiency.set_xscale("log", base=2)
+        ticks = sorted({line["count"] for line in lines})
+        for axis in (speed, efficiency):
+            axis.set_xscale("log", base=2)
+            axis.set_xticks(ticks, [str(count) for count in ticks])
 
 
 def draw_fleets(study: FleetStudy, file: Path) -> None:
