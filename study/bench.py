@@ -121,7 +121,11 @@ class Bench:
             yield pod
 
     def keep_busy(self, pod: RealPod, clients: int, images: int, seconds: float) -> Seen:
-        """A closed loop, and what everybody did meanwhile."""
+        """A closed loop, and what everybody did meanwhile.
+
+        Raises:
+            StudyError: requests failed, or none was answered.
+        """
         ask = Ask(
             pod.endpoint, pod.model, self.size, images, clients, min(WARM_UP_S, seconds), seconds
         )
@@ -130,6 +134,8 @@ class Bench:
         seen = watch.read(loaded)
         if loaded.failed:
             raise StudyError(f"{loaded.failed} requests failed; see the logs in {self.folder}")
+        if not loaded.mean_s:
+            raise StudyError(f"nothing was answered in {seconds:g} s; give it more --seconds")
         return seen
 
 
