@@ -14,7 +14,7 @@ from loadgen.requests import Request
 from loadgen.tally import Window
 
 PAUSE_S = 0.1  # before a lane tries a server again that was not there: else it would only spin
-BEAT_S = 0.01  # how often it looks how late its event loop is
+BEAT_S = 0.05  # how often it looks how late its event loop is
 
 
 class ClosedLoop(Loop):
