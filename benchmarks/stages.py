@@ -66,7 +66,7 @@ def markdown(
         "",
         *findings([*_findings(starved, readers), *_cost_findings(starved, recording)]),
         "",
-        "Capacities in images/s: as the pod gave it while another stage limited, as it gave it when "
+        "Capacities in images/s: as the pod gave it while another stage limited, as it did when "
         "the stage was made the limit, and what was answered then.",
         "",
         *table(
@@ -89,7 +89,7 @@ def markdown(
         "each image than the feeder and the instance's thread do besides inference.",
         "",
         f"Counting takes {recording.request_us:.1f} µs for a request of one image and "
-        f"{recording.batch_us:.1f} µs for a batch (`benchmarks.recording`). The clocks are read four "
+        f"{recording.batch_us:.1f} µs for a batch (`benchmarks.recording`). Clocks are read four "
         "times a second, images or not.",
         "",
         "**Preloaded images**: ms of one worker for an image, by stage; one event loop, two decode "
