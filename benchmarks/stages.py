@@ -43,7 +43,7 @@ def main(*, seconds: int, write: bool, assets: Path) -> None:
         require_tools()
         pods = Pods.prepare(assets)
         starved = [starve(case, seconds, progress.print) for case in pods.cases(assets)]
-        readers = slow_readers(pods, seconds, progress.print)
+        readers = slow_readers(pods, progress.print)
         ways = preloaded_ways(pods, assets, seconds, progress.print)
         recording = measure()
     except (BenchmarkError, ServerError) as error:

@@ -6,6 +6,7 @@ A stage's capacity is read while another stage limits, and then the stage is mad
 from __future__ import annotations
 
 import json
+import statistics
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -26,7 +27,8 @@ WARM_UP_S = 2
 SETTLE_S = 1.2  # until a pod has looked at its counts once more
 FILL_S = 15.0  # until the buffers between a pod and a slow reader are full
 SMALL, LARGE = 32, 224  # pixels, height and width
-READ_BYTES_PER_S = 100_000
+READ_BYTES_PER_S = 250_000
+LOOKS = 40  # at what is answered in bursts, whenever there is room in buffers again
 FEW_SLOTS = 8
 
 
@@ -149,8 +151,8 @@ def starve(case: Case, seconds: int, say: Callable[[str], None]) -> Starved:
     )
 
 
-def slow_readers(pods: Pods, seconds: int, say: Callable[[str], None]) -> tuple[float, float, str]:
-    """Two clients that are slow to take their answers.
+def slow_readers(pods: Pods, say: Callable[[str], None]) -> tuple[float, float, str]:
+    """Two clients that are slow to take their answers, which the kernel keeps megabytes of.
 
     Returns:
         Images per second that the pod said it could answer, that it did, and the stage it named.
@@ -161,12 +163,17 @@ def slow_readers(pods: Pods, seconds: int, say: Callable[[str], None]) -> tuple[
         readers = [SlowReader(running.http_port, request, READ_BYTES_PER_S) for _ in range(2)]
         with readers[0], readers[1]:
             time.sleep(FILL_S)
-            done = _answered(running, pods.small.name)
-            time.sleep(seconds)
+            done, began = _answered(running, pods.small.name), time.monotonic()
+            capacities = []
+            for _ in range(LOOKS):
+                time.sleep(1)
+                said = stages(running, pods.small.name)
+                capacities.append(float(said["capacity"]))
+            seconds = time.monotonic() - began
             actual = (_answered(running, pods.small.name) - done) / seconds
-            said = stages(running, pods.small.name)
-    say(f"respond: {said['capacity']:,.0f} said, {actual:,.0f} done")
-    return float(said["capacity"]), actual, str(said["bottleneck"])
+    capacity = statistics.mean(capacities)
+    say(f"respond: {capacity:,.0f} said, {actual:,.0f} done")
+    return capacity, actual, str(said["bottleneck"])
 
 
 def stages(running: Running, model: str) -> dict[str, Any]:
@@ -195,6 +202,7 @@ def _stages_under(situation: Situation, seconds: int) -> tuple[dict[str, Any], f
     """What a pod says under a load, and the images per second that it answered."""
     with _serve(situation.model, situation.settings) as running:
         run_wrk(running.http_port, situation.requests, situation.connections, WARM_UP_S)
+        time.sleep(SETTLE_S)  # what wrk has left behind gives its slots back
         load = run_wrk(running.http_port, situation.requests, situation.connections, seconds)
         time.sleep(SETTLE_S)
         said = stages(running, situation.model.name)

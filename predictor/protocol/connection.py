@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import math
+import struct
+import termios
 from collections import deque
 from enum import Enum, auto
 from typing import Any
@@ -26,6 +29,8 @@ LARGEST_HEAD_BYTES = 64 * 1024  # URL, header names and values of one request
 HEAD_TOO_LARGE = f"URL and headers are over the limit of {LARGEST_HEAD_BYTES} bytes"
 MOST_AHEAD = 128  # requests sent before their turn; each takes a few KiB while it waits
 LEAST_DISCARDED_BYTES = 1024 * 1024
+A_FEW_ANSWERS = 16 * 1024  # bytes; one alone may always be on its way
+INT = struct.Struct("i")  # C's
 LINGER_S = 2.0  # for a client that is hung up on to read why
 
 
@@ -229,8 +234,14 @@ class Connection(HttpToolsProtocol):
 
     @property
     def untaken(self) -> bool:
-        """The client has not taken all that it was answered."""
-        return self.transport is not None and self.transport.get_write_buffer_size() > 0
+        """The client leaves answers lying, here or more than a few of them in the kernel."""
+        if self.transport.get_write_buffer_size() > 0:
+            return True
+        connection = self.transport.get_extra_info("socket")
+        if connection is None or connection.fileno() < 0:
+            return False
+        (queued,) = INT.unpack(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(INT.size)))
+        return bool(queued > A_FEW_ANSWERS)
 
     def look_at_the_clock(self, now: float) -> None:
         """Hang up on a client that has kept this connection waiting for too long."""
