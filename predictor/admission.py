@@ -133,21 +133,35 @@ class CostScale:
         self.scale = min(max(self._ratio.ratio, least), most)
 
 
-def earliest_finish(
-    outstanding: Sequence[int], costs: Sequence[BatchCost], scales: Sequence[float]
-) -> int:
-    """The place of the instance that would finish one more image first.
+class EarliestFinish:
+    """Hands out images, each to the instance that would finish it first.
 
     Predicted finish = seconds to work off what is outstanding there plus this image. Ties go to
     the instance with the fewest outstanding, then to the first.
+
+    Args:
+        outstanding: images at each instance.
+        costs: of each.
+        scales: how many times more its batches cost now.
     """
-    return min(
-        range(len(costs)),
-        key=lambda place: (
-            costs[place].seconds(outstanding[place] + 1) * scales[place],
-            outstanding[place],
-        ),
-    )
+
+    def __init__(
+        self, outstanding: Sequence[int], costs: Sequence[BatchCost], scales: Sequence[float]
+    ) -> None:
+        self._costs = costs
+        self._scales = scales
+        self._finishes = [
+            (cost.seconds(images + 1) * scale, images)
+            for images, cost, scale in zip(outstanding, costs, scales, strict=True)
+        ]
+
+    def take(self) -> int:
+        """The place of the instance that takes the next image."""
+        finishes = self._finishes
+        place = finishes.index(min(finishes))
+        images = finishes[place][1] + 1
+        finishes[place] = (self._costs[place].seconds(images + 1) * self._scales[place], images)
+        return place
 
 
 def finish_s(

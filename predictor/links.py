@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from predictor.admission import CostScale, earliest_finish
+from predictor.admission import CostScale, EarliestFinish
 from predictor.slab import Channel, Work
 from predictor.ticket import Ticket
 from predictor.types import BatchCost
@@ -51,6 +51,7 @@ class Links:
         self._frontend = frontend
         self._loop = asyncio.get_running_loop()
         self._links: dict[int, Link] = {}
+        self._chooser: tuple[list[Link], EarliestFinish] | None = None  # for one turn of the loop
         board[:, frontend] = 0  # whatever a predecessor of ours had left there
 
     def __len__(self) -> int:
@@ -77,11 +78,13 @@ class Links:
         """An instance is ready."""
         link = Link(instance, channel, cost)
         self._links[instance] = link
+        self._look_again()
         self._board[instance, self._frontend] = 0
         return link
 
     def remove(self, link: Link) -> None:
         """An instance is gone."""
+        self._look_again()
         self._loop.remove_writer(link.channel.socket)
         link.channel.close()
         if self._links.get(link.instance) is link:
@@ -96,18 +99,26 @@ class Links:
         Args:
             besides: an instance that is not asked if there is another one: it has failed already.
         """
-        links = self._taking
-        links = [link for link in links if link.instance != besides] or links
-        if len(links) == 1:
-            return links[0]
-        everyone: list[list[int]] = self._board.tolist()
-        return links[
-            earliest_finish(
-                [sum(everyone[link.instance]) for link in links],
-                [link.cost for link in links],
-                [link.scale.scale for link in links],
-            )
-        ]
+        if besides is not None:
+            links = [link for link in self._taking if link.instance != besides] or self._taking
+            return links[self._earliest(links).take()]
+        if self._chooser is None:
+            links = self._taking
+            self._chooser = links, self._earliest(links)
+            self._loop.call_soon(self._look_again)  # what is outstanding is not counted per image
+        links, earliest = self._chooser
+        return links[earliest.take()]
+
+    def _earliest(self, links: Sequence[Link]) -> EarliestFinish:
+        loads = self._board.sum(axis=1).tolist()
+        return EarliestFinish(
+            [loads[link.instance] for link in links],
+            [link.cost for link in links],
+            [link.scale.scale for link in links],
+        )
+
+    def _look_again(self) -> None:
+        self._chooser = None
 
     def outstanding(self) -> tuple[list[int], list[BatchCost], list[float]]:
         """What every instance has to do, with its costs and their scales.

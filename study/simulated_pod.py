@@ -1,7 +1,7 @@
 """One pod without processes, threads or time: its real rules, on a clock that jumps.
 
 What decides is the predictor's own code (``QueuePolicies``, ``finish_s``, ``retry_after_s``,
-``earliest_finish``, ``BatchQueue``); what is played here is only what is around it.
+``EarliestFinish``, ``BatchQueue``); what is played here is only what is around it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from predictor.admission import DecodeBacklog, earliest_finish, finish_s, retry_after_s
+from predictor.admission import DecodeBacklog, EarliestFinish, finish_s, retry_after_s
 from predictor.batching import BatchPolicy, Queued
 from predictor.queue_policy import QueuePolicies
 from study.clock import COMES, DECODED, ENDS, Clock
@@ -205,8 +205,9 @@ class SimulatedPod:
             self._outstanding[0] += images
             return {0: images}
         shares: dict[int, int] = {}
+        earliest = EarliestFinish(self._outstanding, self._pod.costs, self._scales)
         for _ in range(images):
-            chosen = earliest_finish(self._outstanding, self._pod.costs, self._scales)
+            chosen = earliest.take()
             self._outstanding[chosen] += 1
             shares[chosen] = shares.get(chosen, 0) + 1
         return shares

@@ -13,7 +13,7 @@ from predictor.admission import (
     CostScale,
     DecodeBacklog,
     DecodeCost,
-    earliest_finish,
+    EarliestFinish,
     finish_s,
     retry_after_s,
     shrink_factor,
@@ -78,7 +78,7 @@ def test_who_finishes_first_is_who_dispatch_chooses(instances):
     """What is predicted for an image is what its instance will take."""
     costs, loads, scales = zip(*instances, strict=True)
 
-    chosen = earliest_finish(loads, costs, scales)
+    chosen = EarliestFinish(loads, costs, scales).take()
 
     assert finish(instances) == costs[chosen].seconds(loads[chosen] + 1) * scales[chosen]
 
@@ -90,8 +90,8 @@ def test_among_equals_the_one_with_the_least_to_do_is_chosen(instances):
     more = (loads[0] + 1, loads[0], loads[0])
     free = BatchCost(0.0, 0.0, 8)
 
-    assert earliest_finish(loads, costs, [1.0] * 3) == 0
-    assert earliest_finish(more, [free] * 3, [1.0] * 3) == 1
+    assert EarliestFinish(loads, costs, [1.0] * 3).take() == 0
+    assert EarliestFinish(more, [free] * 3, [1.0] * 3).take() == 1
 
 
 @given(SECONDS, SECONDS)
@@ -216,3 +216,15 @@ def test_a_backlog_is_what_was_added_and_not_removed(seconds, threads):
         backlog.remove(each)
         assert backlog.wait_s(threads) >= 0
     assert backlog.wait_s(threads) == pytest.approx(0, abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), COSTS), min_size=1, max_size=6), st.integers(1, 100))
+def test_images_handed_out_at_once_go_where_they_would_one_by_one(instances, images):
+    """What each has taken before counts as outstanding there."""
+    loads, costs = (list(column) for column in zip(*instances, strict=True))
+    scales = [1.0] * len(costs)
+    at_once = EarliestFinish(loads, costs, scales)
+    for _ in range(images):
+        chosen = EarliestFinish(loads, costs, scales).take()
+        assert at_once.take() == chosen
+        loads[chosen] += 1
