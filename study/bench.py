@@ -19,7 +19,7 @@ from study.real_pod import Batches, PodOrder, RealPod, real_pod
 WAITING = 4  # batches in flight per device: one runs, one is gathered, the others are on their way
 WARM_UP_S = 1.5  # at most, and no longer than what is measured
 # A core that is busy for so much of the time has no more to give: the rest is waiting for others.
-BUSY = 0.85
+BUSY = 0.8
 FULL = 0.9  # of all cores together
 MUCH = 0.1  # of all cores, for others: then what was measured is theirs as well
 CORES, SHARED_CORES, FRONTENDS = "cores", "cores (others use them)", "frontends"
