@@ -45,7 +45,7 @@ def test_every_command_and_flag_shown_exists(page):
         if name not in COMMANDS:
             unknown.append(name)
             continue
-        path = [name, *re.findall(r"^ (list|show|verify)\b", rest)] if name == "models" else [name]
+        path = [name, *re.findall(r"^ (list|show|verify|scaling|fleet)\b", rest)]
         help_text = CliRunner().invoke(commands, [*path, "--help"]).output
         unknown += [flag for flag in re.findall(r"--[\w-]+", rest) if flag not in help_text]
     assert unknown == []

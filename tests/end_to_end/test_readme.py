@@ -37,7 +37,7 @@ def after_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.timeout(300)
 def test_the_commands_of_the_readme_do_what_it_says(after_demo, monkeypatch):
-    """package, classify, serve and the first curl."""
+    """package, classify, serve, the first curl, load and top."""
     monkeypatch.chdir(after_demo)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = [shlex.split(line.replace("\\\n", " ")) for line in COMMAND.findall(readme)]
@@ -55,8 +55,17 @@ def test_the_commands_of_the_readme_do_what_it_says(after_demo, monkeypatch):
     try:
         curl = [word.replace("localhost:8080", pod.http) for word in commands["curl", "-T"]]
         asked = subprocess.run([*curl, "-sS"], check=True, capture_output=True)
+        load = [*commands[".venv/bin/millrace", "load"][1:], "--endpoint", pod.url, "--json", "-"]
+        loaded = subprocess.run([millrace, *load], check=True, capture_output=True, text=True)
+        top = [*commands[".venv/bin/millrace", "top"][1:], "--url", pod.url]
+        seen = subprocess.run([millrace, *top], check=True, capture_output=True, text=True)
     finally:
         pod.close()
 
+    study = commands[".venv/bin/millrace", "study"][1:]
+    subprocess.run([millrace, *study], check=True, stdout=subprocess.DEVNULL)
+
+    assert json.loads(loaded.stdout)["measurements"][0]["accuracy"] > 0.9
+    assert "infer" in seen.stdout
     assert labels.count("7") >= 0.9 * len(digits)
     assert json.loads(asked.stdout)["predictions"][0]["label"] == "7"
