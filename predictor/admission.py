@@ -133,6 +133,14 @@ class CostScale:
         self.scale = min(max(self._ratio.ratio, least), most)
 
 
+def decoding_s(seconds: Sequence[float], threads: int) -> float:
+    """Seconds until all images of a request are decoded, each of which takes so many.
+
+    They are shared by the threads, and one image by none: the least that it can take.
+    """
+    return max(sum(seconds) / threads, max(seconds, default=0.0))
+
+
 class EarliestFinish:
     """Hands out images, each to the instance that would finish it first.
 

@@ -118,6 +118,10 @@ class Counts:
         """What was added after ``before``, which is of the same pod."""
         return Counts(self.layout, self.cells - before.cells)
 
+    def nothing(self) -> Counts:
+        """As they were at the pod's start."""
+        return Counts(self.layout, np.zeros_like(self.cells))
+
     @property
     def requests(self) -> dict[str, Duration]:
         """By the names in ``DURATIONS``; they count requests."""

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.package import ImageInput
-from predictor.admission import BIAS, CostScale, DecodeCost, finish_s, retry_after_s
+from predictor.admission import (
+    BIAS,
+    CostScale,
+    DecodeCost,
+    decoding_s,
+    finish_s,
+    retry_after_s,
+)
 from predictor.decode import least_side
 from predictor.decode_pool import DecodeJob, DecodePool
 from predictor.errors import (
@@ -125,7 +132,8 @@ class Dispatcher:
             self._check_room(len(images), place.level)
             quick = self._pool.is_quick(images, self._queueing.target)
             tickets = [self._ticket(image, place, quick) for image in images]
-            predicted_s = self._check_time(place, len(images), sum(t.decode_s for t in tickets))
+            decode_s = decoding_s([ticket.decode_s for ticket in tickets], self._pool.threads)
+            predicted_s = self._check_time(place, len(images), decode_s)
         except RefusedError as refusal:
             self.count(refusal)
             raise

@@ -46,7 +46,8 @@ class Window:
         self._read = read
         self._clock = clock
         self._looks = deque([_Look(clock(), read())])
-        self._telling_from = self._looks[0]
+        # What was counted before this process began is better than nothing, for the beginning.
+        self._telling_from = _Look(clock(), self._looks[0].counts.nothing())
 
     def sample(self) -> None:
         """Look at the counts, if it is time again; to be called a few times a second."""

@@ -10,7 +10,13 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from predictor.admission import DecodeBacklog, EarliestFinish, finish_s, retry_after_s
+from predictor.admission import (
+    DecodeBacklog,
+    EarliestFinish,
+    decoding_s,
+    finish_s,
+    retry_after_s,
+)
 from predictor.batching import BatchPolicy, Queued
 from predictor.queue_policy import QueuePolicies
 from study.clock import COMES, DECODED, ENDS, Clock
@@ -148,7 +154,7 @@ class SimulatedPod:
         """Whether it cannot be in time, by prediction; an idle pod takes everything."""
         pod, images = self._pod, request.images
         wait_s = frontend.backlog.wait_s(pod.decode_threads) if pod.decode_threads else 0.0
-        decode_s = images * request.decode_ns / 1e9  # one after another, as Dispatcher reckons
+        decode_s = decoding_s([request.decode_ns / 1e9] * images, pod.decode_threads or images)
         predicted_s = finish_s(wait_s, decode_s, self._load(), pod.costs, self._scales, images)
         request.predicted_ns = predicted_s * 1e9
         left_s = (request.place.deadline_ns - self._clock.now_ns) / 1e9

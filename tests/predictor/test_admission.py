@@ -14,6 +14,7 @@ from predictor.admission import (
     DecodeBacklog,
     DecodeCost,
     EarliestFinish,
+    decoding_s,
     finish_s,
     retry_after_s,
     shrink_factor,
@@ -228,3 +229,13 @@ def test_images_handed_out_at_once_go_where_they_would_one_by_one(instances, ima
         chosen = EarliestFinish(loads, costs, scales).take()
         assert at_once.take() == chosen
         loads[chosen] += 1
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(1, 8))
+def test_images_of_a_request_are_decoded_by_all_threads_at_once(seconds, threads):
+    """But no image by several, and none takes less than its own time."""
+    took = decoding_s(seconds, threads)
+
+    assert max(seconds) <= took <= sum(seconds)
+    assert took >= sum(seconds) / threads
+    assert decoding_s(seconds, 1) == pytest.approx(sum(seconds))

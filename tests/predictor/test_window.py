@@ -109,6 +109,16 @@ def test_few_images_are_told_by_what_was_before_them():
     assert window.telling().seconds == 21.0
 
 
+def test_a_frontend_that_begins_later_knows_what_was_counted_before():
+    """Its predecessor may have been killed, and nobody asks at the moment."""
+    pod = Pod()
+    pod.answers(7)
+    window = pod.window()
+
+    assert window.lately().counts.work.images == 0
+    assert window.telling().counts.work.images == 7
+
+
 def test_many_images_tell_all_by_themselves():
     """What was before them may have cost otherwise."""
     pod = Pod()
