@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,11 @@ from model_store.packaging import PackageRequest, package
 
 COLOURS = ("red", "green", "blue")
 COLOUR_SIZE = 16  # pixels, height and width of the colour network's input
+
+
+# A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def quiet(_what: str, _done: int, _total: int) -> None:
