@@ -240,7 +240,11 @@ class Connection(HttpToolsProtocol):
         connection = self.transport.get_extra_info("socket")
         if connection is None or connection.fileno() < 0:
             return False
-        (queued,) = INT.unpack(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(INT.size)))
+        try:
+            queue = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(INT.size))
+        except OSError:  # it has just gone
+            return False
+        (queued,) = INT.unpack(queue)
         return bool(queued > A_FEW_ANSWERS)
 
     def look_at_the_clock(self, now: float) -> None:
