@@ -15,6 +15,8 @@ def advice(found: Balance) -> str:
     limit, capacity = found.bottleneck, found.capacity
     if limit is None or capacity is None:
         return ""
+    if not capacity:
+        return f"{limit.name} limits: no {limit.worker} takes work at the moment"
     if found.by_cores:
         return (
             f"{limit.name} limits, for want of cores: {capacity:,.0f} img/s on "
@@ -41,9 +43,9 @@ def _remedy(found: Balance, limit: Stage, factor: float) -> str:
     """What to add so that a stage does ``factor`` times as much."""
     more = max(1, math.ceil(limit.workers * factor - 1e-6) - limit.workers)
     if limit.worker == "decode thread":
-        return _more_decoding(found, limit, more, factor)
+        return _on_cores(found, limit, _count(more, "decode thread"), factor)
     if limit.worker == "event loop":
-        return f"add {_count(more, 'frontend')}"
+        return _on_cores(found, limit, _count(more, "frontend"), factor)
     if limit.worker == "slot":
         frontends = found.stages[0].workers
         return f"max_queue_size of {-(-found.slots_wanted // frontends)} lets batches fill"
@@ -52,16 +54,16 @@ def _remedy(found: Balance, limit: Stage, factor: float) -> str:
     return f"add {_count(more, 'instance')}, each with a device or cores of its own"
 
 
-def _more_decoding(found: Balance, limit: Stage, more: int, factor: float) -> str:
-    """Threads, as long as there are cores for them."""
+def _on_cores(found: Balance, limit: Stage, more: str, factor: float) -> str:
+    """``more`` of the workers, as long as there are cores for them."""
     cores = found.cores
     wanted = (limit.capacity or 0) * factor * (cores.busy_s or 0)
     short = math.ceil(wanted - 1e-6) - cores.count
     if short <= 0:
-        return f"add {_count(more, 'decode thread')}"
-    if limit.workers >= cores.count:
-        return f"add {_count(short, 'core')}"
-    return f"add {_count(more, 'decode thread')} and {_count(short, 'core')}"
+        return f"add {more}"
+    if limit.worker == "decode thread" and limit.workers >= cores.count:
+        return f"add {_count(short, 'core')}"  # there is a thread for each that is added
+    return f"add {more} and {_count(short, 'core')}"
 
 
 def _count(number: int, what: str) -> str:

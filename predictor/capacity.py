@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from predictor.counts import BatchTotals, Work, execution_count, inference_count
 from predictor.types import BatchCost
@@ -27,21 +28,65 @@ SHORT = 0.9
 COLLECT_GROWS = 0.05
 HALVINGS = 40  # of an interval, to solve an equation
 # Of the time that connections have requests under way: if clients leave answers untaken for more of
-# it, they are the limit.
+# it, they are the limit; unless no connection has one for so much of the time.
 READERS = 0.5
+LEFT = 0.05  # of the workers, at the least, whatever other versions take
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How many of each are busy, on average; cores with all that runs on them."""
+
+    event_loops: float = 0.0
+    decode_threads: float = 0.0
+    cores: float = 0.0
+
+    def __add__(self, other: Use) -> Use:
+        return Use(
+            self.event_loops + other.event_loops,
+            self.decode_threads + other.decode_threads,
+            self.cores + other.cores,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """What a pod has to work with, all frontends together."""
+    """What a pod has to work with, all frontends together, and what its other versions take."""
 
     frontends: int
     decode_threads: int
     slots: int
     cores: int
+    elsewhere: Use = Use()
+
+    @property
+    def free_event_loops(self) -> float:
+        """Those that other versions leave."""
+        return max(LEFT * self.frontends, self.frontends - self.elsewhere.event_loops)
+
+    @property
+    def free_decode_threads(self) -> float:
+        """The same; more threads than cores are no faster."""
+        threads = min(self.decode_threads, self.cores)
+        return max(LEFT * threads, threads - self.elsewhere.decode_threads)
+
+    @property
+    def free_cores(self) -> float:
+        """The same."""
+        return max(LEFT * self.cores, self.cores - self.elsewhere.cores)
 
 
-@dataclass(frozen=True, slots=True)
+def use(work: Work, instances_cpu_s: float, seconds: float) -> Use:
+    """What a version has kept busy that has done so much in so long."""
+    frontends_ns = work.loop_ns + work.pool_ns + work.other_ns
+    return Use(
+        work.loop_ns / 1e9 / seconds,
+        work.pool_ns / 1e9 / seconds,
+        (frontends_ns / 1e9 + instances_cpu_s) / seconds,
+    )
+
+
+@dataclass(frozen=True)  # no slots: what is reckoned of it is kept
 class DeviceWork:
     """What one instance's batches cost, and what it did; times in seconds."""
 
@@ -51,30 +96,34 @@ class DeviceWork:
     feeder_s: float = 0.0
     on_cores: bool = False
 
-    @property
+    @cached_property
     def images(self) -> int:
         """How many it computed."""
         return inference_count(self.batches)
 
-    @property
+    @cached_property
+    def ran(self) -> int:
+        """How many batches."""
+        return execution_count(self.batches)
+
+    @cached_property
     def infer_s(self) -> float:
         """Time in batches."""
         return sum(batch.ns[1] for batch in self.batches) / 1e9
 
-    @property
+    @cached_property
     def collect_s(self) -> float:
         """Time between batches, giving their answers back."""
         return sum(batch.ns[2] for batch in self.batches) / 1e9
 
     def collects_in(self, batch_size: float) -> float:
         """Seconds to give the answers of one batch back: most of them are for the batch."""
-        images, batches = self.images, execution_count(self.batches)
-        if not batches:
+        if not self.ran:
             return 0.0
         grows = COLLECT_GROWS
-        return self.collect_s / (batches + grows * images) * (1 + grows * batch_size)
+        return self.collect_s / (self.ran + grows * self.images) * (1 + grows * batch_size)
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """How many times longer batches took than they did when the instance was warmed up."""
         cost = self.cost
@@ -90,7 +139,7 @@ class DeviceWork:
         batch_s = (cost.per_batch_s + batch_size * cost.per_image_s) * self.scale
         return batch_size / max(1e-9, batch_s + self.collects_in(batch_size))
 
-    @property
+    @cached_property
     def capacity(self) -> float:
         """Images per second in full batches."""
         return self.rate(self.cost.max_batch_size)
@@ -129,7 +178,7 @@ class Balance:
     """All stages, in their order, and which of them is the limit.
 
     Attributes:
-        bottleneck: None until something has been measured.
+        bottleneck: None until something has been measured; ``infer`` where no instance takes work.
         by_cores: it is the limit because there are no more cores for it.
         slots_wanted: with which every instance always has full batches.
     """
@@ -152,10 +201,10 @@ def balance(work: Work, seconds: float, devices: Sequence[DeviceWork], workers: 
     """Reckon with what frontends and instances have done lately.
 
     Args:
-        work: of all frontends.
+        work: of all frontends, for this version.
         seconds: in how long.
         devices: those that take work, and what they did meanwhile.
-        workers: what there is.
+        workers: what there is for it.
     """
     loop = _Loop(work, workers)
     stages = (
@@ -168,13 +217,15 @@ def balance(work: Work, seconds: float, devices: Sequence[DeviceWork], workers: 
     )
     cores = _cores(work, devices, workers)
     wanted = math.ceil(_slots_wanted(_held_s(work), devices))
+    if not devices:
+        infer = stages[STAGES.index("infer")]
+        return Balance(stages, cores, infer, by_cores=False, slots_wanted=wanted)
     measured = [stage for stage in stages if stage.capacity is not None]
     if not work.images or not measured:
         return Balance(stages, cores, None, by_cores=False, slots_wanted=wanted)
     least = min(stage.capacity for stage in measured if stage.capacity is not None)
     if cores.capacity is not None and cores.capacity < SHORT * least:
-        on_cores = [stage for stage in measured if _is_on_cores(stage, devices)]
-        most = max(on_cores, key=lambda stage: stage.busy_s or 0)
+        most = max(measured, key=lambda stage: _on_cores_s(stage, devices))
         return Balance(stages, cores, most, by_cores=True, slots_wanted=wanted)
     close = [stage for stage in measured if (stage.capacity or 0) <= ALIKE * least]
     limit = max(close, key=lambda stage: (stage.name != "queue", stage.busy_s or 0))
@@ -185,7 +236,7 @@ class _Loop:
     """The event loops, one for each frontend, and what an image takes of one."""
 
     def __init__(self, work: Work, workers: Workers) -> None:
-        self._count = workers.frontends
+        self._count, self._free = workers.frontends, workers.free_event_loops
         images = work.images
         self.busy_s = work.loop_ns / images / 1e9 if images and work.loop_ns else None
         self.here_s = work.here_ns / images / 1e9 if images else None
@@ -195,18 +246,18 @@ class _Loop:
             self.receive_s = max(0.0, self.busy_s - (self.here_s or 0) - (self.respond_s or 0))
 
     def stage(self, name: str, own_s: float | None) -> Stage:
-        capacity = self._count / self.busy_s if self.busy_s else None
+        capacity = self._free / self.busy_s if self.busy_s else None
         return Stage(name, capacity, own_s, self._count, "event loop")
 
 
 def _decode(work: Work, workers: Workers, loop: _Loop) -> Stage:
-    threads = min(workers.decode_threads, workers.cores)
     if work.here_ns > work.pool_ns:
         return loop.stage("decode", loop.here_s)
     if not work.pool_images:
         return Stage("decode", None, None, workers.decode_threads, "decode thread")
     busy_s = max(1e-9, work.pool_ns / work.pool_images / 1e9)
-    return Stage("decode", threads / busy_s, busy_s, workers.decode_threads, "decode thread")
+    capacity = workers.free_decode_threads / busy_s
+    return Stage("decode", capacity, busy_s, workers.decode_threads, "decode thread")
 
 
 def _copy(devices: Sequence[DeviceWork]) -> Stage:
@@ -219,7 +270,7 @@ def _copy(devices: Sequence[DeviceWork]) -> Stage:
 
 def _device_stages(devices: Sequence[DeviceWork]) -> tuple[Stage, Stage]:
     """``infer`` and ``collect``: an instance's one thread does both."""
-    capacity = sum(one.capacity for one in devices) or None
+    capacity = sum(one.capacity for one in devices)
     images = sum(one.images for one in devices)
     infer_s = collect_s = None
     if images:
@@ -233,10 +284,12 @@ def _device_stages(devices: Sequence[DeviceWork]) -> tuple[Stage, Stage]:
 
 def _respond(work: Work, seconds: float, loop: _Loop) -> Stage:
     """Where clients take their answers more slowly than those are made, their connections limit."""
-    if work.images and work.untaken_ns > READERS * work.connections_ns > 0:
-        busy_s = work.untaken_ns / work.images / 1e9
-        connections = work.connections_ns / 1e9 / seconds  # with a request under way, on average
-        return Stage("respond", connections / busy_s, busy_s, round(connections), "connection")
+    untaken = work.untaken / 1000 / max(1, work.images)
+    connections = work.connections_ns / 1e9 / seconds  # with a request under way, on average
+    if untaken > READERS and connections > READERS:
+        capacity = work.images / seconds / untaken
+        busy_s = connections / capacity
+        return Stage("respond", capacity, busy_s, max(1, round(connections)), "connection")
     return loop.stage("respond", loop.respond_s)
 
 
@@ -302,10 +355,16 @@ def _cores(work: Work, devices: Sequence[DeviceWork], workers: Workers) -> Cores
         return Cores(workers.cores, None, None)
     frontends_ns = work.loop_ns + work.pool_ns + work.other_ns
     cpu_s = sum(device.cpu_s for device in devices) / computed + frontends_ns / work.images / 1e9
-    return Cores(workers.cores, workers.cores / max(1e-9, cpu_s), cpu_s)
+    return Cores(workers.cores, workers.free_cores / max(1e-9, cpu_s), cpu_s)
 
 
-def _is_on_cores(stage: Stage, devices: Sequence[DeviceWork]) -> bool:
+def _on_cores_s(stage: Stage, devices: Sequence[DeviceWork]) -> float:
+    """CPU time of one image in a stage. An instance may compute it with several threads at once."""
     if stage.name == "infer":
-        return any(device.on_cores for device in devices)
-    return stage.name != "queue" and stage.worker != "connection"
+        images = sum(device.images for device in devices)
+        others_s = sum(device.feeder_s + device.collect_s for device in devices)
+        cpu_s = sum(device.cpu_s for device in devices if device.on_cores)
+        return max(0.0, cpu_s - others_s) / max(1, images)
+    if stage.name == "queue" or stage.worker == "connection":
+        return 0.0
+    return stage.busy_s or 0.0

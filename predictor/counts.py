@@ -17,7 +17,7 @@ class Work:
     """What frontends did besides, in ns where it is time: the second part of a row.
 
     Attributes:
-        images: of requests that were answered.
+        images: that were answered.
         respond_ns: making their answers.
         held_ns: what their slots were held for decoding and for the way back.
         loop_ns: CPU time of the event loop.
@@ -25,8 +25,9 @@ class Work:
         other_ns: CPU time of the process' other threads.
         pool_images, here_images: images decoded by the threads, and on the event loop.
         here_ns: what the latter took.
-        connections_ns: time that connections had a request under way, summed over them.
-        untaken_ns: the part of it in which they had answers that their clients did not take.
+        connections_ns: time that HTTP connections had a request under way, summed over them.
+        untaken: thousandths of images; of each as many as its connection spent of that time on
+            answers that its client did not take.
     """
 
     images: int = 0
@@ -39,7 +40,7 @@ class Work:
     here_images: int = 0
     here_ns: int = 0
     connections_ns: int = 0
-    untaken_ns: int = 0
+    untaken: int = 0
 
 
 WORK = tuple(field.name for field in fields(Work))
@@ -48,9 +49,10 @@ WORK = tuple(field.name for field in fields(Work))
 FIRST_POWER, LAST_POWER, PER_POWER = 15, 38, 8
 LATENCY_CELLS = (LAST_POWER - FIRST_POWER) * PER_POWER
 ROW_CELLS = REQUEST_CELLS + len(WORK) + LATENCY_CELLS
-# An instance's table: when it last ran, CPU time of its process and of its feeder; then a row for
-# each batch size from 1: how many batches, and nanoseconds of each of these.
-HEADER_CELLS = 3
+# An instance's table: when it last ran, CPU time of its process and of its feeder, and how large
+# batches may be at the moment; then a row for each batch size from 1: how many batches, and
+# nanoseconds of each of these.
+HEADER_CELLS = 4
 BATCH_DURATIONS = ("compute_input", "compute_infer", "compute_output")
 BATCH_CELLS = 1 + len(BATCH_DURATIONS)
 
@@ -71,8 +73,8 @@ class StatisticsLayout:
 
     @property
     def cells(self) -> int:
-        """Cells of all."""
-        return ROW_CELLS * self.frontends + self.table_cells * self.instances
+        """Cells of all, and a last one: when they were made."""
+        return ROW_CELLS * self.frontends + self.table_cells * self.instances + 1
 
     def row(self, frontend: int) -> slice:
         """Where a frontend's row is."""
@@ -123,6 +125,11 @@ class Counts:
         return Counts(self.layout, np.zeros_like(self.cells))
 
     @property
+    def began_ns(self) -> int:
+        """When counting began (CLOCK_MONOTONIC). Not of a difference."""
+        return int(self.cells[-1])
+
+    @property
     def requests(self) -> dict[str, Duration]:
         """By the names in ``DURATIONS``; they count requests."""
         cells = self._rows[:REQUEST_CELLS].tolist()
@@ -150,6 +157,10 @@ class Counts:
         """CPU time of an instance's process, and of its feeder in it."""
         header = self.cells[self.layout.table(instance)][:HEADER_CELLS].tolist()
         return header[1], header[2]
+
+    def batch_limit(self, instance: int) -> int:
+        """How large batches may be there; 0: nothing is known. Not of a difference."""
+        return int(self.cells[self.layout.table(instance)][3])
 
     @property
     def last_inference_ms(self) -> int:

@@ -366,6 +366,7 @@ class Dispatcher:
             first = self._in_order.popleft()
             first.ordered = False
             if first.finished:
+                first.times.collected_ns = time.monotonic_ns()
                 self._answer(first)
 
     def _answer(self, ticket: Ticket) -> None:
@@ -419,6 +420,11 @@ class Dispatcher:
     def able(self) -> bool:
         """Whether an instance takes work, and gives signs of life."""
         return self._able
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything that was accepted is not answered yet."""
+        return bool(self._tickets)
 
     @property
     def capacity(self) -> int:

@@ -52,6 +52,7 @@ from predictor.protocol.description import Description
 from predictor.protocol.grpc import InferenceService
 from predictor.protocol.grpc_server import GrpcServer
 from predictor.protocol.http import Application
+from predictor.protocol.readers import Readers
 from predictor.protocol.rest import RestRoutes
 from predictor.pulse import BEAT_S, Pulse
 from predictor.repository import Repository
@@ -194,13 +195,14 @@ class Frontend:
             lambda: self._versions.draining,
             Cors.parse(settings.cors_origins),
         )
-        connections = Connections(limits)
+        readers = Readers()
+        connections = Connections(limits, readers)
         self._http = _http_server(self._application, connections, settings)
         service = InferenceService(
             self._versions, description, self._repository, self._aside, self._observer
         )
         self._rpc = GrpcServer(service, settings, order.grpc_port)
-        self._work = FrontendWork(Clocks(self._pool, connections.look).read)
+        self._work = FrontendWork(Clocks(self._pool, readers.look).read)
         self._orders: dict[str, Callable[[Message], None]] = {
             "attach": self._attach,
             "traffic": lambda message: self._versions.share(message.content["traffic"]),
@@ -247,7 +249,8 @@ class Frontend:
         while True:
             self._pulse.beat()
             await asyncio.sleep(BEAT_S)
-            self._work.share_out(served.counts for served in self._versions)
+            busy = any(served.dispatcher.busy for served in self._versions)
+            self._work.share_out([served.counts for served in self._versions], busy=busy)
             for served in self._versions:
                 served.sample()
 

@@ -7,16 +7,16 @@ is shared out among the versions by the images that were answered meanwhile.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Protocol
 
 from predictor.counts import Work
 from predictor.statistics import RequestCounts
 
-IDLE_WEIGHT = 1 / 4  # of a new interval without images
+HELD_NS = 10_000_000_000  # how long work waits for the images that it may be for
 UPKEEP = ("loop_ns", "other_ns")  # what goes on without images as well: timers, probes, scrapes
-SIGNS = ("pool_images", "here_images", "connections_ns")  # that there are images after all
+LEAST_WEIGHT = 1 / 60  # of one more quiet interval, when much is known already
 
 
 class Pool(Protocol):
@@ -35,21 +35,22 @@ class Clocks:
 
     Args:
         pool: its decode threads.
-        connections: how many of them have a request under way, and an answer not yet taken.
+        connections: how many have a request under way, and thousandths of images whose clients
+            left them lying, since it was last called (see ``Readers``).
     """
 
     def __init__(self, pool: Pool, connections: Callable[[], tuple[int, int]]) -> None:
         self._pool = pool
         self._connections = connections
         self._looked_ns = time.monotonic_ns()
-        self._connections_ns = self._untaken_ns = 0
+        self._connections_ns = self._untaken = 0
 
     def read(self) -> Work:
         """All of it; to be called on the event loop, whose clock it reads."""
         now_ns = time.monotonic_ns()
         under_way, untaken = self._connections()
         self._connections_ns += under_way * (now_ns - self._looked_ns)
-        self._untaken_ns += untaken * (now_ns - self._looked_ns)
+        self._untaken += untaken
         self._looked_ns = now_ns
         loop_ns, pool_ns = time.thread_time_ns(), self._pool.cpu_ns()
         return Work(
@@ -60,8 +61,34 @@ class Clocks:
             here_images=self._pool.decoded_here,
             here_ns=self._pool.here_ns,
             connections_ns=self._connections_ns,
-            untaken_ns=self._untaken_ns,
+            untaken=self._untaken,
         )
+
+
+class Upkeep:
+    """What goes on without images, learnt while there are none: a mean, since scrapes are rare."""
+
+    def __init__(self) -> None:
+        self._rates = dict.fromkeys(UPKEEP, 0.0)  # ns per ns
+        self._owed = dict.fromkeys(UPKEEP, 0.0)  # ns: where less was done than is usual
+        self._intervals = 0
+
+    def learn(self, done: Mapping[str, int], elapsed_ns: int) -> None:
+        """So much was done while there were no images."""
+        self._intervals += 1
+        weight = max(LEAST_WEIGHT, 1 / self._intervals)
+        for name, rate in self._rates.items():
+            self._rates[name] += weight * (done[name] / elapsed_ns - rate)
+
+    def less(self, name: str, done: int, elapsed_ns: int) -> int:
+        """What is left for images of what was done.
+
+        Where less was done than is usual, more is taken off another time: scrapes are rare.
+        """
+        rate = self._rates[name]
+        left = done - rate * elapsed_ns - self._owed[name]
+        self._owed[name] = min(max(0.0, -left), rate * HELD_NS)
+        return max(0, round(left))
 
 
 class FrontendWork:
@@ -69,35 +96,49 @@ class FrontendWork:
 
     Args:
         read: everything that this process has done since its start, ``images`` left out.
+        clock: nanoseconds that only go up.
     """
 
-    def __init__(self, read: Callable[[], Work]) -> None:
-        self._read = read
-        self._before = read()
-        self._images: dict[RequestCounts, int] = {}  # as they stood at the last look
-        self._upkeep = dict.fromkeys(UPKEEP, 0.0)  # of one interval
+    def __init__(
+        self, read: Callable[[], Work], clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._read, self._clock = read, clock
+        self._before, self._before_ns = read(), clock()
+        self._quiet = False  # since then; what a process does at its start is not usual
+        self._images: dict[RequestCounts, int] = {}  # as they stood then
+        self._failed: dict[RequestCounts, int] = {}
+        self._upkeep = Upkeep()
 
-    def share_out(self, versions: Iterable[RequestCounts]) -> None:
-        """Count what was done since the last look to the versions whose images were answered."""
-        now, before = self._read(), self._before
-        done = {name: getattr(now, name) - getattr(before, name) for name in NAMES}
-        answered = {counts: counts.images - self._known(counts) for counts in versions}
-        self._images = {counts: counts.images for counts in answered}
-        whole = sum(answered.values())
-        if whole == 0:  # what is done meanwhile is counted with the images that it is done for
-            if not any(done[name] for name in SIGNS):
-                self._before = now
-                for name in UPKEEP:
-                    self._upkeep[name] += IDLE_WEIGHT * (done[name] - self._upkeep[name])
-            return
-        self._before = now
-        for name in UPKEEP:
-            done[name] = max(0, done[name] - round(self._upkeep[name]))
-        for counts, images in answered.items():
-            counts.worked(Work(**{name: ns * images // whole for name, ns in done.items()}))
+    def share_out(self, versions: Sequence[RequestCounts], *, busy: bool) -> None:
+        """Count what was done since the last look to the versions whose images were answered.
 
-    def _known(self, counts: RequestCounts) -> int:
-        return self._images.get(counts, counts.images)
+        A request that was refused takes an event loop as long as an image does (0.3 ms each), and
+        that part is nobody's.
+
+        Args:
+            versions: their rows.
+            busy: something that was accepted is not answered yet.
+        """
+        now, now_ns = self._read(), self._clock()
+        done = {name: getattr(now, name) - getattr(self._before, name) for name in NAMES}
+        elapsed_ns = max(1, now_ns - self._before_ns)
+        images = {each: each.images - self._images.get(each, each.images) for each in versions}
+        failed = sum(each.failed - self._failed.get(each, each.failed) for each in versions)
+        answered = sum(images.values())
+        quiet = not (busy or answered or failed or done["pool_images"] or done["here_images"])
+        if answered:
+            for name in UPKEEP:
+                left = self._upkeep.less(name, done[name], elapsed_ns)
+                done[name] = left * answered // (answered + failed)
+            for counts, some in images.items():
+                counts.worked(Work(**{name: n * some // answered for name, n in done.items()}))
+        elif quiet and self._quiet:
+            self._upkeep.learn(done, elapsed_ns)
+        elif busy and elapsed_ns < HELD_NS:
+            return  # what is done meanwhile is counted with the images that it is done for
+        self._before, self._before_ns, self._quiet = now, now_ns, not busy
+        self._images = {each: each.images for each in versions}
+        self._failed = {each: each.failed for each in versions}
 
 
 NAMES = tuple(field.name for field in fields(Work) if field.name != "images")

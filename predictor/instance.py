@@ -94,6 +94,7 @@ def main() -> None:
         decode_s = measure_decode(package) if order.calibrate else 0.0
         control.send(Message("ready", {"cost": asdict(cost), "decode_s": decode_s}))
         run = watched(runtime, pulse, cost, order.hang_timeout_s)
+        counts.limit(cost.max_batch_size)
         if not _serve(feeder, run, MemoryLimit(cost.max_batch_size), metrics, counts):
             logger.error("this device computes nothing any more; this instance ends")
             os._exit(1)  # without a word to the feeder: what it holds is to go elsewhere
@@ -162,6 +163,7 @@ def _serve(
             return False
         if limit.learn(len(batch.items), ran):
             feeder.limit(limit.size)
+            counts.limit(limit.size)
         for part in ran.parts:
             feeder.complete(batch, part)
         _count(metrics, counts, batch, ran, feeder.cpu_ns())

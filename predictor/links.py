@@ -110,7 +110,7 @@ class Links:
         return links[earliest.take()]
 
     def _earliest(self, links: Sequence[Link]) -> EarliestFinish:
-        loads = self._board.sum(axis=1).tolist()
+        loads, _ = self.board()
         return EarliestFinish(
             [loads[link.instance] for link in links],
             [link.cost for link in links],
@@ -126,12 +126,11 @@ class Links:
         Images that are not handed over yet are spread as they will be: by the instances' speeds.
         """
         links = self._taking
-        everyone: list[list[int]] = self._board.tolist()
-        coming = sum(everyone[-1])
+        loads, coming = self.board()
         speeds = [1 / (link.cost.image_seconds * link.scale.scale) for link in links]
         whole = sum(speeds)
         load = [
-            sum(everyone[link.instance]) + round(coming * speed / whole)
+            loads[link.instance] + round(coming * speed / whole)
             for link, speed in zip(links, speeds, strict=True)
         ]
         return load, [link.cost for link in links], [link.scale.scale for link in links]

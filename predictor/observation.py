@@ -16,7 +16,7 @@ class ImageTimes:
     decoded_ns: int = 0
     infer_began_ns: int = 0
     infer_ended_ns: int = 0
-    collected_ns: int = 0  # its answer is back in the frontend
+    collected_ns: int = 0  # its answer is back in the frontend, and may leave if order is kept
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +32,7 @@ class Observation:
         error: what the client was told; empty when it was answered.
         version: which of the model took it; empty when none did.
         images: how many it held.
+        answered: how many of them were answered.
         read_ns: its body had been read.
         parsed_ns: its images were known.
         classified_ns: its last image had been answered; what follows is making its answer.
@@ -47,6 +48,7 @@ class Observation:
     error: str = ""
     version: str = ""
     images: int = 0
+    answered: int = 0
     began_ns: int = 0
     read_ns: int = 0
     parsed_ns: int = 0
@@ -58,5 +60,5 @@ class Observation:
     def classified(self, images: int, times: Sequence[ImageTimes]) -> None:
         """All ``images`` have been dealt with; ``times`` are of those that were answered."""
         self.classified_ns = time.monotonic_ns()
-        self.images = images
+        self.images, self.answered = images, len(times)
         self.last = max(times, key=lambda image: image.collected_ns, default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from predictor.capacity import Workers
+from predictor.capacity import Use, Workers, use
 from predictor.classifier import ImageClassifier
 from predictor.dispatch import Dispatcher
 from predictor.metrics import FrontendMetrics
@@ -51,6 +51,7 @@ class ServedVersion:
         self.receive_seconds = metrics.stage("receive")
         self.respond_seconds = metrics.stage("respond")
         self._window = Window(statistics.read)
+        self._report: StageReport | None = None  # as of the window's last look
         self._pulses: dict[int, Pulse] = {}
         self._loaded = loaded
         self.dispatcher.admit(loaded)
@@ -68,11 +69,13 @@ class ServedVersion:
     def attach(self, instance: int, channel: Channel, cost: BatchCost, pulse: Pulse) -> None:
         """An instance of this version is ready."""
         self._pulses[instance] = pulse
+        self._report = None
         self.dispatcher.attach(instance, channel, cost)
 
     def sample(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
         """Look at what has been counted, and whether instances are alive; a few times a second."""
-        self._window.sample()
+        if self._window.sample():
+            self._report = None
         now_ns = clock()
         for instance, pulse in self._pulses.items():
             self.dispatcher.set_stalled(instance, now_ns - pulse.beat_ns > STALLED_NS)
@@ -81,7 +84,19 @@ class ServedVersion:
         """Each instance's busy share of the last ten seconds, by its number."""
         return dict(zip(self.devices, self._window.busy_ratios(), strict=False))
 
+    def use(self) -> Use:
+        """What it has taken of what all versions share, over the last ten seconds."""
+        lately = self._window.lately()
+        counts = lately.counts
+        cpu_ns = sum(counts.cpu_ns(number)[0] for number in counts.layout.numbers)
+        return use(counts.work, cpu_ns / 1e9, lately.seconds)
+
     def stages(self, workers: Workers) -> StageReport:
-        """What each stage could do, by what was counted lately, and how the instances are doing."""
-        attached, coming = self.dispatcher.attached()
-        return stage_report(self._window, self.devices, attached, coming, workers)
+        """What each stage could do, by what was counted lately, and how the instances are doing.
+
+        Reckoned once for each look at the counts, however often it is asked for.
+        """
+        if self._report is None:
+            attached, coming = self.dispatcher.attached()
+            self._report = stage_report(self._window, self.devices, attached, coming, workers)
+        return self._report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from predictor.capacity import Balance, DeviceWork, Workers, balance
 from predictor.counts import Counts, execution_count, inference_count
@@ -83,10 +83,14 @@ def stage_report(
     """
     lately, telling = window.lately(), window.telling()
     counts = lately.counts
+    attached = {
+        number: replace(one, cost=_as_limited(one.cost, window.latest.batch_limit(number)))
+        for number, one in attached.items()
+        if number in devices
+    }
     working = [
         _device_work(telling.counts, number, devices[number], one.cost)
         for number, one in attached.items()
-        if number in devices
     ]
     ratios = dict(zip(counts.layout.numbers, window.busy_ratios(), strict=True))
     return StageReport(
@@ -103,6 +107,11 @@ def stage_report(
         ),
         batch_sizes={batch.size: batch.count for batch in counts.batches},
     )
+
+
+def _as_limited(cost: BatchCost, limit: int) -> BatchCost:
+    """An instance that had no memory for larger batches runs smaller ones."""
+    return replace(cost, max_batch_size=min(cost.max_batch_size, limit)) if limit else cost
 
 
 def _device_work(counts: Counts, instance: int, device: str, cost: BatchCost) -> DeviceWork:

@@ -9,6 +9,8 @@ extension has; the rest is what ``stages`` are reckoned from.
 from __future__ import annotations
 
 import mmap
+import os
+import sys
 import time
 from typing import TypeAlias
 
@@ -16,6 +18,7 @@ import numpy as np
 
 from predictor.counts import (
     BATCH_CELLS,
+    DURATIONS,
     HEADER_CELLS,
     LATENCY_CELLS,
     REQUEST_CELLS,
@@ -26,7 +29,7 @@ from predictor.counts import (
     Work,
     latency_cell,
 )
-from predictor.observation import Observation
+from predictor.observation import ImageTimes, Observation
 from predictor.slab import reserve
 
 CELL_BYTES = 8  # int64
@@ -44,27 +47,36 @@ class RequestCounts:
         """Count one request: as failed when it, or any of its images, was not answered."""
         total_ns = observation.ended_ns - observation.began_ns
         last = observation.last
+        if last is not None:  # v1 answers the other images of a request, whatever one is like
+            self._count_images(observation, last)
         if observation.error or last is None:
             self._add(1, total_ns)
             return
         self._add(0, total_ns)
         waited_ns = last.decode_began_ns - last.accepted_ns  # for a decoder
-        decode_ns = last.decoded_ns - last.decode_began_ns
         self._add(2, waited_ns + last.infer_began_ns - last.decoded_ns)
-        self._add(3, decode_ns)
+        self._add(3, last.decoded_ns - last.decode_began_ns)
         self._add(4, last.infer_ended_ns - last.infer_began_ns)
         self._add(5, observation.ended_ns - last.infer_ended_ns)
-        cells, images = self._cells, observation.images
+        self._cells[LATENCIES + latency_cell(total_ns)] += 1
+
+    def _count_images(self, observation: Observation, last: ImageTimes) -> None:
+        cells, images = self._cells, observation.answered
         rendered_ns = observation.rendered_ns or observation.ended_ns
+        decode_ns = last.decoded_ns - last.decode_began_ns
         cells[IMAGES] += images
         cells[RESPOND_NS] += rendered_ns - observation.classified_ns
         cells[HELD_NS] += images * (decode_ns + last.collected_ns - last.infer_ended_ns)
-        cells[LATENCIES + latency_cell(total_ns)] += 1
 
     @property
     def images(self) -> int:
-        """Images of answered requests so far, those of this process's predecessors included."""
+        """Images answered so far, those of this process's predecessors included."""
         return self._cells[IMAGES]
+
+    @property
+    def failed(self) -> int:
+        """Requests that were refused or failed so far, in the same way."""
+        return self._cells[FAILED]
 
     def worked(self, work: Work) -> None:
         """Count what this frontend has done since it was last counted."""
@@ -76,6 +88,7 @@ class RequestCounts:
         self._cells[2 * duration + 1] += ns
 
 
+FAILED = 2 * DURATIONS.index("fail")
 IMAGES, RESPOND_NS, HELD_NS = (
     REQUEST_CELLS + WORK.index(name) for name in ("images", "respond_ns", "held_ns")
 )
@@ -104,6 +117,10 @@ class BatchCounts:
             self._cells[2] += feeder_ns - self._feeder_ns
         self._cpu_ns, self._feeder_ns = cpu_ns, feeder_ns
 
+    def limit(self, size: int) -> None:
+        """Note how large batches may be from now on."""
+        self._cells[3] = size
+
 
 class Statistics:
     """All rows and tables, mapped into this process."""
@@ -115,8 +132,11 @@ class Statistics:
 
     @staticmethod
     def create(layout: StatisticsLayout) -> int:
-        """Reserve the memory, all zeros; returns its file descriptor."""
-        return reserve("millrace-statistics", CELL_BYTES * layout.cells)
+        """Reserve the memory, all zeros but when that was; returns its file descriptor."""
+        fd = reserve("millrace-statistics", CELL_BYTES * layout.cells)
+        began = time.monotonic_ns().to_bytes(CELL_BYTES, sys.byteorder)
+        os.pwrite(fd, began, CELL_BYTES * (layout.cells - 1))
+        return fd
 
     def requests(self, frontend: int) -> RequestCounts:
         """The row that ``frontend`` writes."""

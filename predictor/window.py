@@ -11,8 +11,11 @@ from predictor.counts import Counts
 
 LATELY_NS = 10_000_000_000
 BETWEEN_NS = 1_000_000_000  # two looks at the counts
-# Fewer images than these say nothing of what one costs; then it is looked further back.
+# Fewer images than these say nothing of what one costs; then it is looked further back, but not
+# for ever, since things change.
 TELLING = 100
+EARLIER_NS = 60_000_000_000  # between two looks further back
+LONGEST_NS = 600_000_000_000  # and the time between two looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,17 @@ class _Look:
     def until(self, later: _Look) -> Span:
         return Span(later.counts.since(self.counts), max(1, later.at_ns - self.at_ns) / 1e9)
 
+    @property
+    def images(self) -> int:
+        return self.counts.work.images
+
 
 class Window:
     """What was counted lately.
 
     Args:
         read: gives the counts since the pod's start.
-        clock: nanoseconds that only go up.
+        clock: nanoseconds that only go up, as those of the counts.
     """
 
     def __init__(
@@ -45,28 +52,44 @@ class Window:
     ) -> None:
         self._read = read
         self._clock = clock
-        self._looks = deque([_Look(clock(), read())])
+        first = _Look(clock(), read())
+        self._looks = deque([first])
         # What was counted before this process began is better than nothing, for the beginning.
-        self._telling_from = _Look(clock(), self._looks[0].counts.nothing())
+        self._earlier = deque([_Look(first.counts.began_ns, first.counts.nothing())])
 
-    def sample(self) -> None:
-        """Look at the counts, if it is time again; to be called a few times a second."""
-        now_ns = self._clock()
-        if now_ns - self._looks[-1].at_ns < BETWEEN_NS:
-            return
-        self._looks.append(_Look(now_ns, self._read()))
-        while len(self._looks) > 2 and now_ns - self._looks[1].at_ns >= LATELY_NS:
-            self._looks.popleft()
-        if self.lately().counts.work.images >= TELLING:
-            self._telling_from = self._looks[0]
+    def sample(self) -> bool:
+        """Look at the counts, if it is time again; to be called a few times a second.
+
+        Returns:
+            Whether it was.
+        """
+        now_ns, looks, earlier = self._clock(), self._looks, self._earlier
+        if now_ns - looks[-1].at_ns < BETWEEN_NS:
+            return False
+        looks.append(_Look(now_ns, self._read()))
+        while len(looks) > 2 and now_ns - looks[1].at_ns >= LATELY_NS:
+            gone = looks.popleft()
+            if gone.at_ns - earlier[-1].at_ns >= EARLIER_NS:
+                earlier.append(gone)
+        while len(earlier) > 1 and now_ns - earlier[1].at_ns >= LONGEST_NS:
+            earlier.popleft()
+        return True
+
+    @property
+    def latest(self) -> Counts:
+        """Since the pod's start, as of the last look."""
+        return self._looks[-1].counts
 
     def lately(self) -> Span:
         """The last ten seconds, as of the last look."""
         return self._looks[0].until(self._looks[-1])
 
     def telling(self) -> Span:
-        """The same, and what was before while there were too few images to tell anything by."""
-        return self._telling_from.until(self._looks[-1])
+        """The same, and what was before if there are too few images to tell anything by."""
+        last = self._looks[-1]
+        begins = (self._looks[0], *reversed(self._earlier))
+        enough = (look for look in begins if last.images - look.images >= TELLING)
+        return next(enough, begins[-1]).until(last)
 
     def busy_ratios(self) -> list[float]:
         """The share of the last ten seconds in which each instance's device ran batches, 0 to 1.

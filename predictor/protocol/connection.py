@@ -22,7 +22,8 @@ from uvicorn.server import ServerState
 from predictor.errors import BadRequestError, BodyTimeoutError
 from predictor.protocol.body import BodyLimits
 from predictor.protocol.cycle import Cycle
-from predictor.protocol.http import CLIENT_LEFT, JSON
+from predictor.protocol.http import CLIENT_LEFT, IMAGES, JSON
+from predictor.protocol.readers import Readers
 from predictor.protocol.request_id import request_id
 
 LARGEST_HEAD_BYTES = 64 * 1024  # URL, header names and values of one request
@@ -64,8 +65,10 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: BodyLimits,
+        readers: Readers,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._readers = readers
         self._timeout_s = limits.timeout_s
         self._most_discarded = max(limits.max_bytes, LEAST_DISCARDED_BYTES)
         self._answering: Cycle | None = None
@@ -209,6 +212,10 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """A request was answered: go on to the next."""
         self.server_state.total_requests += 1
+        if self._answering is not None:
+            images = self._answering.scope["state"].get(IMAGES, 0)
+            if images:
+                self._readers.answered(self, images)
         self._answering = None
         self._since = self.loop.time()
         if self.transport.is_closing():

@@ -10,6 +10,7 @@ from uvicorn.server import ServerState
 
 from predictor.protocol.body import BodyLimits
 from predictor.protocol.connection import Connection
+from predictor.protocol.readers import Readers
 
 SWEEP_S = 1.0  # between two looks at every connection
 
@@ -21,19 +22,14 @@ class Connections:
 
     Args:
         limits: bounds on what clients send.
+        readers: told of every answer to an inference request.
     """
 
-    def __init__(self, limits: BodyLimits) -> None:
+    def __init__(self, limits: BodyLimits, readers: Readers) -> None:
         self._limits = limits
+        self._readers = readers
         self._sweep_s = min(SWEEP_S, limits.timeout_s)
         self._sweeping = False
-        self._all: set[Any] = set()
-
-    def look(self) -> tuple[int, int]:
-        """How many have a request under way, and how many of them an answer not yet taken."""
-        ours = [one for one in self._all if isinstance(one, Connection)]
-        untaken = sum(one.untaken for one in ours)
-        return sum(one.answering or one.untaken for one in ours), untaken
 
     def __call__(
         self,
@@ -43,8 +39,9 @@ class Connections:
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> Connection:
         """A new connection (uvicorn's protocol factory)."""
-        self._all = server_state.connections
-        connection = Connection(config, server_state, app_state, _loop, limits=self._limits)
+        connection = Connection(
+            config, server_state, app_state, _loop, limits=self._limits, readers=self._readers
+        )
         if not self._sweeping:
             self._sweep_later(server_state, connection.loop)
         return connection

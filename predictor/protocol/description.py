@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
 from predictor.advice import advice
-from predictor.capacity import Stage, Workers
+from predictor.capacity import Stage, Use, Workers
 from predictor.counts import BATCH_DURATIONS, DURATIONS, execution_count, inference_count
 from predictor.protocol.tensors import INPUT_NAME, OUTPUT_DATATYPES
 from predictor.queue_policy import QueuePolicy
@@ -161,7 +162,8 @@ class Description:
 
     def report(self, served: ServedVersion) -> StageReport:
         """How a version is doing at the moment."""
-        return served.stages(self._workers)
+        others = (one.use() for one in self._versions if one is not served)
+        return served.stages(replace(self._workers, elsewhere=sum(others, start=Use())))
 
     def stages(self, served: ServedVersion) -> dict[str, Any]:
         """What each stage could do, which one is the limit, and what to do about it."""
@@ -222,7 +224,7 @@ def _ms(seconds: float | None) -> float | None:
 
 
 def _utilisation(rate: float, capacity: float | None) -> float | None:
-    return None if capacity is None else min(1.0, rate / capacity)
+    return None if capacity is None else min(1.0, rate / capacity) if capacity else 1.0
 
 
 def index(entries: Sequence[IndexEntry]) -> list[dict[str, Any]]:

@@ -41,6 +41,7 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header: TypeAlias = tuple[bytes, bytes]
 
 JSON = b"application/json"  # no charset: KServe's client compares exactly
+IMAGES = "images"  # in a scope's state: how many of the request's were answered
 CLIENT_LEFT = "the client left"  # the message with which a request is cancelled when it did
 
 
@@ -160,6 +161,7 @@ class Application:
             return
         call = Call.of(scope)
         response = await self._answer(call, receive)
+        scope.setdefault("state", {})[IMAGES] = call.observation.answered
         try:
             await self._send(call, response, send)
         finally:

@@ -74,6 +74,12 @@ def photo(side: int) -> bytes:
     return request(header + len(image).to_bytes(4, "little") + image, len(header))
 
 
+def inferences(pod: Pod) -> int:
+    """Images computed since the pod's start."""
+    with urllib.request.urlopen(f"{pod.url}/v2/models/colours/stats") as response:
+        return int(json.load(response)["model_stats"][0]["inference_count"])
+
+
 @contextlib.contextmanager
 def load(pod: Pod, sent: bytes, clients: int) -> Iterator[None]:
     """So many clients, each of which sends the next one when the one before it is answered."""
@@ -98,7 +104,7 @@ def load(pod: Pod, sent: bytes, clients: int) -> Iterator[None]:
         each.result()
 
 
-def named(pod: Pod, stage: str) -> dict[str, Any]:
+def named(pod: Pod, stage: str | None) -> dict[str, Any]:
     """What the pod says once it names that stage; fails if it goes on naming another."""
     until = time.monotonic() + LOAD_S
     while (said := stages(pod))["bottleneck"] != stage:
@@ -110,7 +116,7 @@ def named(pod: Pod, stage: str) -> dict[str, Any]:
 def test_a_pod_that_has_done_nothing_names_no_stage(start, colours):
     """But knows its workers, and what its devices could do."""
     pod = start(colours, "--devices", "emulated:5+1", "--max-queue-size", "99")
-    said = stages(pod)
+    said = named(pod, None)
 
     assert (said["bottleneck"], said["advice"], said["images_per_second"]) == (None, "", 0)
     assert tuple(stage["name"] for stage in said["stages"]) == STAGES
@@ -180,14 +186,44 @@ def test_every_frontend_says_the_same_and_a_killed_one_loses_nothing(start, colo
         named(pod, "receive")
     time.sleep(1.5)  # until all of it has been looked at
     before = stages(pod)
+    counted = inferences(pod)
     pod.frontends()[0].kill()
-    until = time.monotonic() + 30
-    while len(pod.frontends()) < 2 and time.monotonic() < until:
-        time.sleep(0.1)
+    assert before["bottleneck"] == "receive"
+    assert counted > 100
 
-    assert before["bottleneck"] is not None
-    for _ in range(8):  # connections of their own, which either of them takes
-        assert stages(pod)["bottleneck"] is not None
+    until = time.monotonic() + LOAD_S
+    in_a_row = 0  # on connections of their own, which either of them takes
+    while in_a_row < 8 or len(pod.frontends()) < 2:
+        assert time.monotonic() < until, stages(pod)
+        same = stages(pod)["bottleneck"] == "receive"  # a new one knows of no instance at first
+        in_a_row = in_a_row + 1 if same else 0
+        assert inferences(pod) == counted
+
+
+def test_a_client_that_takes_nothing_is_not_what_limits_the_others(start, colours):
+    """Its answers lie there for as long as it likes; theirs are taken at once."""
+    pod = start(colours, "--devices", "emulated:50+50", "--max-batch-size", "1")
+    host, port = pod.http.split(":")
+    with socket.create_connection((host, int(port))) as stuck:
+        stuck.settimeout(1)
+        with contextlib.suppress(TimeoutError):  # once the pod reads no more either
+            stuck.sendall(pixels(1, COLOUR_SIZE) * 3000)
+        with load(pod, pixels(1, COLOUR_SIZE), clients=2):
+            said = named(pod, "infer")
+
+    assert said["stages"][6]["worker"] == "event loop"
+
+
+def test_a_pod_without_instances_says_so(start, colours):
+    """The only one stands still; what it did before is no capacity now."""
+    pod = start(colours, "--devices", "emulated:0.1+0.1")
+    with load(pod, pixels(1, COLOUR_SIZE), clients=8):
+        named(pod, "receive")
+    pod.instances()[0].suspend()  # until the pod kills it
+    said = named(pod, "infer")
+
+    assert (said["capacity"], said["headroom"]) == (0, 0)
+    assert said["advice"] == "infer limits: no instance takes work at the moment"
 
 
 def test_prometheus_is_told_as_well(start, colours):

@@ -13,9 +13,11 @@ from predictor.capacity import (
     STAGES,
     Balance,
     DeviceWork,
+    Use,
     Workers,
     balance,
     slots_capacity,
+    use,
 )
 from predictor.counts import BatchTotals, Work
 from predictor.types import BatchCost
@@ -64,13 +66,15 @@ def test_a_pod_that_did_nothing_knows_what_its_devices_can_do_and_no_limit():
     assert (found.bottleneck, found.capacity, advice(found)) == (None, None, "")
 
 
-def test_without_an_instance_nothing_can_be_inferred():
+def test_without_an_instance_that_is_the_limit():
     """They may be restarting; what was measured of the others still stands."""
-    found = capacities(balance(worked(100), SECONDS, [], WORKERS))
+    found = balance(worked(100), SECONDS, [], WORKERS)
 
-    assert found["infer"] is None
-    assert found["queue"] is None
-    assert found["decode"] == pytest.approx(500)
+    assert found.bottleneck is not None
+    assert (found.bottleneck.name, found.capacity) == ("infer", 0)
+    assert capacities(found)["queue"] is None
+    assert capacities(found)["decode"] == pytest.approx(500)
+    assert advice(found) == "infer limits: no instance takes work at the moment"
 
 
 def test_decoders_limit_where_they_are_the_slowest():
@@ -201,7 +205,7 @@ def test_more_slots_never_allow_for_less(slots, held_s, per_batch_s, per_image_s
 
 def test_clients_limit_that_take_their_answers_slowly():
     """Eight connections that have answers lying there all the time."""
-    work = worked(4000, untaken_ns=int(8 * SECONDS * 1e9))
+    work = worked(4000, untaken=4000 * 1000)
     found = balance(work, SECONDS, [device(3200)], replace(WORKERS, decode_threads=8))
 
     assert found.bottleneck is not None
@@ -212,10 +216,74 @@ def test_clients_limit_that_take_their_answers_slowly():
 
 def test_clients_that_wait_themselves_limit_nothing():
     """However few they are: it is the server that they wait for."""
-    work = worked(10, untaken_ns=10 * MS // 100, connections_ns=10 * 50 * MS)
+    work = worked(10, untaken=10 * 1000 // 100)
     respond = balance(work, SECONDS, [device(3200)], WORKERS).stages[-1]
 
     assert respond.worker == "event loop"
+
+
+def test_a_client_that_asks_for_little_limits_nothing():
+    """It takes its time to read, but there is hardly anything to be read."""
+    work = worked(10, untaken=10 * 1000, connections_ns=int(0.1 * SECONDS * 1e9))
+    respond = balance(work, SECONDS, [device(3200)], WORKERS).stages[-1]
+
+    assert respond.worker == "event loop"
+
+
+def test_what_other_versions_take_of_shared_workers_is_not_there():
+    """Half of the event loop, of the threads and of the cores; slots and devices are its own."""
+    some = Workers(2, 4, 4096, 8)
+    shared = replace(some, elsewhere=Use(event_loops=1.0, decode_threads=2.0, cores=4.0))
+    alone, both = (balance(worked(3200), SECONDS, [device(3200)], each) for each in (some, shared))
+
+    ratios = {
+        name: (capacities(both)[name] or 0) / (capacities(alone)[name] or 1) for name in STAGES
+    }
+    halved = {name for name, ratio in ratios.items() if ratio == pytest.approx(0.5)}
+    assert halved == {"receive", "decode", "respond"}
+    assert (both.cores.capacity or 0) == pytest.approx((alone.cores.capacity or 0) / 2)
+
+
+def test_however_much_other_versions_take_something_is_left():
+    """Rates of ten seconds may add up to a little more than there is."""
+    workers = replace(WORKERS, elsewhere=Use(9.0, 9.0, 9.0))
+
+    assert all(
+        (capacity or 0) > 0
+        for capacity in capacities(balance(worked(3200), SECONDS, [device(3200)], workers)).values()
+    )
+
+
+def test_what_a_version_uses_is_what_its_threads_and_instances_ran():
+    """Of one event loop 1/50, of the decoders 0.4."""
+    used = use(worked(1000), instances_cpu_s=30.0, seconds=10.0)
+
+    assert used.event_loops == pytest.approx(0.02)
+    assert used.decode_threads == pytest.approx(0.4)
+    assert used.cores == pytest.approx(3.0 + 0.02 + 0.4 + 0.01)
+    assert (used + used).cores == pytest.approx(2 * used.cores)
+
+
+def test_cores_are_charged_for_processor_time_and_not_for_waiting():
+    """Four instances take 10 ms for an image, and its decoder 4; but of these they run 2."""
+    workers = replace(WORKERS, cores=2)
+    slow = device(800, cpu_s=800 * 0.002, on_cores=True, cost=BatchCost(0.0, 0.010, 32))
+    found = balance(worked(3200), SECONDS, [slow] * 4, workers)
+
+    assert slow.infer_s / slow.images == pytest.approx(0.010)
+    assert found.by_cores
+    assert found.bottleneck is not None
+    assert found.bottleneck.name == "decode"
+
+
+def test_more_frontends_need_cores_as_well():
+    """Where the cores are busy already, another event loop has nothing to run on."""
+    fast = device(3200, cost=BatchCost(0.0, 0.00001, 32), cpu_s=0.0)
+    work = worked(3200, pool_ns=0, pool_images=0, other_ns=0)
+    roomy, tight = (Workers(1, 2, 4096, cores) for cores in (16, 1))
+
+    assert advice(balance(work, SECONDS, [fast], roomy)).endswith("add 7 frontends")
+    assert advice(balance(work, SECONDS, [fast], tight)).endswith("add 7 frontends and 7 cores")
 
 
 def test_more_decoding_needs_cores_where_all_have_decoders():

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
+
+import pytest
 
 from predictor.counts import StatisticsLayout, Work
-from predictor.frontend_work import Clocks, FrontendWork, thread_clock
+from predictor.frontend_work import HELD_NS, Clocks, FrontendWork, thread_clock
+from predictor.observation import Observation
 from predictor.statistics import RequestCounts, Statistics
 from tests.predictor.test_statistics import answered
 
@@ -15,18 +19,33 @@ LAYOUT = StatisticsLayout(frontends=1, instances=1, largest_batch=1)
 class Frontend:
     """Clocks and counts of two versions, moved by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, start_ns: int = 0) -> None:
         self.done = Work(loop_ns=1000, pool_ns=1000)  # of its start
         statistics = [Statistics(Statistics.create(LAYOUT), LAYOUT) for _ in range(2)]
         self.versions = [each.requests(0) for each in statistics]
         self._read = [each.read for each in statistics]
-        self.work = FrontendWork(lambda: Work(**{n: getattr(self.done, n) for n in FIELDS}))
-        self.work.share_out(self.versions)
+        self._now_ns = 0
+        self.work = FrontendWork(
+            lambda: Work(**{n: getattr(self.done, n) for n in FIELDS}), lambda: self._now_ns
+        )
+        self.does(loop_ns=start_ns)
+        self.look()
+
+    def look(self, *, busy: bool = False, seconds: float = 0.25) -> None:
+        """Some time later the clocks are read."""
+        self._now_ns += int(seconds * 1e9)
+        self.work.share_out(self.versions, busy=busy)
 
     def does(self, **more: int) -> None:
         """Some more of everything."""
         for name, amount in more.items():
             setattr(self.done, name, getattr(self.done, name) + amount)
+
+    def learns(self, loop_ns: int, times: int = 120) -> None:
+        """Nothing happens but what always goes on."""
+        for _ in range(times):
+            self.does(loop_ns=loop_ns)
+            self.look()
 
     def counted(self, version: int) -> Work:
         """What a version's row says."""
@@ -38,7 +57,13 @@ FIELDS = Work.__slots__
 
 def answer(counts: RequestCounts, images: int) -> None:
     """A request of so many images."""
-    counts.count(answered(images=images))
+    counts.count(answered(images=images, answered=images))
+
+
+def refuse(counts: RequestCounts, requests: int) -> None:
+    """So many requests are refused."""
+    for _ in range(requests):
+        counts.count(Observation("v2", "POST /", "id", error="the queue is full"))
 
 
 def test_versions_share_work_by_their_images():
@@ -47,7 +72,7 @@ def test_versions_share_work_by_their_images():
     answer(frontend.versions[0], 3)
     answer(frontend.versions[1], 1)
     frontend.does(loop_ns=400, pool_ns=800, pool_images=4)
-    frontend.work.share_out(frontend.versions)
+    frontend.look()
 
     assert (frontend.counted(0).loop_ns, frontend.counted(1).loop_ns) == (300, 100)
     assert (frontend.counted(0).pool_ns, frontend.counted(1).pool_images) == (600, 1)
@@ -56,12 +81,12 @@ def test_versions_share_work_by_their_images():
 def test_what_was_done_before_an_answer_is_counted_with_it():
     """Decoding takes longer than a look at the clocks."""
     frontend = Frontend()
-    frontend.does(pool_ns=500, pool_images=1, connections_ns=9)
-    frontend.work.share_out(frontend.versions)
+    frontend.does(pool_ns=500)
+    frontend.look(busy=True)
     assert frontend.counted(0).pool_ns == 0
     answer(frontend.versions[0], 1)
     frontend.does(pool_ns=100)
-    frontend.work.share_out(frontend.versions)
+    frontend.look()
 
     assert frontend.counted(0).pool_ns == 600
 
@@ -69,12 +94,79 @@ def test_what_was_done_before_an_answer_is_counted_with_it():
 def test_what_goes_on_without_images_is_not_charged_to_them():
     """Timers and probes; what they cost is learnt while there is nothing else."""
     frontend = Frontend()
-    for _ in range(40):
-        frontend.does(loop_ns=100)
-        frontend.work.share_out(frontend.versions)
+    frontend.learns(loop_ns=100)
     answer(frontend.versions[0], 2)
     frontend.does(loop_ns=150)
-    frontend.work.share_out(frontend.versions)
+    frontend.look()
+
+    assert frontend.counted(0).loop_ns == 50
+
+
+def test_what_goes_on_takes_longer_the_longer_an_image_does():
+    """It is decoded for two seconds, and nothing else is done."""
+    frontend = Frontend()
+    frontend.learns(loop_ns=100)
+    for _ in range(8):
+        frontend.does(loop_ns=100)
+        frontend.look(busy=True)
+    answer(frontend.versions[0], 1)
+    frontend.does(loop_ns=130)
+    frontend.look()
+
+    assert frontend.counted(0).loop_ns == 30
+
+
+def test_scrapes_are_charged_to_nobody_however_rarely_they_come():
+    """One in a hundred intervals; images come all the time, and most of these have no scrape."""
+    frontend = Frontend()
+    for _ in range(3):
+        frontend.learns(loop_ns=10, times=99)
+        frontend.learns(loop_ns=1010, times=1)
+    for interval in range(1000):
+        answer(frontend.versions[0], 1)
+        frontend.does(loop_ns=60 + 1000 * (interval % 100 == 50))
+        frontend.look()
+
+    assert frontend.counted(0).loop_ns / 1000 == pytest.approx(50, abs=10)
+
+
+def test_work_that_no_image_comes_of_is_not_kept_for_the_next_one():
+    """Something waits for an instance that does not come; then light traffic is answered."""
+    frontend = Frontend()
+    for _ in range(400):
+        frontend.does(loop_ns=1000)
+        frontend.look(busy=True)
+    answer(frontend.versions[0], 1)
+    frontend.does(loop_ns=1000)
+    frontend.look(busy=True)
+
+    assert frontend.counted(0).loop_ns <= (HELD_NS / 250e6 + 1) * 1000
+
+
+def test_refusals_are_nobodys_work():
+    """Neither is what they take what goes on anyway, nor do images pay for it."""
+    frontend = Frontend()
+    frontend.learns(loop_ns=100)
+    for _ in range(40):
+        refuse(frontend.versions[0], 10)
+        frontend.does(loop_ns=3100)
+        frontend.look()
+    assert frontend.counted(0).loop_ns == 0
+    answer(frontend.versions[0], 5)
+    refuse(frontend.versions[0], 15)
+    frontend.does(loop_ns=6100)
+    frontend.look()
+
+    assert frontend.counted(0).loop_ns == 1500
+
+
+def test_what_a_process_does_at_its_start_is_not_what_goes_on():
+    """It loads its libraries, say."""
+    frontend = Frontend(start_ns=10**9)
+    frontend.learns(loop_ns=100)
+    answer(frontend.versions[0], 1)
+    frontend.does(loop_ns=150)
+    frontend.look()
 
     assert frontend.counted(0).loop_ns == 50
 
@@ -87,19 +179,25 @@ def test_a_version_that_comes_later_has_no_part_in_what_was_before():
     answer(counts, 100)
     answer(frontend.versions[0], 1)
     frontend.does(loop_ns=100)
-    frontend.work.share_out([*frontend.versions, counts])
+    frontend.versions.append(counts)
+    frontend.look()
 
     assert frontend.counted(0).loop_ns == 100
     assert late.read().work.loop_ns == 0
 
 
 def test_a_thread_has_a_clock_of_its_own():
-    """It goes on while the thread works, and stands while it waits."""
-    go, stop = threading.Event(), threading.Event()
+    """It goes on while that thread works and no other does, and stands while it waits."""
+    go, done, stop = threading.Event(), threading.Event(), threading.Event()
+    burnt: list[int] = []
 
     def burn() -> None:
         go.wait()
-        sum(range(2_000_000))
+        before = time.thread_time_ns()
+        while time.thread_time_ns() - before < 20_000_000:
+            pass
+        burnt.append(time.thread_time_ns() - before)
+        done.set()
         stop.wait()
 
     thread = threading.Thread(target=burn)
@@ -107,10 +205,23 @@ def test_a_thread_has_a_clock_of_its_own():
     clock = thread_clock(thread.ident)
     before = clock()
     go.set()
-    while clock() - before < 1_000_000:
+    done.wait()
+    worked_ns = clock() - before
+    mine = time.thread_time_ns()
+    while time.thread_time_ns() - mine < 20_000_000:  # another thread works
         pass
+    waited_ns = clock() - before - worked_ns
     stop.set()
     thread.join()
+
+    assert burnt[0] <= worked_ns < burnt[0] + 5_000_000
+    assert waited_ns < 5_000_000
+
+
+def test_a_thread_that_was_never_started_has_no_clock():
+    """Rather than that of whoever asks."""
+    with pytest.raises(ValueError, match="not been started"):
+        thread_clock(None)
 
 
 def test_connections_count_for_as_long_as_they_have_a_request():
@@ -122,9 +233,9 @@ def test_connections_count_for_as_long_as_they_have_a_request():
         def cpu_ns(self) -> int:
             return 0
 
-    clocks = Clocks(Pool(), lambda: (2, 1))
+    clocks = Clocks(Pool(), lambda: (2, 300))
     first, second = clocks.read(), clocks.read()
 
     assert second.connections_ns > first.connections_ns > 0
-    assert second.untaken_ns == second.connections_ns // 2
+    assert (first.untaken, second.untaken) == (300, 600)
     assert (second.pool_images, second.here_images, second.here_ns) == (5, 7, 9)

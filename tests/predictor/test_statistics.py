@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,16 +121,42 @@ def test_work_is_counted_by_each_frontend_and_added_up():
 def test_images_of_answered_requests_are_counted_with_what_they_took():
     """Making the answer, not waiting for the client, and holding slots away from an instance."""
     statistics = Statistics(Statistics.create(LAYOUT), LAYOUT)
-    statistics.requests(0).count(answered(images=3, classified_ns=140, rendered_ns=170))
-    statistics.requests(0).count(answered(images=5, error="image 1: broken"))
+    request = answered(images=3, answered=3, classified_ns=140, rendered_ns=170)
+    statistics.requests(0).count(request)
 
     assert statistics.read().work == Work(images=3, respond_ns=30, held_ns=3 * (2 + 16))
+
+
+def test_images_count_that_were_answered_beside_a_broken_one():
+    """As v1 does it: the request counts as failed, and the work was done all the same."""
+    statistics = Statistics(Statistics.create(LAYOUT), LAYOUT)
+    row = statistics.requests(0)
+    row.count(answered(images=5, answered=4, error="image 1: broken", classified_ns=200))
+
+    assert statistics.read().work == Work(images=4, held_ns=4 * (2 + 16))
+    assert (row.images, row.failed) == (4, 1)
+
+
+def test_it_is_known_when_counting_began():
+    """A frontend that begins later reckons with it."""
+    before = time.monotonic_ns()
+    statistics = Statistics(Statistics.create(LAYOUT), LAYOUT)
+
+    assert before <= statistics.read().began_ns <= time.monotonic_ns()
+
+
+def test_an_instance_says_how_large_batches_may_be():
+    """Until it does, nothing is known."""
+    statistics = Statistics(Statistics.create(LAYOUT), LAYOUT)
+    statistics.batches(1).limit(3)
+
+    assert [statistics.read().batch_limit(instance) for instance in (0, 1)] == [0, 3]
 
 
 def test_an_answer_that_never_waits_for_its_client_is_made_until_the_end():
     """As over gRPC, which sends it on its own."""
     statistics = Statistics(Statistics.create(LAYOUT), LAYOUT)
-    statistics.requests(0).count(answered(images=1, classified_ns=140))
+    statistics.requests(0).count(answered(images=1, answered=1, classified_ns=140))
 
     assert statistics.read().work.respond_ns == 60
 

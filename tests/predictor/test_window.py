@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from predictor.counts import Counts, StatisticsLayout
 from predictor.statistics import Statistics
-from predictor.window import BETWEEN_NS, LATELY_NS, TELLING, Window
+from predictor.window import BETWEEN_NS, EARLIER_NS, LATELY_NS, LONGEST_NS, TELLING, Window
 from tests.predictor.test_statistics import answered
 
 SECOND_NS = 1_000_000_000
@@ -15,8 +15,8 @@ class Pod:
     """Counts and a clock, moved by hand."""
 
     def __init__(self) -> None:
-        self.now_ns = 5
         self._statistics = Statistics(Statistics.create(LAYOUT), LAYOUT)
+        self.now_ns = self.began_ns = self._statistics.read().began_ns
         self._instances = [self._statistics.batches(number) for number in (0, 1)]
         self._frontend = self._statistics.requests(0)
         self._instances[0].count(1, 0, 7, 0)  # what was before anybody looked
@@ -34,7 +34,7 @@ class Pod:
     def answers(self, images: int) -> None:
         """Requests are answered."""
         for _ in range(images):
-            self._frontend.count(answered(images=1))
+            self._frontend.count(answered(images=1, answered=1))
 
     def _read(self) -> Counts:
         return self._statistics.read()
@@ -109,14 +109,41 @@ def test_few_images_are_told_by_what_was_before_them():
     assert window.telling().seconds == 21.0
 
 
+def test_what_was_long_ago_tells_nothing_any_more():
+    """A pod that nobody asks, or hardly anybody, forgets what images cost."""
+    pod = Pod()
+    window = pod.window()
+    pod.answers(TELLING)
+    for _ in range((LONGEST_NS + 2 * EARLIER_NS) // SECOND_NS):
+        pod.passes(1, 0.0, 0.0)
+        window.sample()
+
+    assert window.telling().counts.work.images == 0
+    assert window.telling().seconds < (LONGEST_NS + 2 * EARLIER_NS) / SECOND_NS
+
+
+def test_it_is_not_looked_further_back_than_is_needed():
+    """At six images a second a minute or two are enough, whatever was before."""
+    pod = Pod()
+    window = pod.window()
+    for _ in range(300):
+        pod.passes(1, 0.0, 0.0)
+        pod.answers(6)
+        window.sample()
+
+    assert TELLING <= window.telling().counts.work.images <= 6 * 130
+
+
 def test_a_frontend_that_begins_later_knows_what_was_counted_before():
     """Its predecessor may have been killed, and nobody asks at the moment."""
     pod = Pod()
     pod.answers(7)
+    pod.passes(30, 0.0, 0.0)
     window = pod.window()
 
     assert window.lately().counts.work.images == 0
     assert window.telling().counts.work.images == 7
+    assert window.telling().seconds == 30.0
 
 
 def test_many_images_tell_all_by_themselves():

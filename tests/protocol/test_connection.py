@@ -36,6 +36,7 @@ from predictor.protocol.http import (
     Routes,
     json_response,
 )
+from predictor.protocol.readers import Readers
 
 WAIT_S = 60  # for what happens at once; only a failure waits this long
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -144,7 +145,7 @@ def served(
         limits = BodyLimits(max_bytes, timeout_s, max_buffered_bytes)
         config = uvicorn.Config(
             Application(toy.table(), limits, observer, lambda: False, cors),
-            http=Connections(limits),  # type: ignore[arg-type]  # as in the frontend
+            http=Connections(limits, Readers()),  # type: ignore[arg-type]  # as in the frontend
             log_config=None,
             access_log=False,
             lifespan="off",
