@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,23 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.package import ImageInput
-from predictor.admission import (
-    BIAS,
-    CostScale,
-    DecodeCost,
-    decoding_s,
-    finish_s,
-    retry_after_s,
-)
+from predictor.admission import DecodeCost
 from predictor.decode import least_side
 from predictor.decode_pool import DecodeJob, DecodePool
+from predictor.entrance import Entrance
 from predictor.errors import (
-    BadRequestError,
     DeadlineError,
     InferenceError,
     InstanceLostError,
-    NotReadyError,
-    OverloadedError,
     PredictorError,
     RefusedError,
 )
@@ -43,6 +34,7 @@ from predictor.metrics import FrontendMetrics
 from predictor.observation import ImageTimes
 from predictor.queue_policy import Place, QueuePolicies
 from predictor.slab import Channel, Completion, Outcome, Slab, Work
+from predictor.slots import Slots
 from predictor.stage_report import Attached
 from predictor.ticket import Ticket
 from predictor.types import Answer, BatchCost, Image
@@ -99,16 +91,12 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._links = Links(board, frontend)
         self._decode_cost = DecodeCost(least_side(queueing.target), scaled=pool.scaled)
-        self._error = CostScale(*BIAS)  # how many times longer images take than predicted
-        self._free = list(range(slab.layout.slots))
-        self._tickets: dict[int, Ticket] = {}  # every ticket whose slot is taken, by number
-        self._levels: Counter[int] = Counter()  # how many of them have each level
+        self._slots = Slots(slab.layout.slots)
+        self._entrance = Entrance(self._slots, self._links, pool, queueing.policies)
         self._coming = 0  # how many of them are not handed over yet
         self._in_order: deque[Ticket] = deque()  # those not answered, where order is preserved
         self._able = False
         self._waiting: list[Ticket] = []  # decoded while no instance was there
-        self._admitting = True
-        self._next_number = 0
         self._decode_seconds = metrics.stage("decode")
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
@@ -128,12 +116,11 @@ class Dispatcher:
             BadRequestError: more images than its priority level ever takes.
         """
         try:
-            self._check_ready()
-            self._check_room(len(images), place.level)
+            self._entrance.check_room(len(images), place.level)
             quick = self._pool.is_quick(images, self._queueing.target)
             tickets = [self._ticket(image, place, quick) for image in images]
-            decode_s = decoding_s([ticket.decode_s for ticket in tickets], self._pool.threads)
-            predicted_s = self._check_time(place, len(images), decode_s)
+            decode_s = [ticket.decode_s for ticket in tickets]
+            predicted_s = self._entrance.check_time(place, decode_s)
         except RefusedError as refusal:
             self.count(refusal)
             raise
@@ -150,36 +137,11 @@ class Dispatcher:
             NotReadyError, OverloadedError: as ``submit``, but nothing is counted: another version
                 may take it.
         """
-        self._check_ready()
-        self._check_room(1, place.level)
-        self._check_time(place, 1, 0.0)
+        self._entrance.foresee(place)
 
     def count(self, refusal: RefusedError) -> None:
         """Count a request that was refused."""
         self.metrics.rejected(refusal.reason)
-
-    def _check_ready(self) -> None:
-        if not self._admitting:
-            raise NotReadyError("the model is unloaded", "unloaded")
-        if not self._links:
-            raise NotReadyError("no instance is ready; try again", "not_ready")
-
-    def _check_room(self, images: int, level: int) -> None:
-        room = self._queueing.policies.room(level)
-        if room < images <= self.capacity:
-            raise BadRequestError(f"{images} images; priority {level} takes {room} at a time")
-        if images > len(self._free):
-            raise OverloadedError(
-                f"the queue is full: {images} images wanted, "
-                f"{len(self._free)} of {self._slab.layout.slots} slots free",
-                "queue_full",
-            )
-        if self._levels[level] + images > room:
-            raise OverloadedError(
-                f"the queue of priority {level} is full: {images} images wanted, "
-                f"{room - self._levels[level]} of {room} places free",
-                "level_full",
-            )
 
     def _ticket(self, image: Image, place: Place, quick: bool) -> Ticket:
         ticket = Ticket(
@@ -194,31 +156,6 @@ class Dispatcher:
             ticket.decode_s = self._decode_cost.predict(ticket.header)
         return ticket
 
-    def _check_time(self, place: Place, images: int, decode_s: float) -> float:
-        """Refuse what cannot be finished in time, by prediction; an idle pod takes everything.
-
-        Returns:
-            Seconds it will take by what batches and images cost.
-        """
-        load, costs, scales = self._links.outstanding()
-        # Lower levels go after it. How many of the others' images they are is not known; taken to
-        # be as many as here.
-        first = sum(self._levels[level] for level in range(1, place.level + 1))
-        ahead = first / len(self._tickets) if self._tickets else 1.0
-        load = [round(ahead * images) for images in load]
-        wait_s = ahead * self._pool.backlog.wait_s(self._pool.threads)
-        predicted_s = finish_s(wait_s, decode_s, load, costs, scales, images)
-        finish = predicted_s * self._error.scale
-        left_s = (place.deadline_ns - time.monotonic_ns()) / 1e9
-        wait = retry_after_s(finish, left_s)
-        if wait is not None and (self._tickets or not self._links.idle):
-            raise OverloadedError(
-                f"the answer would take {finish:.2f} s, and {max(left_s, 0):.2f} s are left",
-                "deadline",
-                wait,
-            )
-        return predicted_s
-
     def abandon(self, tickets: Sequence[Ticket]) -> None:
         """Nobody waits for these any more: drop what has not been computed yet."""
         for ticket in tickets:
@@ -229,15 +166,12 @@ class Dispatcher:
 
     def _mark_abandoned(self, ticket: Ticket) -> None:
         ticket.abandoned = True
-        if ticket.number in self._tickets:
+        if ticket in self._slots:
             self._slab.abandoned[ticket.slot] = 1
 
     def _accept(self, image: Image, ticket: Ticket, quick: bool) -> None:
-        slot = ticket.slot = self._free.pop()
+        slot = self._slots.take(ticket)
         self._slab.abandoned[slot] = 0
-        ticket.number = self._next_number = (self._next_number + 1) & 0xFFFFFFFF
-        self._tickets[ticket.number] = ticket
-        self._levels[ticket.place.level] += 1
         self._count_coming(1)
         self._pool.backlog.add(ticket.decode_s)
         if self._queueing.preserve_ordering:
@@ -324,8 +258,7 @@ class Dispatcher:
             times.infer_began_ns, times.infer_ended_ns = completion.began_ns, completion.ended_ns
             times.collected_ns = time.monotonic_ns()
             took_s = (times.collected_ns - ticket.place.accepted_ns) / 1e9
-            if ticket.predicted_s:
-                self._error.learn(ticket.predicted_s, took_s)
+            self._entrance.learn(ticket.predicted_s, took_s)
             self._finish(ticket, None)
         elif completion.outcome is Outcome.FAILED:
             ticket.failed_at = link.instance
@@ -371,9 +304,7 @@ class Dispatcher:
 
     def _answer(self, ticket: Ticket) -> None:
         """Answer, if somebody still waits, and take the slot back."""
-        del self._tickets[ticket.number]
-        self._levels[ticket.place.level] -= 1
-        self._free.append(ticket.slot)
+        self._slots.give_back(ticket)
         if ticket.outcome is not None:
             ticket.answer(ticket.outcome)
 
@@ -424,12 +355,12 @@ class Dispatcher:
     @property
     def busy(self) -> bool:
         """Whether anything that was accepted is not answered yet."""
-        return bool(self._tickets)
+        return len(self._slots) > 0
 
     @property
     def capacity(self) -> int:
         """Most images that can be accepted and not yet answered: the number of slots."""
-        return self._slab.layout.slots
+        return self._slots.count
 
     def attached(self) -> tuple[dict[int, Attached], int]:
         """The instances that take work, by number, and how many images are on their way to any."""
@@ -446,11 +377,11 @@ class Dispatcher:
 
     def admit(self, admitting: bool) -> None:
         """Take new images, or refuse them while those that were accepted are finished."""
-        self._admitting = admitting
+        self._entrance.open = admitting
 
     async def settled(self) -> None:
         """Wait until everything accepted has been answered."""
-        while waiting := [t.future for t in self._tickets.values() if not t.future.done()]:
+        while waiting := [t.future for t in self._slots if not t.future.done()]:
             await asyncio.wait(waiting)
 
     def _sweep(self) -> None:
@@ -458,7 +389,7 @@ class Dispatcher:
         for link in self._links:
             self.metrics.queue_depth(link.instance, len(link.tickets))
         now = time.monotonic_ns()
-        for ticket in list(self._tickets.values()):
+        for ticket in self._slots:
             if ticket.place.deadline_ns <= now and not ticket.future.done():
                 ticket.answer(DeadlineError("no answer before the deadline"))
                 self._mark_abandoned(ticket)

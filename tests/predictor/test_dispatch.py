@@ -120,7 +120,7 @@ class Rig:
     @property
     def slots_taken(self) -> int:
         """Slots that are not free."""
-        return self.dispatcher.capacity - len(self.dispatcher._free)
+        return len(self.dispatcher._slots)
 
     async def idle(self) -> None:
         """Until every slot is back."""
