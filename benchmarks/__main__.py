@@ -10,12 +10,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import report
+from benchmarks import options, report
 from benchmarks.campaign import Campaign, Plan
 from benchmarks.errors import BenchmarkError
 from benchmarks.load import require_tools
 from benchmarks.models import MODELS, PHOTOS, package
-from benchmarks.page import RESULTS
 from benchmarks.report import ModelResult
 from examples.server import ServerError
 
@@ -36,14 +35,8 @@ progress = Console(stderr=True, highlight=False, soft_wrap=True)
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=8, show_default=True, type=click.IntRange(2), help="Per cell.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Every measurement.")
-@click.option("--write", is_flag=True, help=f"Renew the measured section of {RESULTS.name}.")
-@click.option(
-    "--assets",
-    default="../shared/assets",
-    envvar="MILLRACE_TEST_ASSETS",
-    type=click.Path(path_type=Path),
-    help="Folder of the models and photos; MILLRACE_TEST_ASSETS says the same.",
-)
+@options.write
+@options.assets
 def main(
     *,
     quick: bool,
@@ -60,13 +53,10 @@ def main(
         results = measure(models.split(","), plan, assets)
     except (BenchmarkError, ServerError) as error:
         raise click.ClickException(str(error)) from error
-    section = report.markdown(results, plan.rounds, plan.seconds)
-    click.echo(section)
+    report.SECTION.publish(report.markdown(results, plan.rounds, plan.seconds), write=write)
     if json_file:
         text = json.dumps([dataclasses.asdict(result) for result in results], indent=1)
         json_file.write_text(text + "\n", encoding="utf-8")
-    if write:
-        report.SECTION.write(section)
 
 
 def measure(names: list[str], plan: Plan, assets: Path) -> list[ModelResult]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks import options
 from benchmarks.errors import BenchmarkError
 from benchmarks.load import require_tools, run_wrk
 from benchmarks.models import MODELS, Model, package
@@ -50,14 +51,8 @@ class Pair:
 @click.command()
 @click.option("--seconds", default=6, show_default=True, type=click.IntRange(2), help="Per run.")
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(1))
-@click.option("--write", is_flag=True, help="Renew the section of RESULTS.md.")
-@click.option(
-    "--assets",
-    default="../shared/assets",
-    envvar="MILLRACE_TEST_ASSETS",
-    type=click.Path(path_type=Path, exists=True),
-    help="Folder of the models and photos; MILLRACE_TEST_ASSETS says the same.",
-)
+@options.write
+@options.assets
 def main(*, seconds: int, rounds: int, write: bool, assets: Path) -> None:
     """Measure and print Markdown."""
     lines = [
@@ -73,10 +68,7 @@ def main(*, seconds: int, rounds: int, write: bool, assets: Path) -> None:
             lines += ["", f"### {model.name}", "", *_model(model, assets, rounds, seconds)]
     except (BenchmarkError, ServerError) as error:
         raise click.ClickException(str(error)) from error
-    section = SECTION.wrap(lines)
-    click.echo(section)
-    if write:
-        SECTION.write(section)
+    SECTION.publish(lines, write=write)
 
 
 def _model(model: Model, assets: Path, rounds: int, seconds: int) -> list[str]:

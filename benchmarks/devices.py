@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks import options
 from benchmarks.emulation import IMAGES, SIZE, Bench, Light, Speed, bench_of, text_of
 from benchmarks.errors import BenchmarkError
 from benchmarks.load import require_tools
@@ -44,14 +45,8 @@ progress = Console(stderr=True, highlight=False, soft_wrap=True)
 @click.option("--seconds", default=10, show_default=True, type=click.IntRange(2), help="Per cell.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Of the two.")
 @click.option("--frontends", default=1, show_default=True, type=click.IntRange(1))
-@click.option("--write", is_flag=True, help="Renew the section of RESULTS.md.")
-@click.option(
-    "--assets",
-    default="../shared/assets",
-    envvar="MILLRACE_TEST_ASSETS",
-    type=click.Path(path_type=Path, exists=True),
-    help="Folder of the models and photos; MILLRACE_TEST_ASSETS says the same.",
-)
+@options.write
+@options.assets
 def main(
     *,
     pair: str,
@@ -75,10 +70,7 @@ def main(
             lines += ["", *_scaled(bench, alike, [int(count) for count in scale.split(",")])]
     except (BenchmarkError, ServerError) as error:
         raise click.ClickException(str(error)) from error
-    section = SECTION.wrap(["## Emulated devices", "", *lines])
-    click.echo(section)
-    if write:
-        SECTION.write(section)
+    SECTION.publish(["## Emulated devices", "", *lines], write=write)
 
 
 def _unlike(bench: Bench, fast: str, slow: str, rounds: int) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks import options
 from benchmarks.errors import BenchmarkError
 from benchmarks.injuries import WEIGHTS
 from benchmarks.page import Section, findings, table
@@ -33,14 +34,8 @@ progress = Console(stderr=True, highlight=False, soft_wrap=True)
 @click.option("--device", default="cpu", show_default=True, help="Of the instances.")
 @click.option("--hang-timeout-s", default=5.0, show_default=True)
 @click.option("--longest-backoff-s", default=0.2, show_default=True)
-@click.option("--write", is_flag=True, help="Renew the section of RESULTS.md.")
-@click.option(
-    "--assets",
-    default="../shared/assets",
-    envvar="MILLRACE_TEST_ASSETS",
-    type=click.Path(path_type=Path, exists=True),
-    help="Folder of the models and photos; MILLRACE_TEST_ASSETS says the same.",
-)
+@options.write
+@options.assets
 def main(
     *,
     faults: int,
@@ -62,10 +57,7 @@ def main(
         outcome = measure(soak, assets, progress.print)
     except (BenchmarkError, ServerError) as error:
         raise click.ClickException(str(error)) from error
-    section = SECTION.wrap(markdown(outcome))
-    click.echo(section)
-    if write:
-        SECTION.write(section)
+    SECTION.publish(markdown(outcome), write=write)
     if not all(finding.holds for finding in wanted(outcome)):
         for detail in outcome.details[:20]:
             progress.print(detail)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks import options
 from benchmarks.errors import BenchmarkError
 from benchmarks.flood import STEADY_SHARE, Load, Outcome, measure
 from benchmarks.load import require_tools
@@ -33,14 +34,8 @@ progress = Console(stderr=True, highlight=False, soft_wrap=True)
 @click.option("--peak-seconds", default=10, show_default=True, help="Of each closed loop.")
 @click.option("--times", default=3.0, show_default=True, help="The flood, in peaks.")
 @click.option("--bound-ms", default=500, show_default=True, help="On the time of a request.")
-@click.option("--write", is_flag=True, help="Renew the section of RESULTS.md.")
-@click.option(
-    "--assets",
-    default="../shared/assets",
-    envvar="MILLRACE_TEST_ASSETS",
-    type=click.Path(path_type=Path, exists=True),
-    help="Folder of the models and photos; MILLRACE_TEST_ASSETS says the same.",
-)
+@options.write
+@options.assets
 def main(
     *,
     model: str,
@@ -58,10 +53,7 @@ def main(
         outcome = measure(model, load, assets, progress.print)
     except (BenchmarkError, ServerError) as error:
         raise click.ClickException(str(error)) from error
-    section = SECTION.wrap(markdown(outcome))
-    click.echo(section)
-    if write:
-        SECTION.write(section)
+    SECTION.publish(markdown(outcome), write=write)
 
 
 def markdown(outcome: Outcome) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import psutil
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -45,8 +46,12 @@ class Section:
         _, _, after = rest.partition(self.end)
         return before + section.rstrip() + after
 
-    def write(self, section: str) -> None:
-        """Renew it in ``RESULTS.md``."""
+    def publish(self, lines: Iterable[str], *, write: bool) -> None:
+        """Print ``lines`` as this section and, where that is asked for, renew it in RESULTS.md."""
+        section = self.wrap(lines)
+        click.echo(section)
+        if not write:
+            return
         page = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Measured\n"
         RESULTS.write_text(self.insert(page, section), encoding="utf-8")
 

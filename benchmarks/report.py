@@ -148,8 +148,8 @@ def _median(values: Iterable[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def markdown(results: Sequence[ModelResult], rounds: int, seconds: int) -> str:
-    """The whole section for RESULTS.md."""
+def markdown(results: Sequence[ModelResult], rounds: int, seconds: int) -> list[str]:
+    """The section."""
     lines = [
         f"Medians of {rounds} rounds of {seconds} s for each cell; slowest and fastest round in "
         "brackets. Ratios are taken within a round, then the median; 'x stock' is against the "
@@ -170,7 +170,7 @@ def markdown(results: Sequence[ModelResult], rounds: int, seconds: int) -> str:
         lines += [*table(SPEED_HEAD, map(_speed_cells, rows(result.measurements))), ""]
         processes = process_rows(result.measurements)
         lines += [*table(PROCESS_HEAD, map(_process_cells, processes)), ""]
-    return SECTION.wrap(lines)
+    return lines
 
 
 SPEED_HEAD = (

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks import options
 from benchmarks.errors import BenchmarkError
 from benchmarks.load import require_tools
 from benchmarks.page import Finding, Section, findings, number, table
@@ -29,14 +30,8 @@ progress = Console(stderr=True, highlight=False, soft_wrap=True)
 
 @click.command()
 @click.option("--seconds", default=12, show_default=True, type=click.IntRange(11), help="Per cell.")
-@click.option("--write", is_flag=True, help="Renew the section of RESULTS.md.")
-@click.option(
-    "--assets",
-    default="../shared/assets",
-    envvar="MILLRACE_TEST_ASSETS",
-    type=click.Path(path_type=Path, exists=True),
-    help="Folder of the models and photos; MILLRACE_TEST_ASSETS says the same.",
-)
+@options.write
+@options.assets
 def main(*, seconds: int, write: bool, assets: Path) -> None:
     """Starve each stage in turn and print Markdown."""
     try:
@@ -48,10 +43,7 @@ def main(*, seconds: int, write: bool, assets: Path) -> None:
         recording = measure()
     except (BenchmarkError, ServerError) as error:
         raise click.ClickException(str(error)) from error
-    section = SECTION.wrap(markdown(starved, readers, ways, recording))
-    click.echo(section)
-    if write:
-        SECTION.write(section)
+    SECTION.publish(markdown(starved, readers, ways, recording), write=write)
 
 
 def markdown(

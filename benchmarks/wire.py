@@ -22,6 +22,7 @@ import click
 import numpy as np
 from rich.console import Console
 
+from benchmarks import options
 from benchmarks.idle_network import idle_model
 from benchmarks.load import require_tools, run_wrk
 from benchmarks.models import MODELS, Model, package
@@ -76,13 +77,7 @@ CASES = (
 @click.command()
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=4, show_default=True, type=click.IntRange(2), help="Per cell.")
-@click.option(
-    "--assets",
-    default="../shared/assets",
-    envvar="MILLRACE_TEST_ASSETS",
-    type=click.Path(path_type=Path, exists=True),
-    help="Folder of the models and photos; MILLRACE_TEST_ASSETS says the same.",
-)
+@options.assets
 def main(rounds: int, seconds: int, assets: Path) -> None:
     """Measure the wire and print Markdown."""
     require_tools()
@@ -130,9 +125,9 @@ def _round(model: Model, packaged: ModelPackage, jpegs: Sequence[bytes], seconds
     with millrace(model, FOLDER / "store", FOLDER / "millrace.log") as running:
         ours = _cpu_ms(running, packaged.name, pixels, jpegs, seconds, "millrace: frontend")
     stock = []
-    for options in (INLINE, THREADS):
+    for how in (INLINE, THREADS):
         log = FOLDER / "stock.log"
-        with stock_kserve(packaged.path, packaged.name, options, log) as running:
+        with stock_kserve(packaged.path, packaged.name, how, log) as running:
             stock.append(_cpu_ms(running, packaged.name, v1_base64, jpegs, seconds, "KServe"))
     return Cost(ours, *stock)
 

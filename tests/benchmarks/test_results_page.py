@@ -84,7 +84,8 @@ def test_cpu_is_per_image_and_memory_is_the_peak():
 
 def test_the_page_has_every_model_with_its_rows_and_settings():
     """Markdown tables with one line per system."""
-    page = report.markdown([ModelResult("net", ("Bare loop: batch 4.",), tuple(ROUNDS))], 2, 8)
+    result = ModelResult("net", ("Bare loop: batch 4.",), tuple(ROUNDS))
+    page = report.markdown([result], 2, 8)
     assert "## net" in page
     assert "Bare loop: batch 4." in page
     assert "| Millrace, gRPC | 16 | 135.0 (90.0 to 180.0) | 10.0 | 20.0 | 0.90 | 2.00 | - |" in page
@@ -111,3 +112,21 @@ def test_sections_do_not_touch_each_other():
     text = second.insert(first.insert("# Measured\n", first.wrap(["old"])), second.wrap(["kept"]))
     renewed = first.insert(text, first.wrap(["new"]))
     assert ("old" in renewed, "new" in renewed, "kept" in renewed) == (False, True, True)
+
+
+def test_a_section_is_printed_and_the_page_is_renewed_where_that_is_asked(
+    monkeypatch, tmp_path, capsys
+):
+    """What is written is what was printed."""
+    results = tmp_path / "RESULTS.md"
+    monkeypatch.setattr(page, "RESULTS", results)
+    section = page.Section("first", "a")
+
+    section.publish(["seen"], write=False)
+    printed = capsys.readouterr().out
+    assert ("seen" in printed, results.exists()) == (True, False)
+
+    section.publish(["kept"], write=True)
+    printed = capsys.readouterr().out
+    assert "kept" in printed
+    assert printed.strip() in results.read_text(encoding="utf-8")
