@@ -15,6 +15,7 @@ from model_store.packaging import PackageRequest, package
 NAME = "tiny"
 SIDE = 32  # pixels, height and width
 CLASSES = 10
+SEED = 7
 COLOURS = ((220, 40, 40), (40, 220, 40), (40, 40, 220))
 OPSET, IR_VERSION = 17, 9
 
@@ -31,7 +32,7 @@ def tiny_package(folder: Path) -> ModelPackage:
         Image.new("RGB", (SIDE, SIDE), colour).save(images / f"{number}.jpg")
     labels, network = folder / "labels.txt", folder / "tiny.onnx"
     labels.write_text("".join(f"class {number}\n" for number in range(CLASSES)), encoding="utf-8")
-    onnx.save(_network(), network)
+    onnx.save(mean_colour_network(SIDE), network)
     request = PackageRequest(
         source=network, name=NAME, labels=labels, parity_images=images, scale=1 / 255
     )
@@ -42,8 +43,9 @@ def _quiet(_what: str, _done: int, _total: int) -> None:
     """It takes a second."""
 
 
-def _network() -> onnx.ModelProto:
-    weights = np.random.default_rng(7).normal(size=(3, CLASSES)).astype(np.float32)
+def mean_colour_network(side: int) -> onnx.ModelProto:
+    """Logits: the mean colour of (N, 3, side, side) float32 pixels, times a matrix of ``SEED``."""
+    weights = np.random.default_rng(SEED).normal(size=(3, CLASSES)).astype(np.float32)
     nodes = [
         helper.make_node("GlobalAveragePool", ["pixels"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["means"]),
@@ -51,8 +53,8 @@ def _network() -> onnx.ModelProto:
     ]
     graph = helper.make_graph(
         nodes,
-        "tiny",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        "mean colour",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, side, side])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", CLASSES])],
         [numpy_helper.from_array(weights, "weights")],
     )
