@@ -15,10 +15,13 @@ import psutil
 import pytest
 
 from model_store.package import ModelPackage
+from tests.conftest import COLOURS, colour_image
 from tests.predictor.test_decode import HOSTILE
 
 SERVING = re.compile(r"serving (\S+) version (\S+): http port (\d+), grpc port (\d+)")
 START_S = 60
+TOKEN = "a-repository-token"
+MESSAGE_LIMIT = 100_000  # bytes
 
 
 class Pod:
@@ -117,5 +120,24 @@ def start() -> Iterator[Callable[..., Pod]]:
 def pod(colours: ModelPackage) -> Iterator[Pod]:
     """One pod with two frontends and two instances for a module's tests."""
     running = Pod(colours.path, "--frontends", "2", "--instances", "2", "--drain-delay-s", "0")
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """One JPEG of every colour, as files."""
+    folder = tmp_path_factory.mktemp("images")
+    for colour in COLOURS:
+        (folder / f"{colour}.jpg").write_bytes(colour_image(colour))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def guarded(colours: ModelPackage) -> Iterator[Pod]:
+    """A pod of one instance with an open repository and a narrow gRPC limit."""
+    token = ("--repository-token", TOKEN)
+    limit = ("--grpc-max-message-bytes", str(MESSAGE_LIMIT))
+    running = Pod(colours.path, "--frontends", "2", *token, *limit, "--drain-delay-s", "0")
     yield running
     running.close()

@@ -10,8 +10,8 @@ import pytest
 
 from predictor.protocol.tensors import LENGTH
 from tests.end_to_end.perf_analyzer import UnavailableError, installed
-from tests.end_to_end.test_clients import until
 from tests.end_to_end.test_protocols import IMAGES, base64_text
+from tests.end_to_end.watching import until
 
 REQUESTS = 40
 COUNTED = ("--request-count", REQUESTS)

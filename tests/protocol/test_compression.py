@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from predictor.errors import BadRequestError, TooLargeError, UnsupportedEncodingError
 from predictor.protocol import compression
-from tests.protocol.test_connection import Served, answered, served
+from tests.protocol.server import Served, answered, served
 
 LIMIT = 1_000_000  # bytes
 TEXT = b"the same again, " * 100

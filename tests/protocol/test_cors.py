@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from predictor.protocol.cors import Cors
-from tests.protocol.test_connection import Served, served
+from tests.protocol.server import Served, served
 
 PAGE = "https://console.example"
 PREFLIGHT = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
