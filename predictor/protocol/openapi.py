@@ -21,7 +21,8 @@ from predictor.protocol.openapi_bodies import (
     Json,
     content,
 )
-from predictor.protocol.openapi_schemas import Served, schemas
+from predictor.protocol.openapi_schemas import schemas
+from predictor.protocol.openapi_served import Served
 
 ABOUT = """\
 An image classifier. HEAD is answered wherever GET is, OPTIONS everywhere; another method gets 405

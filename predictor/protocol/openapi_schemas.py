@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from predictor.capacity import STAGES
 from predictor.counts import BATCH_DURATIONS, DURATIONS
 from predictor.protocol.description import (
@@ -13,46 +11,22 @@ from predictor.protocol.description import (
     PLATFORMS,
     SERVER_NAME,
 )
-from predictor.protocol.fields import BASE64, LONGEST_ID, REFERENCE
 from predictor.protocol.openapi_bodies import (
     COUNT,
     DIGEST,
-    ENCODED,
     FLAG,
-    NAME,
-    PIXEL,
-    RGB,
     SIZE,
     TEXT,
-    WHOLE,
     Json,
     at_least,
     exactly,
     list_of,
     or_null,
-    ref,
 )
-from predictor.protocol.tensors import INPUT_NAME, OUTPUT_DATATYPES
+from predictor.protocol.openapi_inference import inference_schemas
+from predictor.protocol.openapi_served import Served
+from predictor.protocol.tensors import OUTPUT_DATATYPES
 from predictor.traffic import WHOLE as WHOLE_TRAFFIC
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What the document depends on.
-
-    Attributes:
-        name: the model's, as in its URLs.
-        versions: of the model, those that are loaded.
-        top_k: classes in an answer, at most.
-        max_images: most images in one request.
-        repository_open: whether there is a token, and so a repository at all.
-    """
-
-    name: str
-    versions: tuple[str, ...]
-    top_k: int
-    max_images: int
-    repository_open: bool
 
 
 def schemas(served: Served) -> Json:
@@ -63,9 +37,7 @@ def schemas(served: Served) -> Json:
         **_pod_schemas(served),
         **_model_schemas(served),
         "Stages": _stages_schema(served),
-        **_v1_schemas(served),
-        **_infer_request_schemas(served),
-        **_infer_response_schemas(served),
+        **inference_schemas(served),
     }
 
 
@@ -225,132 +197,3 @@ def _stages_schema(served: Served) -> Json:
         instances=list_of(instance),
         batch_sizes={"type": "object", "additionalProperties": SIZE},
     )
-
-
-def _v1_schemas(served: Served) -> Json:
-    ranked = {"label": TEXT, "index": COUNT, "score": {"type": "number"}}
-    pixels = list_of(list_of(list_of(PIXEL, 3, 3), 1), 1)
-    pixels["description"] = "rows of RGB pixels, [H][W][3]"
-    instance = {
-        "anyOf": [
-            at_least({"b64": ENCODED}),
-            at_least({"image_bytes": at_least({"b64": ENCODED})}),
-            at_least({"ref": NAME}),
-            pixels,
-        ],
-        "description": "one that is none of these, or no image, gets an error in its place",
-    }
-    return {
-        "PredictRequest": at_least({"instances": list_of(instance, 1, served.max_images)}),
-        "PredictResponse": exactly(
-            predictions=list_of({"anyOf": [ref("Prediction"), ref("Error")]}, 1, served.max_images)
-        ),
-        "Prediction": exactly(**ranked, top=list_of(exactly(**ranked), 1, served.top_k)),
-    }
-
-
-def _infer_request_schemas(served: Served) -> Json:
-    shapeless = {"name": {"const": INPUT_NAME}}
-    no_shared_memory = {"propertyNames": {"not": {"pattern": "^shared_memory_"}}}
-    bytes_parameters = at_least({}, {"content_type": {"enum": [BASE64, None]}}) | no_shared_memory
-    images = {"type": "integer", "minimum": 1, "maximum": served.max_images}
-    bytes_shape = {
-        "type": "array",
-        "prefixItems": [images, {"const": 1}],
-        "minItems": 1,
-        "maxItems": 2,
-        "description": "[N] or [N,1]",
-    }
-    tensors = [ref(name) for name in ("EncodedImages", "PreloadedImages", "PixelImages")]
-    return {
-        "InferRequest": at_least(
-            {"inputs": list_of({"anyOf": tensors}, 1, 1)},
-            {
-                "id": or_null({"type": "string", "maxLength": LONGEST_ID}),
-                "parameters": ref("InferParameters"),
-                "outputs": or_null(list_of(ref("OutputWanted"), 0, len(OUTPUT_DATATYPES))),
-            },
-        ),
-        "InferParameters": or_null(
-            at_least(
-                {},
-                {
-                    "timeout": or_null(WHOLE) | {"description": "microseconds; 0: the default"},
-                    "priority": or_null(WHOLE),
-                    "top_k": or_null(WHOLE) | {"minimum": 1, "maximum": served.top_k},
-                    "binary_data_output": or_null(FLAG),
-                },
-            )
-        ),
-        "EncodedImages": at_least(
-            shapeless
-            | {
-                "datatype": {"const": "BYTES"},
-                "shape": bytes_shape,
-                "data": list_of({"anyOf": [ENCODED, list_of(ENCODED, 1, 1)]}, 1, served.max_images),
-            },
-            {"parameters": or_null(bytes_parameters)},
-        ),
-        "PreloadedImages": at_least(
-            shapeless
-            | {
-                "datatype": {"const": "BYTES"},
-                "shape": bytes_shape,
-                "data": list_of({"anyOf": [NAME, list_of(NAME, 1, 1)]}, 1, served.max_images),
-                "parameters": at_least({"content_type": {"const": REFERENCE}}) | no_shared_memory,
-            }
-        ),
-        "PixelImages": at_least(
-            shapeless
-            | {
-                "datatype": {"enum": ["UINT8", "FP32"]},
-                "shape": {
-                    "type": "array",
-                    "prefixItems": [images, SIZE, SIZE, {"const": 3}],
-                    "minItems": 4,
-                    "maxItems": 4,
-                    "description": "[N,H,W,3]",
-                },
-                "data": {
-                    "anyOf": [list_of(PIXEL, 12), list_of(list_of(list_of(RGB, 1), 1), 1)],
-                    "description": "flat in row order, or nested as the shape says",
-                },
-            },
-            {"parameters": or_null(at_least({}) | no_shared_memory)},
-        ),
-        "OutputWanted": at_least(
-            {"name": {"enum": list(OUTPUT_DATATYPES)}},
-            {
-                "parameters": or_null(
-                    at_least(
-                        {},
-                        {
-                            "binary_data": or_null(FLAG),
-                            "classification": or_null(WHOLE)
-                            | {"description": "BYTES `score:index:label` of so many classes"},
-                        },
-                    )
-                    | no_shared_memory
-                )
-            },
-        ),
-    }
-
-
-def _infer_response_schemas(served: Served) -> Json:
-    name, shape = {"enum": list(OUTPUT_DATATYPES)}, list_of(SIZE, 2, 2)
-    numbers = exactly(
-        name=name,
-        datatype={"enum": ["INT64", "FP32"]},
-        shape=shape,
-        data=list_of({"type": "number"}, 1),
-    )
-    texts = exactly(name=name, datatype={"const": "BYTES"}, shape=shape, data=list_of(TEXT, 1))
-    return {
-        "InferResponse": exactly(
-            model_name={"const": served.name},
-            model_version={"enum": list(served.versions)},
-            id=TEXT,
-            outputs=list_of({"anyOf": [numbers, texts]}, 1, len(OUTPUT_DATATYPES)),
-        )
-    }

@@ -17,7 +17,7 @@ from predictor.protocol import fields, oip, openapi, tensors, v1
 from predictor.protocol.aside import Aside
 from predictor.protocol.description import Description, index
 from predictor.protocol.http import Request, Response, Route, Routes, json_response
-from predictor.protocol.openapi_schemas import Served
+from predictor.protocol.openapi_served import Served
 from predictor.repository import Repository
 from predictor.served_version import ServedVersion
 from predictor.types import ClassifyRequest

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from predictor.protocol import openapi
 from predictor.protocol.openapi_bodies import BYTES_EXAMPLE, EXAMPLE
-from predictor.protocol.openapi_schemas import Served
+from predictor.protocol.openapi_served import Served
 from tests.end_to_end.conftest import Pod
 
 TOKEN = "sesame"

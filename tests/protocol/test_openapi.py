@@ -17,7 +17,7 @@ from predictor.preloaded import Preloaded
 from predictor.protocol import oip, openapi, v1
 from predictor.protocol.aside import Aside
 from predictor.protocol.openapi_bodies import INFER_BODY, PREDICT_BODY
-from predictor.protocol.openapi_schemas import Served
+from predictor.protocol.openapi_served import Served
 from predictor.protocol.rest import RestRoutes
 from predictor.protocol.status import TABLE
 from predictor.repository import Repository
