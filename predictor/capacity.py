@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-from predictor.counts import BatchTotals, Work, execution_count, inference_count
-from predictor.types import BatchCost
+from predictor.counts import Work
+from predictor.device_work import DeviceWork
+from predictor.workers import Workers
 
 STAGES = ("receive", "decode", "queue", "copy", "infer", "collect", "respond")
 # Capacities this close are the same: which of them is the limit is told by what takes longer.
@@ -23,126 +23,10 @@ ALIKE = 1.03
 # The cores are the limit if they stand for less than this share of what the slowest stage could do
 # with cores of its own. Not of all of it: where they are used up, stages measure as slow as they.
 SHORT = 0.9
-# How much longer answers take for each image more in a batch: 0.28 ms for one and 0.70 ms for 32
-# were measured (2 cores, one frontend).
-COLLECT_GROWS = 0.05
 HALVINGS = 40  # of an interval, to solve an equation
 # Of the time that connections have requests under way: if clients leave answers untaken for more of
 # it, they are the limit; unless no connection has one for so much of the time.
 READERS = 0.5
-LEFT = 0.05  # of the workers, at the least, whatever other versions take
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """How many of each are busy, on average; cores with all that runs on them."""
-
-    event_loops: float = 0.0
-    decode_threads: float = 0.0
-    cores: float = 0.0
-
-    def __add__(self, other: Use) -> Use:
-        return Use(
-            self.event_loops + other.event_loops,
-            self.decode_threads + other.decode_threads,
-            self.cores + other.cores,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """What a pod has to work with, all frontends together, and what its other versions take."""
-
-    frontends: int
-    decode_threads: int
-    slots: int
-    cores: int
-    elsewhere: Use = Use()
-
-    @property
-    def free_event_loops(self) -> float:
-        """Those that other versions leave."""
-        return max(LEFT * self.frontends, self.frontends - self.elsewhere.event_loops)
-
-    @property
-    def free_decode_threads(self) -> float:
-        """The same; more threads than cores are no faster."""
-        threads = min(self.decode_threads, self.cores)
-        return max(LEFT * threads, threads - self.elsewhere.decode_threads)
-
-    @property
-    def free_cores(self) -> float:
-        """The same."""
-        return max(LEFT * self.cores, self.cores - self.elsewhere.cores)
-
-
-def use(work: Work, instances_cpu_s: float, seconds: float) -> Use:
-    """What a version has kept busy that has done so much in so long."""
-    frontends_ns = work.loop_ns + work.pool_ns + work.other_ns
-    return Use(
-        work.loop_ns / 1e9 / seconds,
-        work.pool_ns / 1e9 / seconds,
-        (frontends_ns / 1e9 + instances_cpu_s) / seconds,
-    )
-
-
-@dataclass(frozen=True)  # no slots: what is reckoned of it is kept
-class DeviceWork:
-    """What one instance's batches cost, and what it did; times in seconds."""
-
-    cost: BatchCost
-    batches: tuple[BatchTotals, ...] = ()
-    cpu_s: float = 0.0
-    feeder_s: float = 0.0
-    on_cores: bool = False
-
-    @cached_property
-    def images(self) -> int:
-        """How many it computed."""
-        return inference_count(self.batches)
-
-    @cached_property
-    def ran(self) -> int:
-        """How many batches."""
-        return execution_count(self.batches)
-
-    @cached_property
-    def infer_s(self) -> float:
-        """Time in batches."""
-        return sum(batch.ns[1] for batch in self.batches) / 1e9
-
-    @cached_property
-    def collect_s(self) -> float:
-        """Time between batches, giving their answers back."""
-        return sum(batch.ns[2] for batch in self.batches) / 1e9
-
-    def collects_in(self, batch_size: float) -> float:
-        """Seconds to give the answers of one batch back: most of them are for the batch."""
-        if not self.ran:
-            return 0.0
-        grows = COLLECT_GROWS
-        return self.collect_s / (self.ran + grows * self.images) * (1 + grows * batch_size)
-
-    @cached_property
-    def scale(self) -> float:
-        """How many times longer batches took than they did when the instance was warmed up."""
-        cost = self.cost
-        said_s = sum(
-            batch.count * (cost.per_batch_s + batch.size * cost.per_image_s)
-            for batch in self.batches
-        )
-        return self.infer_s / said_s if said_s > 0 else 1.0
-
-    def rate(self, batch_size: float) -> float:
-        """Images per second in batches of one size, one after the other."""
-        cost = self.cost
-        batch_s = (cost.per_batch_s + batch_size * cost.per_image_s) * self.scale
-        return batch_size / max(1e-9, batch_s + self.collects_in(batch_size))
-
-    @cached_property
-    def capacity(self) -> float:
-        """Images per second in full batches."""
-        return self.rate(self.cost.max_batch_size)
 
 
 @dataclass(frozen=True, slots=True)

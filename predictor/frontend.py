@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from model_store.errors import ModelStoreError
-from predictor.capacity import Workers
 from predictor.control import Control, Message
 from predictor.decode_pool import DecodePool
 from predictor.errors import StartupError
@@ -43,6 +42,7 @@ from predictor.request_log import RequestLog
 from predictor.scheduling import set_slice
 from predictor.settings import Settings
 from predictor.versions import Versions
+from predictor.workers import Workers
 
 if TYPE_CHECKING:
     from predictor.tracing import Tracer

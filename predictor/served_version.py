@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from predictor.capacity import Use, Workers, use
 from predictor.classifier import ImageClassifier
 from predictor.dispatch import Dispatcher
 from predictor.metrics import FrontendMetrics
@@ -15,6 +14,7 @@ from predictor.stage_report import StageReport, stage_report
 from predictor.statistics import RequestCounts, Statistics
 from predictor.types import BatchCost
 from predictor.window import Window
+from predictor.workers import Use, Workers, use
 
 STALLED_NS = int(4 * BEAT_S * 1e9)  # an instance silent for so long gets no new images
 

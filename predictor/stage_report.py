@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from predictor.capacity import Balance, DeviceWork, Workers, balance
+from predictor.capacity import Balance, balance
 from predictor.counts import Counts, execution_count, inference_count
+from predictor.device_work import DeviceWork
 from predictor.placement import ON_CORES
 from predictor.types import BatchCost
 from predictor.window import Window
+from predictor.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)

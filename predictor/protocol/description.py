@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from predictor.advice import advice
-from predictor.capacity import Stage, Use, Workers
+from predictor.capacity import Stage
 from predictor.counts import BATCH_DURATIONS, DURATIONS, execution_count, inference_count
 from predictor.protocol.tensors import INPUT_NAME, OUTPUT_DATATYPES
 from predictor.queue_policy import QueuePolicy
@@ -22,6 +22,7 @@ from predictor.served_version import ServedVersion
 from predictor.settings import Settings
 from predictor.stage_report import InstanceReport, StageReport
 from predictor.versions import Versions
+from predictor.workers import Use, Workers
 
 SERVER_NAME = "millrace"
 # By the runtime of a package's serving graph.

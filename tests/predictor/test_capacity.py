@@ -9,18 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predictor.advice import advice
-from predictor.capacity import (
-    STAGES,
-    Balance,
-    DeviceWork,
-    Use,
-    Workers,
-    balance,
-    slots_capacity,
-    use,
-)
+from predictor.capacity import STAGES, Balance, balance, slots_capacity
 from predictor.counts import BatchTotals, Work
+from predictor.device_work import DeviceWork
 from predictor.types import BatchCost
+from predictor.workers import Use, Workers, use
 
 MS = 1_000_000  # ns
 COST = BatchCost(0.010, 0.001, 32)  # 32 images in 42 ms
