@@ -13,6 +13,7 @@ import click
 
 from loadgen import slo
 from loadgen.client import Client
+from loadgen.connections import require_connections
 from loadgen.display import Display
 from loadgen.endpoint import parse
 from loadgen.errors import LoadError
@@ -138,6 +139,8 @@ def _loads(options: Options) -> Sequence[Load]:
 
 def _measure(plan: Plan, options: Options, objective: slo.Slo | None) -> bool:
     loads, reports = _loads(options), list[Report]()
+    for load in loads:  # before the first is measured
+        require_connections(plan, load)
     with _whatever_comes() as cut:
         with Display(options.progress) as display, Client(plan, display) as client:
             reports.extend(measure_all(client, loads))

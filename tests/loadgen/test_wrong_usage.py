@@ -34,6 +34,7 @@ HUGE = "9" * 400
         (("IMAGES", "--endpoint", "grpc://a:1"), "not spoken to in protocol v2"),
         (("--by-ref",), "has no preloaded images (404)"),
         (("IMAGES", "--json", "-", "--csv", "-"), "can go to stdout"),
+        (("IMAGES", "--sweep", "1,2,4", "--connections", "3"), "concurrency 4 needs 4 connections"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(images, flags, reason):
