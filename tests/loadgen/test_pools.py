@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
@@ -31,12 +32,19 @@ def request_of(content: bytes = b"an image", protocol: str = "v2") -> Request:
     return render([Image("it", content)], Form(protocol, MODEL))[0]
 
 
-async def send(pool: Pool, *requests: Request) -> list[Answer]:
-    """All at once; their answers in order."""
+async def send(pool: Pool, *requests: Request, intended_ns: int | None = None) -> list[Answer]:
+    """All at once; their answers in order. Without ``intended_ns`` they were to leave now."""
+    if intended_ns is None:
+        intended_ns = time.monotonic_ns()
     ended = [asyncio.get_running_loop().create_future() for _ in requests]
     for request, end in zip(requests, ended, strict=True):
         pool.send(
-            Exchange(pool, request, 0, lambda _exchange, answer, end=end: end.set_result(answer))
+            Exchange(
+                pool,
+                request,
+                intended_ns,
+                lambda _exchange, answer, end=end: end.set_result(answer),
+            )
         )
     return await asyncio.gather(*ended)
 
@@ -47,6 +55,7 @@ def ask(
     one_by_one: bool = False,
     timeout_s: float = PATIENCE_S,
     most: int = 0,
+    intended_ns: int | None = None,
 ) -> list[Answer]:
     """Through a pool of its own."""
 
@@ -58,7 +67,7 @@ def ask(
         try:
             if one_by_one:
                 return [(await send(pool, request))[0] for request in requests]
-            return await send(pool, *requests)
+            return await send(pool, *requests, intended_ns=intended_ns)
         finally:
             await pool.close()
 
@@ -187,7 +196,8 @@ def test_a_request_has_one_timeout_for_waiting_and_for_its_answer():
 def test_a_waiting_request_counts_from_when_it_was_asked_for():
     """Not from when it was to leave: MLPerf's load generator keeps that to itself (0 here)."""
     with http_server(lambda _: Reply(delay_s=0.3)) as server:
-        answers = ask(f"http://127.0.0.1:{server.port}", *[request_of()] * 3, timeout_s=20, most=1)
+        where = f"http://127.0.0.1:{server.port}"
+        answers = ask(where, *[request_of()] * 3, timeout_s=20, most=1, intended_ns=0)
 
     assert [answer.status for answer in answers] == ["200"] * 3
 
