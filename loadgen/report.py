@@ -99,7 +99,7 @@ class Report:
         if not isinstance(self.load, Closed) and not self.keeps_up:
             said.append(
                 "the server falls behind: latencies grow by "
-                f"{self.total.trend.slope * 1000:.3g} ms every second"
+                f"{self.total.trend.slope * 1000:,.0f} ms every second"
             )
         if self.unsent:
             said.append(

@@ -45,7 +45,8 @@ def command(context: click.Context, /, **flags: Any) -> None:
 
     A closed loop of --concurrency requests, unless --rate, --sweep, --ramp, --find-peak or
     --scenario says otherwise. Ctrl-C ends it early and still reports. Exit codes: 0 done, 1 an
-    objective was missed or no request answered well, 2 wrong usage or environment.
+    objective was missed, no request answered well or not all that were due sent, 2 wrong usage or
+    environment, 130 a sweep, ramp or search that Ctrl-C cut short.
     """
     options = Options(**flags)
     try:

@@ -68,10 +68,10 @@ def draw_scaling(scaling: Scaling, file: Path) -> None:
             ):
                 axis.plot(counts, [line[name] for line in own], "--", label=f"{label}, simulated")
             measured = [line for line in own if line["real_images_per_second"] is not None]
-            # A row that the cores limited says nothing of the pod: it is crossed out.
+            # A row that cannot be compared says nothing of the simulator: it is crossed out.
             for lines_of, marker, what in (
                 ([line for line in measured if line["agrees"] is not None], "o", "real pod"),
-                ([line for line in measured if line["agrees"] is None], "x", "beyond these cores"),
+                ([line for line in measured if line["agrees"] is None], "x", "not compared"),
             ):
                 if not lines_of:
                     continue
