@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from typing import IO, Self
 
+from loadgen.connections import require_connections
 from loadgen.errors import LoadError
 from loadgen.interrupts import Interrupts
 from loadgen.orders import Beat, Measure, Ready, Refused, Result, Setup, Stop, Stored
@@ -25,7 +26,7 @@ from loadgen.worker import share
 HEAD_START_S = 0.02  # for the order to reach all workers before they begin together
 PROBE_S = 1.0  # of each number of processes, where the client is to find out how many it needs
 ENOUGH_RATIO = 0.8  # of a core: a process below has time to spare
-PATIENCE_S = 30  # beyond the last request's timeout
+PATIENCE_S = 30  # without a sign of life; a process at work gives one a second
 
 
 def run(plan: Plan, watch: Watch | None = None) -> Report:
@@ -93,10 +94,12 @@ class Client:
         Ctrl-C ends it early, and the report says so.
 
         Raises:
-            LoadError: a process of the client cannot go on.
+            LoadError: a process of the client cannot go on, or the load needs more connections
+                than there may be.
         """
         load = load or self._plan.load
         plan = self._plan
+        require_connections(plan, load)
         span = _Span(plan.warm_up_s, plan.duration_s, plan.requests)
         most = load.concurrency if isinstance(load, Closed) else max(_cores(), plan.processes)
         if plan.requests:  # so many and no others, so nothing can be tried before
@@ -137,27 +140,36 @@ class Client:
         watch: Watch | None,
         interrupts: Interrupts,
     ) -> list[Result]:
-        """Listen until all have answered; they beat every second, so no interrupt waits longer."""
+        """Listen until all have answered; they beat every second, so no interrupt waits longer.
+
+        An answer may come as late as its timeout allows, and what follows from a late one later
+        still: a process is given up when it is silent, not when it takes long.
+        """
         stopped = False
         results: list[Result] = []
         by_connection = {process.connection: process for process in taking_part}
-        last_ns = progress.end_ns + round((self._plan.timeout_s + PATIENCE_S) * 1e9)
-        while len(results) < len(taking_part):
-            patience_s = max((last_ns - time.monotonic_ns()) / 1e9, 0)
-            readable = wait(list(by_connection), patience_s)
+        heard_s = dict.fromkeys(by_connection, time.monotonic())
+        while heard_s:
+            last_s = min(heard_s.values()) + PATIENCE_S
+            readable = wait(list(heard_s), max(last_s - time.monotonic(), 0))
             if interrupts.wanted and not stopped:
                 stopped = True
                 for process in taking_part:
                     process.tell(Stop())
-            if not readable:
-                raise LoadError("the load client's processes do not answer")
+            if not readable and time.monotonic() >= last_s:
+                raise LoadError(
+                    f"a process of the load client has been silent for {PATIENCE_S} s: stopped, or "
+                    "kept from running? Send less, or from another machine"
+                )
             for connection in readable:
                 process = by_connection[connection]  # type: ignore[index]  # a Connection, as given
                 reply = process.hear()
+                heard_s[process.connection] = time.monotonic()
                 if isinstance(reply, Refused):
                     raise LoadError(reply.reason)
                 if isinstance(reply, Result):
                     results.append(reply)
+                    del heard_s[process.connection]
                 elif isinstance(reply, Beat):
                     progress.take(self._processes.index(process), reply)
                     if watch is not None and progress.complete:

@@ -44,13 +44,14 @@ class ClosedLoop(Loop):
         self._beat(time.monotonic_ns())
 
     def _add(self, pool: Pool) -> None:
+        pool.widen(self._lanes)
         for _ in range(self._lanes):
-            self._send(Exchange(pool, self._first, 0, self._answered))
+            self._send(Exchange(pool, self._requests[0], 0, self._answered))
 
     def _send(self, exchange: Exchange) -> None:
         now_ns = time.monotonic_ns()
         if exchange.pool not in self._gone and self._take(now_ns):
-            exchange.request = next(self._requests)
+            exchange.request = self._next_request(exchange.pool)
             exchange.intended_ns = now_ns
             exchange.pool.send(exchange)
 

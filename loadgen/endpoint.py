@@ -90,8 +90,15 @@ def parse(text: str, protocol: Protocol) -> Source:
 
 
 def resolve(name: str, port: int) -> Sequence[str]:
-    """The addresses of a name, from the system's resolver."""
-    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    """The addresses of a name, from the system's resolver.
+
+    Raises:
+        OSError: it has none, or is no name.
+    """
+    try:
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a label of more than 63 letters
+        raise OSError(f"it is no name: {error}") from None
     return [str(address[0]) for *_, address in found]
 
 

@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 class Exchange:
     """A request on its way; a closed loop uses the same one again and again."""
 
-    __slots__ = ("finish", "intended_ns", "pool", "request", "sent_ns")
+    __slots__ = ("asked_ns", "finish", "intended_ns", "pool", "request", "sent_ns")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Exchange:
         self.pool = pool
         self.request = request
         self.intended_ns = intended_ns  # when it was to leave, monotonic
+        self.asked_ns = 0  # when the pool got it: its timeout counts from then
         self.sent_ns = 0  # when it was written; 0 before
         self.finish = finish  # called once for every sending
 
@@ -59,6 +60,9 @@ class Pool(Protocol):
 
     def send(self, exchange: Exchange) -> None:
         """Send it on a connection of its own; its ``finish`` is called, whatever happens."""
+
+    def widen(self, lanes: int) -> None:
+        """Have room for at least so many at a time, so that none waits for another's answer."""
 
     async def close(self) -> None:
         """Close all connections; what is in flight ends as ``closed``."""

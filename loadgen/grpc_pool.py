@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -53,9 +54,13 @@ class GrpcPool:
 
     def send(self, exchange: Exchange) -> None:
         """On the next channel."""
+        exchange.asked_ns = time.monotonic_ns()
         task = self._loop.create_task(self._call(exchange))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._called, exchange))
+
+    def widen(self, lanes: int) -> None:
+        """A channel carries any number of calls."""
 
     async def close(self) -> None:
         """Close all channels; what is in flight ends as ``closed``."""
@@ -63,6 +68,11 @@ class GrpcPool:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(channel.close() for channel in self._channels))
+
+    def _called(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():  # perhaps before its first step, so it cannot say so itself
+            exchange.finish(exchange, Answer.none("closed"))
 
     async def _call(self, exchange: Exchange) -> None:
         call = next(self._calls)
@@ -77,8 +87,5 @@ class GrpcPool:
             exchange.finish(exchange, Answer(code.name, good=False, lost=lost, body=b""))
         except grpc.aio.BaseError as error:
             exchange.finish(exchange, Answer.none(f"unreachable ({error})"))
-        except asyncio.CancelledError:
-            exchange.finish(exchange, Answer.none("closed"))
-            raise
         else:
             exchange.finish(exchange, Answer("OK", good=True, lost=False, body=body))

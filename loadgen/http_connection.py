@@ -50,8 +50,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def busy_since_ns(self) -> int:
-        """When the exchange it carries was sent; 0 when it carries none."""
-        return self._exchange.sent_ns if self._exchange is not None else 0
+        """When the exchange it carries was asked for; 0 when it carries none."""
+        return self._exchange.asked_ns if self._exchange is not None else 0
 
     def send(self, exchange: Exchange, head: bytes) -> None:
         """Write the request; call only on a usable, idle connection."""

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
+from functools import partial
 
 from loadgen.endpoint import Endpoint
 from loadgen.exchange import Answer, Exchange
@@ -19,8 +20,9 @@ SWEEPS_PER_TIMEOUT = 50  # how finely timeouts are kept
 class HttpPool:
     """Sends each exchange on a connection of its own.
 
-    Exchanges wait when ``most`` connections are busy; each waits at most ``timeout_s``, so there
-    are never more of them than that time's arrivals.
+    Exchanges wait when ``most`` connections are busy. Each has ``timeout_s`` in all, for waiting,
+    for a new connection and for its answer, so there are never more of them than that time's
+    arrivals.
     """
 
     def __init__(self, endpoint: Endpoint, timeout_s: float, most: int = 0) -> None:
@@ -45,6 +47,14 @@ class HttpPool:
     def send(self, exchange: Exchange) -> None:
         """On an idle connection, the one used last, or on a new one, or as soon as one is free."""
         exchange.sent_ns = 0
+        exchange.asked_ns = time.monotonic_ns()
+        self._place(exchange)
+
+    def widen(self, lanes: int) -> None:
+        """Have room for at least so many at a time, so that none waits for another's answer."""
+        self._most = max(self._most, lanes)
+
+    def _place(self, exchange: Exchange) -> None:
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
@@ -53,7 +63,7 @@ class HttpPool:
         if len(self._connections) + len(self._opening) < self._most:
             task = self._loop.create_task(self._open(exchange))
             self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            task.add_done_callback(partial(self._opened, exchange))
         else:
             self._waiting.append(exchange)
 
@@ -68,8 +78,7 @@ class HttpPool:
     def forget(self, connection: Connection) -> None:
         """Give up a connection that is closed; whoever waits gets a new one."""
         self._connections.discard(connection)
-        if self._waiting:
-            self.send(self._waiting.popleft())
+        self._place_waiting()
 
     async def close(self) -> None:
         """Close all connections; what is in flight ends as ``closed``."""
@@ -85,8 +94,9 @@ class HttpPool:
 
     async def _open(self, exchange: Exchange) -> None:
         where = self._endpoint
+        left_ns = exchange.asked_ns + self._timeout_ns - time.monotonic_ns()
         try:
-            async with asyncio.timeout(self._timeout_ns / 1e9):
+            async with asyncio.timeout(left_ns / 1e9):
                 _, connection = await self._loop.create_connection(
                     lambda: Connection(self),
                     where.address,
@@ -94,18 +104,35 @@ class HttpPool:
                     ssl=self._tls,
                     server_hostname=where.host if self._tls else None,
                 )
-        except asyncio.CancelledError:
-            exchange.finish(exchange, Answer.none("closed"))
-            raise
         except TimeoutError:
             exchange.finish(exchange, Answer.none("timeout"))
         except ConnectionRefusedError:
             exchange.finish(exchange, Answer.none("refused"))
-        except OSError as error:
-            exchange.finish(exchange, Answer.none(f"unreachable ({error.strerror or error})"))
+        except (OSError, UnicodeError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            exchange.finish(exchange, Answer.none(f"unreachable ({reason})"))
         else:
+            self._begin(connection, exchange)
+
+    def _begin(self, connection: Connection, exchange: Exchange) -> None:
+        """The first exchange of a new connection, which may be closed already."""
+        if connection.usable:
             self._connections.add(connection)
             connection.send(exchange, self._head(exchange.request))
+        else:
+            exchange.finish(exchange, Answer.none("closed"))
+
+    def _opened(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        """A failure leaves room for another try: those who wait need not wait for their timeout."""
+        self._opening.discard(task)
+        if task.cancelled():  # perhaps before its first step, so it cannot say so itself
+            exchange.finish(exchange, Answer.none("closed"))
+        self._place_waiting()
+
+    def _place_waiting(self) -> None:
+        """Give what waits the room there is."""
+        if self._waiting and len(self._connections) + len(self._opening) < self._most:
+            self._place(self._waiting.popleft())
 
     def _head(self, request: Request) -> bytes:
         head = self._heads.get(request)
@@ -117,9 +144,9 @@ class HttpPool:
         """End what takes too long; one timer for all is cheaper than one for each."""
         self._sweeping = self._loop.call_later(self._sweep_s, self._sweep)
         late_ns = time.monotonic_ns() - self._timeout_ns
+        while self._waiting and self._waiting[0].asked_ns < late_ns:
+            exchange = self._waiting.popleft()
+            exchange.finish(exchange, Answer.none("timeout"))
         for connection in list(self._connections):
             if connection.busy_since_ns and connection.busy_since_ns < late_ns:
                 connection.end("timeout")
-        while self._waiting and self._waiting[0].intended_ns < late_ns:
-            exchange = self._waiting.popleft()
-            exchange.finish(exchange, Answer.none("timeout"))

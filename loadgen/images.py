@@ -70,7 +70,7 @@ def _read(file: Path) -> Image:
         if file.suffix.lower() == PIXELS_SUFFIX:
             return Image(str(file), _pixels(file))
         content = file.read_bytes()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise LoadError(f"cannot read image {file}: {_reason(error)}") from None
     if not content:
         raise LoadError(f"cannot read image {file}: it is empty")
@@ -89,4 +89,8 @@ def _pixels(file: Path) -> Pixels:
 
 
 def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return (
+        (error.strerror if isinstance(error, OSError) else None)
+        or str(error)
+        or type(error).__name__
+    )

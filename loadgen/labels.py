@@ -58,9 +58,9 @@ def _by_table(image: Image, table: dict[str, Right], folder: Path) -> Right | No
 
 def _read_table(file: Path) -> dict[str, Right]:
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeError, csv.Error) as error:
         raise LoadError(f"cannot read labels {file}: {error}") from None
     columns = set(rows[0]) if rows else set()
     if "file" not in columns or not columns & {"accepted_class_indices", "accepted_labels"}:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from loadgen.answers import UNJUDGED, Judge
+from loadgen.cpu import CpuClock
 from loadgen.exchange import Answer, Exchange, Pool
 from loadgen.fleet import Fleet
 from loadgen.histogram import Histogram
@@ -23,11 +25,14 @@ class Loop(ABC):
     """Sends until the window ends, or ``limit`` measured requests are sent, or it is stopped.
 
     Attributes:
+        stopping: whether nothing more is sent.
         in_flight: sent and not answered.
         answered: measured requests that were.
         failed: those of them that were not answered well.
+        unsent: measured requests that were due and never left, since too many were on their way.
         recent_us: latencies since somebody last looked and cleared it, the first ``SAMPLED``.
         lag: microseconds by which the event loop came too late.
+        cpu: how busy this process was in the measured time.
     """
 
     def __init__(
@@ -43,29 +48,28 @@ class Loop(ABC):
         self.in_flight = 0
         self.answered = 0
         self.failed = 0
+        self.unsent = 0
         self.recent_us: list[int] = []
         self.lag = Histogram()
+        self.cpu = CpuClock()
         self._tallies: dict[Pool, Tally] = defaultdict(lambda: Tally(window))
         self._fleet = fleet
-        self._requests = itertools.islice(itertools.cycle(requests), first % len(requests), None)
-        self._first = requests[0]
+        self._requests = requests
+        self._first = first % len(requests)
+        self._turns: dict[Pool, Iterator[Request]] = {}
         self._judge = judge
         self._window = window
         self._left = limit or -1  # measured requests still to be sent; below 0: no such limit
-        self._stopping = asyncio.Event()
+        self._ending = asyncio.Event()
         self._idle = asyncio.Event()
+        self.stopping = False
         self._lags_us: list[int] = []
 
-    @property
-    def stopping(self) -> bool:
-        """Whether nothing more is sent."""
-        return self._stopping.is_set()
-
     def stop(self) -> None:
-        """Send nothing more, and measure no longer."""
+        """Measure no longer, and send nothing but what was due by now."""
         if not self.stopping:
             self._window.end_ns = min(self._window.end_ns, time.monotonic_ns())
-        self._halt()
+        self._ending.set()
 
     def counted(self) -> dict[str, Counted]:
         """What was seen, by endpoint; one that went and came back had two pools."""
@@ -76,14 +80,16 @@ class Loop(ABC):
 
     async def run(self) -> int:
         """From the first request to the last answer; when the measured time ended, monotonic."""
+        event_loop = asyncio.get_running_loop()
+        warm_s = (self._window.start_ns - time.monotonic_ns()) / 1e9
+        starting = event_loop.call_later(max(warm_s, 0.0), self.cpu.start)
         self._begin()
         try:
-            seconds = (self._window.end_ns - time.monotonic_ns()) / 1e9
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            self._halt()
+            await self._until_end()
+            await self._catch_up()
         finally:
+            starting.cancel()
+            self._halt()
             self._fleet.added = self._fleet.removed = _nothing
         if self.in_flight:
             await self._idle.wait()
@@ -92,12 +98,35 @@ class Loop(ABC):
         self.lag.record(self._lags_us)
         return self._window.end_ns
 
+    async def _until_end(self) -> None:
+        """The window's end, or when it is to stop; event loops' timers may come too early."""
+        while not self._ending.is_set():
+            left_ns = self._window.end_ns - time.monotonic_ns()
+            if left_ns <= 0:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_ns / 1e9):
+                    await self._ending.wait()
+
     @abstractmethod
     def _begin(self) -> None:
         """Send the first requests."""
 
+    async def _catch_up(self) -> None:  # noqa: B027 (a closed loop has nothing to catch up on)
+        """Send what was due before the window's end and has not left yet."""
+
     def _halt(self) -> None:
-        self._stopping.set()
+        """Send nothing more; awaiting what is in flight costs this process next to nothing."""
+        self.stopping = True
+        self.cpu.stop()
+        self._ending.set()
+
+    def _next_request(self, pool: Pool) -> Request:
+        """Every endpoint sees all of them in turn, whatever the others are sent."""
+        if pool not in self._turns:
+            turn = itertools.cycle(self._requests)
+            self._turns[pool] = itertools.islice(turn, self._first, None)
+        return next(self._turns[pool])
 
     def _late(self, by_ns: int) -> None:
         self._lags_us.append(max(by_ns, 0) // 1000)

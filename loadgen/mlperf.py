@@ -6,10 +6,11 @@ Samples are images, one request each. https://github.com/mlcommons/inference/tre
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from loadgen.connections import require_connections
 from loadgen.errors import LoadError
 from loadgen.mlperf_sender import Sender
 from loadgen.plan import Closed, Plan
@@ -31,6 +32,7 @@ class Scene:
         target_rate: samples a second; needed for server and offline.
         limit: the latency that the server scenario must hold, as a percentile.
         samples_per_query: of multi-stream.
+        concurrency: samples in flight at each endpoint, of offline.
         min_queries: it goes on at least so long, and at least the plan's duration.
     """
 
@@ -39,6 +41,7 @@ class Scene:
     target_rate: float | None = None
     limit: Limit | None = None
     samples_per_query: int = 8
+    concurrency: int = 16
     min_queries: int = 100
 
 
@@ -80,7 +83,10 @@ def run_scene(plan: Plan, scene: Scene) -> Verdict:
     if plan.images_per_request != 1:
         raise LoadError("an MLPerf sample is one image: leave images per request at 1")
     settings = _settings(loadgen, plan, scene)
-    scene.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        scene.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LoadError(f"cannot make the folder {scene.folder}: {error.strerror}") from None
     logs = loadgen.LogSettings()
     logs.log_output.outdir = str(scene.folder)
     logs.log_output.copy_summary_to_stdout = False
@@ -103,11 +109,13 @@ def _verdict(text: str, sender: Sender) -> Verdict:
     return Verdict(valid, text, summary, sender.samples, sender.failed, sender.right, sender.judged)
 
 
-def _most_in_flight(plan: Plan, scene: Scene) -> int:
+def _most_in_flight(plan: Plan, scene: Scene) -> int | None:
     """For each endpoint; offline LoadGen hands over everything at once, else it sets the pace."""
     if scene.scenario != "offline":
-        return 1_000_000_000
-    return plan.load.concurrency if isinstance(plan.load, Closed) else 16
+        return None
+    load = Closed(scene.concurrency)
+    require_connections(replace(plan, processes=1), load)
+    return load.concurrency
 
 
 def _settings(loadgen: Any, plan: Plan, scene: Scene) -> Any:

@@ -6,6 +6,7 @@ LoadGen's queries come in threads of its own; an event loop in one thread more s
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,6 +26,11 @@ from loadgen.prepared import prepare
 class Sender:
     """The system under test: an event loop in a thread, which lives as long as the context.
 
+    Args:
+        plan: where to, and what.
+        loadgen: MLPerf's module.
+        most: samples in flight at each endpoint; None where LoadGen itself sets the pace.
+
     Attributes:
         samples: that ended.
         failed: of these, by what came in place of a good answer.
@@ -32,7 +38,7 @@ class Sender:
         judged: images of which the right answer is known.
     """
 
-    def __init__(self, plan: Plan, loadgen: Any, most: int) -> None:
+    def __init__(self, plan: Plan, loadgen: Any, most: int | None) -> None:
         self._prepared = prepare(plan)
         self._requests = {request.images[0]: request for request in self._prepared.requests}
         self._judge = Judge(plan.images, self._prepared.form)
@@ -72,10 +78,12 @@ class Sender:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
-        plan = self._plan
+        plan, lanes = self._plan, self._most
         make = pool_maker(self._prepared.form, plan.timeout_s, plan.connections)
         self._fleet = Fleet(self._prepared.sources, make, every_s=plan.resolve_every_s)
         try:
+            if lanes is not None:
+                self._fleet.added = lambda pool: pool.widen(lanes)
             await self._fleet.start()
         except LoadError as error:
             self._error = error
@@ -91,13 +99,14 @@ class Sender:
 
     def _send(self) -> None:
         pools = self._fleet.pools
-        while self._waiting and self._in_flight < self._most * len(pools):
+        most = math.inf if self._most is None else self._most * len(pools)
+        while self._waiting and self._in_flight < most:
             identifier, image = self._waiting.popleft()
             self._in_flight += 1
             self._turn += 1
             pool = pools[self._turn % len(pools)]
-            now_ns = 0  # LoadGen keeps the time
-            exchange = Exchange(pool, self._requests[image], now_ns, self._finish(identifier))
+            intended_ns = 0  # LoadGen keeps the time
+            exchange = Exchange(pool, self._requests[image], intended_ns, self._finish(identifier))
             pool.send(exchange)
 
     def _finish(self, identifier: int) -> Callable[[Exchange, Answer], None]:

@@ -95,7 +95,8 @@ class Result:
 
     counted: dict[str, Counted]
     end_ns: int  # when its measured time ended
-    cpu_ratio: float  # of one core, during all of it
+    unsent: int  # requests that were due and never left
+    cpu_ratio: float  # of one core, in the measured time
     lag: Histogram
 
 

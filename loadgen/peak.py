@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loadgen.arrivals import Arrival
 from loadgen.client import Client
-from loadgen.plan import Open
+from loadgen.plan import MOST_RATE, Open
 from loadgen.report import Report
 from loadgen.slo import Slo
 
@@ -41,6 +41,12 @@ class Peak:
     trials: tuple[Trial, ...]
     interrupted: bool
 
+    @classmethod
+    def so_far(cls, trials: Sequence[Trial]) -> Peak:
+        """Of a search that did not come to its end."""
+        held = [trial.rate for trial in trials if not trial.misses]
+        return cls(max(held, default=0.0), tuple(trials), interrupted=True)
+
     @property
     def best(self) -> Report | None:
         """A measurement that held at the peak."""
@@ -57,7 +63,7 @@ class Peak:
         line = f"peak: {self.rate:.1f} requests/s" if self.rate else "no rate held the objective"
         if self.client_limited:
             line += "; above it the client was the limit, so the server may do better"
-        return line + (" (search interrupted)" if self.interrupted else "")
+        return line + (" (the search did not end)" if self.interrupted else "")
 
 
 class InterruptedSearchError(Exception):
@@ -70,6 +76,7 @@ def search(
     *,
     precision: float = PRECISION,
     repeats: int = REPEATS,
+    most: float = math.inf,
 ) -> float:
     """The highest rate for which ``holds`` is true, to ``precision``; 0 where there is none.
 
@@ -79,6 +86,7 @@ def search(
         precision: the relative distance between a rate that holds and one that does not, at which
             to stop.
         repeats: measurements of a rate, of which the majority counts; fewer where it is clear.
+        most: no rate above is tried.
     """
 
     def decided(rate: float) -> bool:
@@ -88,7 +96,7 @@ def search(
             verdicts.append(holds(rate))
         return verdicts.count(True) >= needed
 
-    low, high = _bracket(decided, first)
+    low, high = _bracket(decided, first, most)
     if low == 0 or high == math.inf:
         return low
     while high / low - 1 > precision:
@@ -100,11 +108,13 @@ def search(
     return low
 
 
-def _bracket(holds: Callable[[float], bool], first: float) -> tuple[float, float]:
+def _bracket(holds: Callable[[float], bool], first: float, most: float) -> tuple[float, float]:
     """A rate that holds and twice it, which does not; or 0, or infinity."""
     rate = first
     if holds(rate):
         for _ in range(MOST_DOUBLINGS):
+            if 2 * rate > most:
+                break
             if not holds(2 * rate):
                 return rate, 2 * rate
             rate *= 2
@@ -128,7 +138,6 @@ def find_peak(
 ) -> Peak:
     """Search with open loops; a rate holds when, besides ``slo``, the server keeps up with it."""
     trials: list[Trial] = []
-    held: list[float] = []
 
     def holds(rate: float) -> bool:
         report = client.measure(Open(rate, arrival))
@@ -139,12 +148,10 @@ def find_peak(
         tried(trials[-1])
         if report.interrupted:
             raise InterruptedSearchError
-        if not misses:
-            held.append(rate)
         return not misses
 
     try:
-        rate = search(holds, first, precision=precision, repeats=repeats)
+        rate = search(holds, first, precision=precision, repeats=repeats, most=MOST_RATE)
     except InterruptedSearchError:
-        return Peak(max(held, default=0.0), tuple(trials), interrupted=True)
+        return Peak.so_far(trials)
     return Peak(rate, tuple(trials), interrupted=False)

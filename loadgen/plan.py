@@ -10,12 +10,25 @@ from loadgen.errors import LoadError
 from loadgen.form import Protocol
 from loadgen.images import Image
 
+MOST_RATE = 1_000_000.0  # requests a second: far beyond what the client can send
+MOST_IN_FLIGHT = 100_000  # of a closed loop, at each endpoint: far beyond the files it can open
+LONGEST_S = 31 * 86_400.0
+MOST_SEED = 2**63 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """So many requests in flight at each endpoint; the next leaves when one is answered."""
+    """So many requests in flight at each endpoint; the next leaves when one is answered.
+
+    Raises:
+        LoadError: it is no number of requests.
+    """
 
     concurrency: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.concurrency <= MOST_IN_FLIGHT:
+            raise LoadError(f"a concurrency must be 1 to {MOST_IN_FLIGHT}, not {self.concurrency}")
 
     def __str__(self) -> str:
         return f"concurrency {self.concurrency}"
@@ -23,10 +36,20 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """So many requests a second to all endpoints in turn, answered or not."""
+    """So many requests a second to all endpoints in turn, answered or not.
+
+    Raises:
+        LoadError: it is no rate.
+    """
 
     rate: float
     arrival: Arrival = "poisson"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= MOST_RATE:  # nor is NaN
+            raise LoadError(
+                f"a rate must be above 0 and at most {MOST_RATE:.0f} requests/s, not {self.rate:g}"
+            )
 
     def __str__(self) -> str:
         return f"{self.rate:g} requests/s ({self.arrival})"
@@ -81,5 +104,10 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.endpoints:
             raise LoadError("there is no endpoint to send to")
-        if self.duration_s <= 0 or self.timeout_s <= 0 or self.images_per_request < 1:
-            raise LoadError("duration, timeout and images per request must be above 0")
+        for name in ("duration_s", "timeout_s", "resolve_every_s"):
+            if not 0 < getattr(self, name) <= LONGEST_S:
+                raise LoadError(f"{name} must be above 0 and at most {LONGEST_S:.0f}")
+        if not 0 <= self.warm_up_s <= LONGEST_S:
+            raise LoadError(f"warm_up_s must be 0 to {LONGEST_S:.0f}")
+        if self.images_per_request < 1 or not 0 <= self.seed <= MOST_SEED:
+            raise LoadError("images per request must be above 0, the seed 0 or above")

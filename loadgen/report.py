@@ -15,8 +15,8 @@ from loadgen.tally import Counted, together
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 BUSY_RATIO = 0.9  # of a core: a process that works so much has no time to spare
 LATE_US = 10_000  # an event loop later than that shows in latencies
-KEPT_RATE = 0.97  # of the requests that left, answered as fast as they left: the server keeps up
-EDGE = 3  # answers that may miss the window's end without saying anything
+# Of what arrives, so much may pile up: latencies that grow faster are those of a growing backlog.
+MOST_GROWTH = 0.03
 WRONG_SHOWN = 20
 
 
@@ -45,6 +45,7 @@ class Report:
         total: over all endpoints.
         endpoints: each by its address.
         client: what it took to send.
+        unsent: requests of an open loop that were due and never left.
         interrupted: whether it was ended early.
     """
 
@@ -53,6 +54,7 @@ class Report:
     total: Counted
     endpoints: Mapping[str, Counted]
     client: Client
+    unsent: int = 0
     interrupted: bool = False
 
     @property
@@ -66,17 +68,12 @@ class Report:
         return self.total.images_in_window / self.seconds
 
     @property
-    def sent_rate(self) -> float:
-        """Measured requests a second, answered well or not."""
-        return self.total.requests / self.seconds
-
-    @property
     def keeps_up(self) -> bool:
-        """Whether good answers came as fast as requests left; only an open loop can outrun them.
+        """Whether the backlog does not grow while requests leave; an open loop can outrun a server.
 
         Latencies show that too, but only once the backlog is as long as an objective allows.
         """
-        return self.total.in_window + EDGE >= KEPT_RATE * self.total.requests
+        return not self.total.trend.is_above(MOST_GROWTH)
 
     @property
     def client_limits(self) -> bool:
@@ -101,8 +98,13 @@ class Report:
             )
         if not isinstance(self.load, Closed) and not self.keeps_up:
             said.append(
-                f"the server falls behind: {self.rate:.6g} good answers a second to "
-                f"{self.sent_rate:.6g} requests"
+                "the server falls behind: latencies grow by "
+                f"{self.total.trend.slope * 1000:,.0f} ms every second"
+            )
+        if self.unsent:
+            said.append(
+                f"{self.unsent} of {self.unsent + self.total.requests} requests that were due "
+                "never left, since too many were on their way: that rate was not reached"
             )
         if self.interrupted:
             said.append(f"interrupted after {self.seconds:.3g} s")
@@ -115,6 +117,8 @@ class Report:
         if least_accuracy is not None and (accuracy is None or accuracy < least_accuracy):
             seen = "unknown" if accuracy is None else f"{accuracy:.2%}"
             missed.append(f"accuracy is {seen}, below {least_accuracy:.2%}")
+        if self.unsent:
+            missed.append(f"{self.unsent} requests that were due never left")
         if self.total.failed == self.total.requests:
             missed.append("no request was answered well")
         return tuple(missed)
@@ -136,6 +140,7 @@ class Report:
                 "busiest_process_cpu_ratio": round(self.client.busiest_ratio, 4),
                 "late_p99_ms": self.client.late_p99_us / 1000,
             },
+            "unsent": self.unsent,
             "interrupted": self.interrupted,
             "notes": list(self.notes),
         }
@@ -191,5 +196,6 @@ def report(load: Load, start_ns: int, results: Sequence[Result], *, interrupted:
         together(endpoints.values()),
         endpoints,
         Client(len(results), max(result.cpu_ratio for result in results), lag.percentile_us(99)),
+        sum(result.unsent for result in results),
         interrupted,
     )

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import orjson
@@ -174,11 +175,11 @@ def _post(
 
 
 def _v2_path(form: Form) -> str:
-    return f"/v2/models/{form.model}/infer"
+    return f"/v2/models/{quote(form.model)}/infer"
 
 
 def _v1_path(form: Form) -> str:
-    return f"/v1/models/{form.model}:predict"
+    return f"/v1/models/{quote(form.model)}:predict"
 
 
 def _encoded(image: Image) -> bytes:

@@ -11,8 +11,8 @@ from loadgen.tally import Counted
 
 DEFAULT_FAILED_RATIO = 0.001
 
-_LATENCY = re.compile(r"(p\d{1,2}(?:\.\d+)?|mean|max)=(\d+(?:\.\d+)?)(us|ms|s)")
-_ERRORS = re.compile(r"errors=(\d+(?:\.\d+)?)%")
+_LATENCY = re.compile(r"(p\d{1,2}(?:\.\d+)?|mean|max)=(\d{1,12}(?:\.\d{1,12})?)(us|ms|s)")
+_ERRORS = re.compile(r"errors=(\d{1,3}(?:\.\d{1,12})?)%")
 _UNIT_US = {"us": 1, "ms": 1_000, "s": 1_000_000}
 
 

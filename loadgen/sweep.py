@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 from loadgen.arrivals import Arrival
 from loadgen.client import Client
 from loadgen.errors import LoadError
-from loadgen.plan import Closed, Load, Open
+from loadgen.plan import MOST_RATE, Closed, Load, Open
 from loadgen.report import Report
+
+MOST_STEPS = 1000
 
 
 def sweep(text: str) -> tuple[Closed, ...]:
@@ -22,7 +24,7 @@ def sweep(text: str) -> tuple[Closed, ...]:
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < 1:
-        raise LoadError(f"{text!r} is no sweep: write concurrencies, such as 1,2,4,8")
+        raise LoadError(f"{text[:80]!r} is no sweep: write concurrencies, such as 1,2,4,8")
     return tuple(Closed(number) for number in numbers)
 
 
@@ -36,9 +38,11 @@ def ramp(text: str, arrival: Arrival) -> tuple[Open, ...]:
         first, last, step = (float(part) for part in text.split(":"))
     except ValueError:
         first = last = step = 0.0
-    if not (0 < first <= last and step > 0):
-        raise LoadError(f"{text!r} is no ramp: write rates FROM:TO:STEP, such as 100:1000:100")
-    count = int((last - first) / step + 1e-9) + 1
+    if not (0 < first <= last <= MOST_RATE and step > 0):
+        raise LoadError(f"{text[:80]!r} is no ramp: write rates FROM:TO:STEP, such as 100:1000:100")
+    count = int(min((last - first) / step, MOST_STEPS) + 1e-9) + 1
+    if count > MOST_STEPS:
+        raise LoadError(f"{text[:80]!r} has more than {MOST_STEPS} steps: give it a larger STEP")
     return tuple(Open(first + place * step, arrival) for place in range(count))
 
 

@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from loadgen.answers import Verdict
 from loadgen.exchange import Answer
 from loadgen.histogram import Histogram, merged
+from loadgen.trend import Trend, added
 
 FLUSHED = 1000  # latencies go into the histogram so many at a time: one by one costs far more
 
@@ -35,6 +38,7 @@ class Counted:
         wrong: how often each (image, answer) came.
         latency: of good answers to measured requests, since they were to leave.
         service: the same since they were written to the connection.
+        trend: of ``latency``, over the measured time.
     """
 
     in_window: int = 0
@@ -46,6 +50,7 @@ class Counted:
     wrong: Counter[tuple[str, str]] = field(default_factory=Counter)
     latency: Histogram = field(default_factory=Histogram)
     service: Histogram = field(default_factory=Histogram)
+    trend: Trend = field(default_factory=Trend)
 
     @property
     def requests(self) -> int:
@@ -77,6 +82,8 @@ class Tally:
         self._wrong: Counter[tuple[str, str]] = Counter()
         self._latency = Histogram()
         self._service = Histogram()
+        self._trend = Trend()
+        self._intended_us: list[int] = []  # since the window's start
         self._latencies_us: list[int] = []
         self._services_us: list[int] = []
 
@@ -104,6 +111,7 @@ class Tally:
             self._right += found.right
             self._judged += found.judged
             self._wrong.update(found.wrong)
+        self._intended_us.append((intended_ns - self._window.start_ns) // 1000)
         self._latencies_us.append((now_ns - intended_ns) // 1000)
         self._services_us.append((now_ns - sent_ns) // 1000)
         if len(self._services_us) >= FLUSHED:
@@ -123,9 +131,13 @@ class Tally:
             self._wrong,
             self._latency,
             self._service,
+            self._trend,
         )
 
     def _flush(self) -> None:
+        seen = Trend.of(np.divide(self._intended_us, 1e6), np.divide(self._latencies_us, 1e6))
+        self._trend = added((self._trend, seen))
+        self._intended_us.clear()
         self._latency.record(self._latencies_us)
         self._service.record(self._services_us)
         self._latencies_us.clear()
@@ -145,4 +157,5 @@ def together(parts: Iterable[Counted]) -> Counted:
         sum((part.wrong for part in parts), Counter()),
         merged(part.latency for part in parts),
         merged(part.service for part in parts),
+        added(part.trend for part in parts),
     )

@@ -34,7 +34,6 @@ from loadgen.requests import Request
 from loadgen.tally import Window
 
 BEAT_S = 1.0
-SHORTEST_S = 0.1  # below, the share of a core says nothing
 FAULT = 70  # EX_SOFTWARE
 
 
@@ -106,16 +105,13 @@ class Worker:
             # The loop's timers may wake it too early, so it looks again.
             while (early_ns := order.begin_ns - time.monotonic_ns()) > 0:  # noqa: ASYNC110 (a time)
                 await asyncio.sleep(early_ns / 1e9)
-            cpu_s, began_ns = time.process_time(), time.monotonic_ns()
             end_ns = await loop.run()
-            used_s = time.process_time() - cpu_s
         finally:
             self._loop = None
             beats.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await beats
-        cpu_ratio = used_s / max((time.monotonic_ns() - began_ns) / 1e9, SHORTEST_S)
-        return Result(loop.counted(), end_ns, cpu_ratio, loop.lag)
+        return Result(loop.counted(), end_ns, loop.unsent, loop.cpu.ratio, loop.lag)
 
     async def _beat(self, loop: Loop, fleet: Fleet) -> None:
         while True:

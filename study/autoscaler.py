@@ -21,7 +21,8 @@ class Seen:
         ready: pods that answer.
         wanted: pods that it asked for last, ready or not.
         concurrency: requests in flight at all of them together, on average.
-        load: images a second of a pod that is ready, as a share of what it could answer.
+        load: images a second that were answered, by the pods that are ready, as a share of what one
+            can answer. What is refused is in no metric of answered images.
     """
 
     ready: int
@@ -111,8 +112,9 @@ class Horizontal:
     """The settings of the horizontal pod autoscaler, at their defaults.
 
     Attributes:
-        target: load that a pod shall have, 0 to 1; a custom metric, images a second. How busy its
-            accelerator is says nothing of that: see ``study.curve.Curve.busy``.
+        target: load that a pod shall have, 0 to 1; a custom metric: the rate of answered images
+            (``millrace_images_total``), as KEDA or an adapter reads it from Prometheus. How busy
+            its accelerator is says nothing of that: see ``study.curve.Curve.busy``.
         period_s: horizontal-pod-autoscaler-sync-period.
         tolerance: horizontal-pod-autoscaler-tolerance.
         stabilisation_s: of scaling down: the highest of what was wanted in that time.

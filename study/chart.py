@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
 TALK = 0.98  # efficiency at 24 pods that the talk of 2020 told of
 
 
+def require_charts() -> None:
+    """Return if charts can be drawn: that is to be known before anything is measured for one.
+
+    Raises:
+        StudyError: matplotlib is not here.
+    """
+    try:
+        importlib.import_module("matplotlib.figure")
+    except ImportError as error:
+        raise StudyError("charts need matplotlib: pip install 'millrace[study]'") from error
+
+
 @contextmanager
 def figure(file: Path, panels: int) -> Iterator[list[Axes]]:
     """Panels below each other, written to ``file`` at the end.
@@ -28,10 +41,9 @@ def figure(file: Path, panels: int) -> Iterator[list[Axes]]:
     Raises:
         StudyError: matplotlib is not here, or cannot write that.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise StudyError("charts need matplotlib: pip install 'millrace[study]'") from error
+    require_charts()
+    from matplotlib.figure import Figure
+
     drawn = Figure(figsize=(8, 3.4 * panels), layout="constrained")
     axes = drawn.subplots(panels, 1, squeeze=False)
     yield [axis[0] for axis in axes]
@@ -56,10 +68,10 @@ def draw_scaling(scaling: Scaling, file: Path) -> None:
             ):
                 axis.plot(counts, [line[name] for line in own], "--", label=f"{label}, simulated")
             measured = [line for line in own if line["real_images_per_second"] is not None]
-            # A row that the cores limited says nothing of the pod: it is crossed out.
+            # A row that cannot be compared says nothing of the simulator: it is crossed out.
             for lines_of, marker, what in (
                 ([line for line in measured if line["agrees"] is not None], "o", "real pod"),
-                ([line for line in measured if line["agrees"] is None], "x", "beyond these cores"),
+                ([line for line in measured if line["agrees"] is None], "x", "not compared"),
             ):
                 if not lines_of:
                     continue

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from study.clients import ClosedLoop, OpenLoop, Stretch, Tally
 from study.clock import ENDS, Clock, S
 from study.gateway import Cluster, Gateway
+from study.instance import Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,8 @@ class Outcome:
 
     Attributes:
         images_per_second: that were answered.
-        computed_per_second: that the devices that are left ran, by the fraction of a batch: under a
-            steady load the same without what a window cuts off.
+        computed_per_second: that the devices that are left at the end ran, by the fraction of a
+            batch: under a steady load the same without what a window cuts off.
         requests: by their outcome.
         latencies_s: of those answered, ascending.
         utilisation: share of the time in which the devices that are left ran batches.
@@ -69,26 +70,46 @@ def watch(
     clock: Clock, gateway: Gateway, tally: Tally, seconds: float, warm_up_s: float
 ) -> Outcome:
     """Let the warm-up pass, then see what happens in ``seconds``."""
+    if seconds <= 0:
+        raise ValueError(f"nothing is left to be watched after a warm-up of {warm_up_s:g} s")
     clock.run(round(warm_up_s * S))
-    busy_ns, batches, computed = _work(gateway)
+    before = {instance: _work(instance) for pod in gateway.pods for instance in pod.instances}
     clock.run(round((warm_up_s + seconds) * S))
-    busy_after_ns, batches_after, computed_after = _work(gateway)
-    devices = sum(len(pod.instances) for pod in gateway.pods)
+    # A pod that was lost meanwhile is in neither sum: what it had done before is not to be taken
+    # off what others did.
+    left = [instance for pod in gateway.pods for instance in pod.instances]
+    done = [_work(instance).since(before.get(instance, NOTHING)) for instance in left]
+    busy_ns = sum(work.busy_ns for work in done)
+    computed = sum(work.computed for work in done)
     return Outcome(
         tally.images / seconds,
-        (computed_after - computed) / seconds,
+        computed / seconds,
         dict(tally.requests),
         tuple(sorted(tally.latencies_s)),
-        (busy_after_ns - busy_ns) / (devices * seconds * S) if devices else 0.0,
-        (computed_after - computed) / max(1, batches_after - batches),
+        busy_ns / (len(left) * seconds * S) if left else 0.0,
+        computed / max(1, sum(work.batches for work in done)),
     )
 
 
-def _work(gateway: Gateway) -> tuple[int, int, float]:
-    """What all devices have done: busy ns, batches, images."""
-    instances = [instance for pod in gateway.pods for instance in pod.instances]
-    return (
-        sum(instance.busy_ns for instance in instances),
-        sum(instance.batches for instance in instances),
-        sum(instance.computed for instance in instances),
-    )
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one device has done."""
+
+    busy_ns: int
+    batches: int
+    computed: float
+
+    def since(self, before: Work) -> Work:
+        """What it has done after ``before``."""
+        return Work(
+            self.busy_ns - before.busy_ns,
+            self.batches - before.batches,
+            self.computed - before.computed,
+        )
+
+
+NOTHING = Work(0, 0, 0.0)
+
+
+def _work(instance: Instance) -> Work:
+    return Work(instance.busy_ns, instance.batches, instance.computed)

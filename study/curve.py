@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from study.clients import Stretch
 from study.cluster import closed_loop, open_loop
+from study.errors import StudyError
 from study.gateway import Cluster
 from study.shape import DECODE_SPREAD, PodShape
 
@@ -21,7 +22,9 @@ LEVELS = tuple(
     float(level) for level in (*np.linspace(0.5, 98.5, 50), 99, 99.25, 99.5, 99.75, 99.9)
 )
 PODS = 4  # that are simulated together; more of them change little (tests/study/test_levels.py)
-SECONDS, SETTLING_S = 3.0, 1.0
+SECONDS, SETTLING_S = 3.0, 1.0  # at least
+IMAGES = 200  # that are asked for at each load, at least: slow pods are watched for longer
+BATCHES = 20  # that a device can run meanwhile, at least
 BUSY_CLIENTS = 224  # per pod, for its capacity: all but a few of its slots
 
 
@@ -77,22 +80,34 @@ def learn_curve(
     say: Callable[[str], None],
     loads: Sequence[float] = LOADS,
 ) -> Curve:
-    """Simulate pods at each load, image by image."""
+    """Simulate pods at each load, image by image.
+
+    Raises:
+        StudyError: such a pod answers nothing, or nothing in time.
+    """
     cluster = cluster_of(shape, PODS, balancing, network_s)
     say(f"learning how {PODS} pods behind a gateway answer, image by image")
-    kept_busy = closed_loop(cluster, BUSY_CLIENTS * PODS, SECONDS, SETTLING_S)
+    longest_s = max(shape.device.cost.seconds(shape.device.batch), shape.decode_s, shape.loop_s)
+    watched_s = max(SECONDS, BATCHES * longest_s)
+    settling_s = watched_s * SETTLING_S / SECONDS
+    kept_busy = closed_loop(cluster, BUSY_CLIENTS * PODS, watched_s, settling_s)
     capacity = kept_busy.computed_per_second / PODS
+    if not capacity:
+        raise StudyError(shape.why_nothing)
     answered, busy, concurrency, latencies = [], [], [], []
     for place, load in enumerate(loads):
         rate = PODS * load * capacity
-        until = Stretch(SETTLING_S + SECONDS, rate)
-        outcome = open_loop(cluster, [until], seed + place, SETTLING_S)
+        seconds = max(watched_s, IMAGES / rate)
+        until = Stretch(settling_s + seconds, rate)
+        outcome = open_loop(cluster, [until], seed + place, settling_s)
         asked = max(1, sum(outcome.requests.values()))
         times = np.asarray(outcome.latencies_s)
+        if not len(times):
+            raise StudyError(shape.why_nothing)
         answered.append(load * len(times) / asked)
         busy.append(outcome.utilisation)
         # Little's law.
-        concurrency.append(len(times) / SECONDS / PODS * float(times.mean()))
+        concurrency.append(len(times) / seconds / PODS * float(times.mean()))
         latencies.append(np.percentile(times, LEVELS))
     return Curve(
         capacity,

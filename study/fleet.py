@@ -8,6 +8,7 @@ forgets within a step: its slots hold a fifth of a second of work, and what has 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -126,7 +127,9 @@ def simulate_day(
     every = max(1, round(autoscaler.period_s / STEP_S))
     # What is looked up at every step, as plain numbers: numpy takes longer for one than for many.
     known_loads, known_concurrency = curve.loads.tolist(), curve.concurrency.tolist()
-    in_flight = served = 0.0
+    known_answered = curve.answered.tolist()
+    metric = Rate(max(1, round(plan.metric_window_s / STEP_S)))
+    in_flight = 0.0
     for step, asked in enumerate(rate.tolist()):
         pods.step(step)
         lost = min(losses[step], pods.ready)
@@ -136,13 +139,17 @@ def simulate_day(
         if pods.ready:
             load[step] = each = asked / (pods.ready * curve.capacity)
             in_flight += pods.ready * between(each, known_loads, known_concurrency)
-            served += each
+            # A metric counts what was answered: an autoscaler cannot see what is refused.
+            share = min(each, between(each, known_loads, known_answered))
+            metric.add(pods.ready * share)
         else:  # they wait at the gateway until nobody waits for them any more
             in_flight += asked * plan.timeout_s
+            metric.add(0.0)
         if (step + 1) % every == 0:
-            seen = Seen(pods.ready, pods.wanted, in_flight / every, served / every)
+            answered_load = metric.mean / pods.ready if pods.ready else 0.0
+            seen = Seen(pods.ready, pods.wanted, in_flight / every, answered_load)
             pods.scale(step, autoscaler.desired((step + 1) * STEP_S, seen))
-            in_flight = served = 0.0
+            in_flight = 0.0
     answered = np.where(ready > 0, rate * curve.answered_at(load), 0.0) * STEP_S
     lost_images = np.minimum(answered, gone * curve.at(load, curve.concurrency))
     return Day(
@@ -155,6 +162,26 @@ def simulate_day(
         paid,
         int(gone.sum()),
     )
+
+
+class Rate:
+    """The mean of the last values, as Prometheus' ``rate`` over a window of so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self._values: deque[float] = deque(maxlen=steps)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        """One step's."""
+        if len(self._values) == self._values.maxlen:
+            self._sum -= self._values[0]
+        self._values.append(value)
+        self._sum += value
+
+    @property
+    def mean(self) -> float:
+        """Of those in the window; 0 before the first."""
+        return self._sum / len(self._values) if self._values else 0.0
 
 
 def between(at: float, places: Sequence[float], values: Sequence[float]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -27,8 +27,12 @@ from study.shape import (
 KNATIVE = "https://knative.dev/docs/serving/autoscaling/kpa-specific/"
 KUBERNETES = "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/"
 RESULTS = "benchmarks/RESULTS.md"
+SHOWN = 40  # characters of a value that is none
 ISSUE = "asked for"
-SCALING = "`millrace study scaling`, its calibration on 2 cores"
+SCALING = (
+    "`millrace study scaling --device-rate 1200`, the line below its table, on 2 cores that "
+    "nothing else used"
+)
 
 
 def _known(default: Any, what: str, how: str, source: str = "", **bounds: Any) -> Any:
@@ -40,24 +44,31 @@ def _known(default: Any, what: str, how: str, source: str = "", **bounds: Any) -
 class FleetPlan(pydantic.BaseModel):
     """One fleet; the fields are flags and keys of the YAML file as well."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    pods: tuple[int, ...] = _known(
+    pods: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = _known(
         (10, 100, 1_000, 10_000),
         "fleets, each by the pods that its peak needs at the target",
         "given",
         ISSUE,
+        min_length=1,
+        max_length=100,
     )
     hours: float = _known(
-        24.0, "hours that are simulated, from midnight", "given", gt=0, le=24 * 31
+        24.0, "hours that are simulated, from midnight", "given", ge=0.01, le=24 * 31
     )
-    seed: int = _known(1, "of chance: the same one gives the same fleet", "given", ge=0)
+    seed: int = _known(1, "of chance: the same one gives the same fleet", "given", ge=0, le=2**63)
 
     device_rate: float = _known(
-        1200.0, "images/s of an accelerator in full batches", "given", ISSUE, gt=0
+        1200.0, "images/s of an accelerator in full batches", "given", ISSUE, ge=0.1, le=100_000
     )
     cores: int = _known(
-        CORES, "cores of a pod: one for the event loop, the others decode", "given", ISSUE, ge=2
+        CORES,
+        "cores of a pod: one for the event loop, the others decode",
+        "given",
+        ISSUE,
+        ge=2,
+        le=1024,
     )
     decode_ms: float = _known(
         DECODE_S * 1e3,
@@ -65,22 +76,44 @@ class FleetPlan(pydantic.BaseModel):
         "measured",
         f"{RESULTS}, Decoding at a fraction of the size",
         ge=0,
+        le=60_000,
     )
     loop_ms: float = _known(
-        LOOP_S * 1e3, "ms of its frontend per request", "measured", f"{RESULTS}, The wire", ge=0
+        LOOP_S * 1e3,
+        "ms of its frontend per request",
+        "measured",
+        f"{RESULTS}, The wire",
+        ge=0,
+        le=60_000,
     )
     handling_ms: float = _known(
-        HANDLING_S * 1e3, "ms between two batches", "measured", SCALING, ge=0
+        HANDLING_S * 1e3, "ms between two batches", "measured", SCALING, ge=0, le=60_000
     )
     message_ms: float = _known(
-        MESSAGE_S * 1e3, "ms between frontend and instance, one way", "measured", SCALING, ge=0
+        MESSAGE_S * 1e3,
+        "ms between frontend and instance, one way",
+        "measured",
+        SCALING,
+        ge=0,
+        le=60_000,
     )
     network_ms: float = _known(
-        NETWORK_S * 1e3, "ms between client and pod, both ways", "assumed", "one zone", ge=0
+        NETWORK_S * 1e3,
+        "ms between client and pod, both ways",
+        "assumed",
+        "one zone",
+        ge=0,
+        le=60_000,
     )
-    slots: int = _known(SLOTS, "images a pod takes at a time", "cited", "docs/settings.md", ge=1)
+    slots: int = _known(
+        SLOTS, "images a pod takes at a time", "cited", "docs/settings.md", ge=1, le=100_000
+    )
     timeout_s: float = _known(
-        TIMEOUT_S, "s that clients wait; what cannot be in time is refused", "assumed", gt=0
+        TIMEOUT_S,
+        "s that clients wait; what cannot be in time is refused",
+        "assumed",
+        gt=0,
+        le=3600,
     )
     balancing: Literal["least_request", "random", "round_robin"] = _known(
         "least_request",
@@ -103,13 +136,13 @@ class FleetPlan(pydantic.BaseModel):
         0.05, "what the load strays from the sine: standard deviation of its logarithm", "assumed",
         ge=0, le=1,
     )  # fmt: skip
-    noise_s: float = _known(300.0, "s after which it has strayed anew", "assumed", gt=0)
+    noise_s: float = _known(300.0, "s after which it has strayed anew", "assumed", ge=1, le=1e6)
 
     surge: float = _known(
         1.0, "times the load for a while, all at once; 1: never", "assumed", ge=1, le=100
     )
-    surge_hour: float = _known(12.0, "hour at which it comes", "assumed", ge=0)
-    surge_minutes: float = _known(15.0, "how long it lasts", "assumed", ge=0)
+    surge_hour: float = _known(12.0, "hour at which it comes", "assumed", ge=0, le=24 * 31)
+    surge_minutes: float = _known(15.0, "how long it lasts", "assumed", ge=0, le=60 * 24 * 31)
 
     autoscaler: Literal["knative", "horizontal", "none"] = _known(
         "knative", "who decides on the number of pods; none: the peak's, all day", "given"
@@ -117,23 +150,41 @@ class FleetPlan(pydantic.BaseModel):
     target: float = _known(
         0.7,
         "load that a pod shall have, of what it can answer",
-        "cited",
-        "https://knative.dev/docs/serving/autoscaling/concurrency/ (target utilisation 70 %)",
-        gt=0,
+        "assumed",
+        "as Knative's target utilisation, which is of requests in flight and not of load: "
+        "https://knative.dev/docs/serving/autoscaling/concurrency/ (70 %)",
+        ge=0.01,
         le=1,
     )
-    least_pods: int = _known(1, "fewest pods", "assumed", ge=1)
-    window_s: float = _known(60.0, "s, stable-window", "cited", KNATIVE, gt=0)
-    panic_share: float = _known(0.1, "panic-window-percentage ÷ 100", "cited", KNATIVE, gt=0, le=1)
-    panic_threshold: float = _known(2.0, "panic-threshold-percentage ÷ 100", "cited", KNATIVE, gt=1)
+    least_pods: int = _known(1, "fewest pods", "assumed", ge=1, le=1_000_000)
+    window_s: float = _known(60.0, "s, stable-window", "cited", KNATIVE, ge=6, le=3600)
+    panic_share: float = _known(
+        0.1, "panic-window-percentage ÷ 100", "cited", KNATIVE, ge=0.01, le=1
+    )
+    panic_threshold: float = _known(
+        2.0, "panic-threshold-percentage ÷ 100", "cited", KNATIVE, gt=1, le=1000
+    )
     sync_s: float = _known(
-        15.0, "s, horizontal-pod-autoscaler-sync-period", "cited", KUBERNETES, gt=0
+        15.0, "s, horizontal-pod-autoscaler-sync-period", "cited", KUBERNETES, ge=1, le=3600
+    )
+    metric_window_s: float = _known(
+        60.0,
+        "s over which the horizontal one's metric is averaged: answered images/s",
+        "assumed",
+        "Prometheus' rate over a minute, and nothing of its scraping",
+        ge=1,
+        le=3600,
     )
     tolerance: float = _known(
         0.1, "horizontal-pod-autoscaler-tolerance", "cited", KUBERNETES, ge=0, lt=1
     )
     stabilisation_s: float = _known(
-        300.0, "s, downscale stabilisation of the horizontal one", "cited", KUBERNETES, ge=0
+        300.0,
+        "s, downscale stabilisation of the horizontal one",
+        "cited",
+        KUBERNETES,
+        ge=0,
+        le=86_400,
     )
     cold_start_s: float = _known(
         180.0,
@@ -143,6 +194,7 @@ class FleetPlan(pydantic.BaseModel):
         "cold-start-problem-model-loading-and-predictive-warming-strategies (node 60 to 120 s, "
         "driver 20 to 40 s, image 30 to 90 s; the pod itself takes 4 s, measured)",
         ge=0,
+        le=86_400,
     )
     release_s: float = _known(
         600.0,
@@ -151,20 +203,25 @@ class FleetPlan(pydantic.BaseModel):
         "https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md "
         "(scale-down-unneeded-time, 10 minutes)",
         ge=0,
+        le=86_400,
     )
     losses_per_month: float = _known(
         0.1,
         "pods lost in 30 days, as a share; without notice, which is the worst case",
-        "cited",
-        "https://aws.amazon.com/ec2/spot/instance-advisor/ (g4dn: 5 to 10 %)",
+        "assumed",
+        "as if nodes were spot, whose interruptions are 5 to 10 % for g4dn: "
+        "https://aws.amazon.com/ec2/spot/instance-advisor/ ; on demand hardly any",
         ge=0,
+        le=1000,
     )
     price_per_hour: float = _known(
         0.752,
         "USD of a pod's node and hour: g4dn.2xlarge, 1 T4 and 8 vCPU, on demand, us-east-1",
         "cited",
-        "https://aws.amazon.com/ec2/pricing/on-demand/",
+        "https://aws.amazon.com/ec2/pricing/on-demand/ ; spot costs less, so with the losses above "
+        "this is the most that a fleet can cost",
         ge=0,
+        le=1e6,
     )
 
     @property
@@ -192,16 +249,20 @@ def read_plan(config: Path | None, given: dict[str, Any]) -> FleetPlan:
     if config is not None:
         try:
             content = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
             raise StudyError(f"{config}: cannot be read: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise StudyError(f"{config}: must hold `key: value` lines, such as `hours: 24`")
     try:
-        return FleetPlan(**{**content, **given})
+        return FleetPlan.model_validate(
+            {str(name): value for name, value in content.items()} | given
+        )
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise StudyError(f"{where}: {first['msg']}") from error
+        given_to_it = str(first["input"])
+        shown = given_to_it if len(given_to_it) <= SHOWN else f"{given_to_it[:SHOWN]}…"
+        raise StudyError(f"{where}: {first['msg']}, not {shown}") from error
 
 
 def assumptions(plan: FleetPlan) -> list[tuple[str, str, str, str, str]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from study.curve import Curve, Numbers, learn_curve
+from study.errors import StudyError
 from study.fleet import HOUR_S, MONTH_S, STEP_S, Day, autoscaler_of, diurnal, simulate_day
 from study.fleet_plan import FleetPlan
 from study.fleet_pods import Pods
@@ -89,8 +90,17 @@ def _first(plan: FleetPlan, curve: Curve, rate: Numbers) -> int:
 
 
 def row_of(plan: FleetPlan, curve: Curve, pods: int, day: Day) -> FleetRow:
-    """What is to be said of a day."""
+    """What is to be said of a day.
+
+    Raises:
+        StudyError: nothing was answered, so that there is nothing to reckon with.
+    """
     asked, images = float(day.asked.sum()), float(day.answered.sum())
+    if not images:
+        raise StudyError(
+            f"{pods:,} pods answered nothing in {plan.hours:g} hours: none was ready, or all were "
+            "lost; look at cold-start-s and losses-per-month"
+        )
     hours = float(day.paid.sum()) * STEP_S / HOUR_S
     cost = hours * plan.price_per_hour
     could = hours * HOUR_S * curve.capacity

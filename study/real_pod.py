@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from study.errors import StudyError
+from study.leash import leashed
 
 READY_TIMEOUT_S = 150.0
 STOP_TIMEOUT_S = 45.0
@@ -123,7 +124,7 @@ class RealPod:
 
 @contextmanager
 def real_pod(order: PodOrder, log: Path) -> Iterator[RealPod]:
-    """Start one, wait until it is ready, and stop it afterwards.
+    """Start one, wait until it is ready, and stop it afterwards; it ends with this process too.
 
     Raises:
         StudyError: it did not get ready, or did not stop as it should; with the log's tail.
@@ -139,7 +140,7 @@ def real_pod(order: PodOrder, log: Path) -> Iterator[RealPod]:
     began = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 (our own command)
-            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            leashed(command), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         _wait_ready(process, f"http://127.0.0.1:{port}/v2/health/ready", log)

@@ -60,6 +60,15 @@ class PodShape:
         )
 
     @property
+    def why_nothing(self) -> str:
+        """What to say where it answers nothing."""
+        return (
+            f"such a pod answers nothing within {self.timeout_s:g} s: it takes "
+            f"{self.decode_s:g} s to decode an image and {self.device.cost.seconds(1):.3g} s for a "
+            "batch of one; give it less to do, or clients a longer timeout"
+        )
+
+    @property
     def bottleneck(self) -> str:
         """The stage of the least capacity, and so what limits this pod."""
         return min(self.capacities, key=lambda stage: self.capacities[stage])

@@ -6,43 +6,19 @@ What decides is the predictor's own code (``QueuePolicies``, ``finish_s``, ``ret
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from predictor.admission import (
-    DecodeBacklog,
-    EarliestFinish,
-    decoding_s,
-    finish_s,
-    retry_after_s,
-)
+from predictor.admission import retry_after_s
 from predictor.batching import BatchPolicy, Queued
 from predictor.queue_policy import QueuePolicies
+from study.board import Board
 from study.clock import COMES, DECODED, ENDS, Clock
+from study.frontend import Frontend
 from study.instance import Instance, Witness
 from study.pod import Pod
 from study.request import DONE, EXPIRED, LOST, REFUSED, Request
 
 RECEIVE = 0.5  # of what a request costs its event loop is spent before it is accepted (assumed)
-
-
-@dataclass(slots=True)
-class Frontend:
-    """What one frontend has in hand.
-
-    Attributes:
-        slots: that are free.
-        loop_free_ns: when its event loop has done what was asked of it so far.
-        decoding: images that are being decoded.
-        undecoded: images that wait for a thread, by their key.
-    """
-
-    slots: int
-    loop_free_ns: int = 0
-    decoding: int = 0
-    backlog: DecodeBacklog = field(default_factory=DecodeBacklog)
-    undecoded: list[tuple[int, int, Request]] = field(default_factory=list)
 
 
 class SimulatedPod:
@@ -69,7 +45,7 @@ class SimulatedPod:
         self._policies = QueuePolicies(
             pod.levels, 0, pod.step_us, dict(pod.policies), pod.timeout_us, pod.slots
         )
-        self.frontends = [Frontend(pod.slots) for _ in range(pod.frontends)]
+        self.frontends = [Frontend(clock, pod, self._decoded) for _ in range(pod.frontends)]
         self.instances = [
             Instance(
                 clock,
@@ -89,38 +65,23 @@ class SimulatedPod:
             )
             for number, cost in enumerate(pod.costs)
         ]
-        self._outstanding = [0] * len(pod.costs)  # the board, added up
-        self._coming = 0  # its last row
-        self._scales = [1.0] * len(pod.costs)
+        self._board = Board(pod.costs)
         self._accepted: dict[Request, None] = {}  # and not answered, in their order
-        self._decodes = 0
         self.alive = True
 
     def send(self, request: Request) -> None:
         """A request has come to its frontend."""
-        self._spend(request, RECEIVE, COMES, self._accept)
+        self.frontends[request.frontend].spend(request, RECEIVE, COMES, self._accept)
 
     def lose(self) -> None:
         """The pod is gone, and what it had accepted with it."""
         self.alive = False
+        for frontend in self.frontends:
+            frontend.stop()
         for request in self._accepted:
             request.outcome = LOST
             self._on_answer(request)
         self._accepted.clear()
-
-    # On the event loop
-
-    def _spend(
-        self, request: Request, share: float, phase: int, then: Callable[[Request], None]
-    ) -> None:
-        """A share of what a request costs its event loop, which does one thing after another."""
-        if not self._pod.loop_ns:
-            then(request)
-            return
-        frontend = self.frontends[request.frontend]
-        began_ns = max(self._clock.now_ns, frontend.loop_free_ns)
-        frontend.loop_free_ns = began_ns + round(self._pod.loop_ns * request.images * share)
-        self._clock.at(frontend.loop_free_ns, phase, then, request)
 
     def _accept(self, request: Request) -> None:
         if not self.alive:
@@ -128,7 +89,7 @@ class SimulatedPod:
             return
         frontend = self.frontends[request.frontend]
         now_ns = self._clock.now_ns
-        request.place = place = self._policies.place(
+        request.place = self._policies.place(
             now_ns, request.priority, request.timeout_us, request.limit_us
         )
         if self._predicts and self._is_hopeless(request, frontend):
@@ -143,56 +104,26 @@ class SimulatedPod:
         if not request.decode_ns:
             self._hand(request, request.images)
             return
-        self._coming += request.images
-        for _ in range(request.images):
-            frontend.backlog.add(request.decode_ns / 1e9)
-            self._decodes += 1
-            heapq.heappush(frontend.undecoded, (place.key, self._decodes, request))
-        self._decode(frontend)
+        self._board.coming += request.images
+        frontend.decode(request)
 
     def _is_hopeless(self, request: Request, frontend: Frontend) -> bool:
         """Whether it cannot be in time, by prediction; an idle pod takes everything."""
-        pod, images = self._pod, request.images
-        wait_s = frontend.backlog.wait_s(pod.decode_threads) if pod.decode_threads else 0.0
-        decode_s = decoding_s([request.decode_ns / 1e9] * images, pod.decode_threads or images)
-        predicted_s = finish_s(wait_s, decode_s, self._load(), pod.costs, self._scales, images)
+        wait_s, decode_s = frontend.decoded_after_s(request)
+        predicted_s = self._board.predicted_s(wait_s, decode_s, request.images)
         request.predicted_ns = predicted_s * 1e9
         left_s = (request.place.deadline_ns - self._clock.now_ns) / 1e9
         late = retry_after_s(predicted_s, left_s) is not None
-        return pod.admits and late and (self._coming > 0 or any(self._outstanding))
-
-    def _load(self) -> list[int]:
-        """Outstanding at each instance, with its share of what is coming (``Links``)."""
-        if not self._coming:
-            return self._outstanding
-        speeds = [1 / cost.image_seconds for cost in self._pod.costs]
-        whole = sum(speeds)
-        return [
-            waiting + round(self._coming * speed / whole)
-            for waiting, speed in zip(self._outstanding, speeds, strict=True)
-        ]
+        return self._pod.admits and late and not self._board.idle
 
     def _refuse(self, request: Request, outcome: str) -> None:
         request.outcome = outcome
         self._on_answer(request)
 
-    def _decode(self, frontend: Frontend) -> None:
-        """Let free threads begin."""
-        threads = self._pod.decode_threads
-        while frontend.undecoded and (not threads or frontend.decoding < threads):
-            request = heapq.heappop(frontend.undecoded)[2]
-            frontend.decoding += 1
-            self._clock.at(self._clock.now_ns + request.decode_ns, DECODED, self._decoded, request)
-
     def _decoded(self, request: Request) -> None:
-        if not self.alive:
-            return
-        frontend = self.frontends[request.frontend]
-        frontend.decoding -= 1
-        frontend.backlog.remove(request.decode_ns / 1e9)
-        self._coming -= 1
-        self._hand(request, 1)
-        self._decode(frontend)
+        if self.alive:
+            self._board.coming -= 1
+            self._hand(request, 1)
 
     def _hand(self, request: Request, images: int) -> None:
         """Each image goes to the instance that would finish it first."""
@@ -201,22 +132,9 @@ class SimulatedPod:
         queued = Queued(
             (request, now_ns), place.accepted_ns, place.due_ns, place.deadline_ns, place.level
         )
-        for chosen, share in self._share_out(images).items():
+        for chosen, share in self._board.share_out(images).items():
             request.instance = chosen
             self._put(chosen, queued, share)
-
-    def _share_out(self, images: int) -> dict[int, int]:
-        """How many go to each instance; they count as outstanding there from now on."""
-        if len(self.instances) == 1:
-            self._outstanding[0] += images
-            return {0: images}
-        shares: dict[int, int] = {}
-        earliest = EarliestFinish(self._outstanding, self._pod.costs, self._scales)
-        for _ in range(images):
-            chosen = earliest.take()
-            self._outstanding[chosen] += 1
-            shares[chosen] = shares.get(chosen, 0) + 1
-        return shares
 
     def _put(self, chosen: int, queued: Queued[tuple[Request, int]], share: int) -> None:
         instance = self.instances[chosen]
@@ -238,20 +156,21 @@ class SimulatedPod:
     def _collect(self, number: int, batch: list[Request]) -> None:
         if not self.alive:
             return
-        self._outstanding[number] -= len(batch)
+        self._board.count_off(number, len(batch))
         for request in batch:
             self._count_off(request)
 
     def _late(self, number: int, request: Request) -> None:
         if self.alive:
-            self._outstanding[number] -= 1
+            self._board.count_off(number, 1)
             request.late += 1
             self._count_off(request)
 
     def _count_off(self, request: Request) -> None:
         request.left -= 1
         if not request.left:
-            self._spend(request, 1 - RECEIVE, ENDS, self._answer)
+            frontend = self.frontends[request.frontend]
+            frontend.spend(request, 1 - RECEIVE, ENDS, self._answer)
 
     def _answer(self, request: Request) -> None:
         if not self.alive:

@@ -11,17 +11,15 @@ from dataclasses import replace
 import pytest
 import uvloop
 
-from examples.server import free_port
 from loadgen.answers import Judge
 from loadgen.client import Client, run
 from loadgen.closed_loop import ClosedLoop
 from loadgen.endpoint import parse
-from loadgen.errors import LoadError
 from loadgen.fleet import Fleet
 from loadgen.form import Form
 from loadgen.http_pool import HttpPool
 from loadgen.images import Image, Right
-from loadgen.peak import find_peak
+from loadgen.peak import Trial, find_peak
 from loadgen.plan import Closed, Open, Plan
 from loadgen.progress import Snapshot
 from loadgen.requests import render
@@ -65,21 +63,22 @@ def test_a_run_of_so_many_requests_sends_so_many():
 
 
 def test_the_warm_up_is_sent_and_not_counted():
-    """Under the same load."""
+    """Under the same load; so many are measured after it."""
     with http_server(lambda _: Reply(delay_s=0.01)) as server:
-        report = run(plan(server, warm_up_s=0.5, duration_s=0.2))
+        report = run(plan(server, warm_up_s=0.3, requests=10, duration_s=60))
 
-    assert 0 < report.total.requests < len(server.asked) / 2
+    assert report.total.requests == 10
+    assert len(server.asked) > 10
 
 
 def test_every_failure_is_counted_by_how_it_ended():
     """A status, a connection that breaks, an answer that never comes."""
-    replies = itertools.cycle([Reply(), Reply(503), Reply(cut=True), Reply(delay_s=30)])
+    replies = itertools.cycle([Reply(), Reply(503), Reply(cut=True), Reply(delay_s=60)])
     with http_server(lambda _: next(replies)) as server:
-        report = run(plan(server, requests=40, load=Closed(4), duration_s=60, timeout_s=0.3))
+        report = run(plan(server, requests=16, load=Closed(8), duration_s=60, timeout_s=5))
 
-    assert report.total.outcomes == {"200": 10, "503": 10, "closed": 10, "timeout": 10}
-    assert (report.total.failed, report.total.service.count) == (30, 10)
+    assert report.total.outcomes == {"200": 4, "503": 4, "closed": 4, "timeout": 4}
+    assert (report.total.failed, report.total.service.count) == (12, 4)
 
 
 def test_a_slow_pod_keeps_no_other_waiting():
@@ -89,7 +88,7 @@ def test_a_slow_pod_keeps_no_other_waiting():
 
     by_port = {name.rsplit(":", 1)[1]: counted for name, counted in report.endpoints.items()}
     slow_seen, fast_seen = by_port[str(slow.port)], by_port[str(fast.port)]
-    assert fast_seen.requests > 10 * slow_seen.requests > 0
+    assert fast_seen.requests > slow_seen.requests > 0
     assert report.total.requests == fast_seen.requests + slow_seen.requests
 
 
@@ -125,7 +124,8 @@ def test_a_stall_shows_in_a_closed_loops_corrected_latencies():
     with http_server(Stall()) as server:
         report = run(plan(server, load=Closed(1), duration_s=2))
 
-    assert report.total.service.percentile_us(90) < 100_000
+    assert report.total.latency.count > report.total.service.count
+    assert report.total.service.percentile_us(50) < 100_000
     assert report.total.latency.percentile_us(99) > 500_000
 
 
@@ -273,23 +273,22 @@ def wait_for(server: HttpServer, count: int) -> None:
 
 
 def test_the_peak_is_where_a_server_begins_to_refuse():
-    """One that takes a hundred requests a second."""
-    taken: list[float] = []
+    """One that takes 50 requests of each measurement of half a second."""
+    began = [0]
 
-    def decide(_asked: Asked) -> Reply:
-        now = time.monotonic()
-        taken[:] = [then for then in taken if then > now - 0.2]
-        if len(taken) >= 20:
-            return Reply(503)
-        taken.append(now)
-        return Reply()
+    def decide(asked: Asked) -> Reply:
+        return Reply(200 if asked.count - began[0] < 50 else 503)
+
+    def tried(_: Trial) -> None:
+        began[0] = len(server.asked)
 
     with http_server(decide) as server, Client(plan(server, duration_s=0.5)) as client:
         peak = find_peak(
-            client, objective(["p99=5s"]), first=30, arrival="constant", precision=0.2, repeats=1
-        )
+            client, objective(["p99=1000s"]), first=30, arrival="constant", precision=0.2,
+            tried=tried,
+        )  # fmt: skip
 
-    assert 30 <= peak.rate <= 150
+    assert 100 / 1.2 <= peak.rate <= 101
     assert peak.best is not None
     assert any("requests failed" in miss for trial in peak.trials for miss in trial.misses)
 
@@ -305,34 +304,3 @@ def test_a_report_is_plain_values_for_json():
     assert set(content["latency_ms"]) == {"mean", "p50", "p90", "p99", "p99.9", "max"}
     assert list(content["endpoints"]) == [f"http://127.0.0.1:{server.port}"]
     assert content["client"]["processes"] == 1
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"model": "other"}, "has no model other"),
-        ({"endpoints": ("http://127.0.0.1:1",)}, "no server answers at http://127.0.0.1:1"),
-        ({"endpoints": ("dns+http://nowhere.invalid:80",)}, "has no address"),
-        ({"images": ()}, "no images to send"),
-    ],
-)
-def test_what_cannot_be_sent_is_refused_before_anything_starts(changes, reason):
-    """In one line."""
-    with http_server() as server, pytest.raises(LoadError, match=reason):
-        run(plan(server, **changes))
-
-
-def test_a_server_with_several_models_has_them_named():
-    """To choose from."""
-    with http_server() as server:
-        server.gets["/v2/models"] = Reply(body=b'{"models": ["a", "b"]}')
-        with pytest.raises(LoadError, match="choose with --model: a, b"):
-            run(plan(server))
-
-
-def test_nobody_on_a_free_port_over_grpc_is_said_too():
-    """As for HTTP."""
-    where = (f"grpc://127.0.0.1:{free_port()}",)
-
-    with pytest.raises(LoadError, match="no server answers"):
-        run(Plan(where, IMAGES, protocol="grpc", model=MODEL))

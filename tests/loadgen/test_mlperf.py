@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -36,10 +37,43 @@ def test_every_scenario_runs_and_leaves_its_summary(scenario, tmp_path):
         verdict = run_scene(plan(server), scene)
 
     assert verdict.summary["Scenario"].replace(" ", "").lower() == scenario.replace("-", "")
-    assert verdict.summary["Result is"] in ("VALID", "INVALID")
     assert verdict.samples == verdict.judged == verdict.right == len(server.asked) > 0
     assert verdict.failed == {}
     assert (tmp_path / SUMMARY).is_file()
+
+
+def test_a_run_of_enough_queries_is_valid_by_loadgens_rules(tmp_path):
+    """Single-stream has no latency to hold: a hundred queries are enough for its percentile.
+
+    Answers take longer than LoadGen expects (0.5 ms), else it has too few queries for the time.
+    """
+    with http_server(lambda _: Reply(delay_s=0.003)) as server:
+        verdict = run_scene(plan(server), Scene("single-stream", tmp_path, min_queries=100))
+
+    assert verdict.summary["Result is"] == "VALID"
+    assert verdict.valid
+
+
+def test_a_latency_that_is_not_held_makes_a_run_invalid(tmp_path):
+    """A microsecond."""
+    with http_server() as server:
+        scene = Scene("server", tmp_path, 50, Limit("p90", 1), min_queries=20)
+        verdict = run_scene(plan(server), scene)
+
+    assert verdict.summary["Result is"] == "INVALID"
+    assert not verdict.valid
+
+
+def test_offline_sends_as_many_at_a_time_as_it_is_told(tmp_path):
+    """And refuses what there are no connections for, rather than to let samples wait for them."""
+    with http_server(lambda _: Reply(delay_s=0.05)) as server:
+        scene = Scene("offline", tmp_path, 50, concurrency=3)
+        verdict = run_scene(plan(server), scene)
+        with pytest.raises(LoadError, match="needs 3 connections"):
+            run_scene(replace(plan(server), connections=2), scene)
+
+    assert verdict.samples > 3
+    assert len({asked.connection for asked in server.asked}) == 3
 
 
 def test_failed_samples_make_a_run_invalid(tmp_path):
@@ -71,7 +105,7 @@ def test_a_scene_that_lacks_something_is_refused(scene, reason, tmp_path):
 def test_the_command_prints_loadgens_summary(tmp_path):
     """And exits by its verdict."""
     (tmp_path / "a.jpg").write_bytes(b"x")
-    with http_server() as server:
+    with http_server(lambda _: Reply(delay_s=0.003)) as server:
         command = [sys.executable, "-m", "millrace", "load", tmp_path / "a.jpg"]
         where = ["--endpoint", f"http://127.0.0.1:{server.port}", "--mlperf-out", tmp_path / "out"]
         flags = ["--scenario", "single-stream", "--duration", "0.5", "--json", tmp_path / "v.json"]
@@ -82,5 +116,6 @@ def test_the_command_prints_loadgens_summary(tmp_path):
     content = json.loads((tmp_path / "v.json").read_text())
     assert "MLPerf Results Summary" in ran.stdout
     assert "Scenario : SingleStream" in ran.stdout
-    assert ran.returncode == (0 if content["valid"] else 1), ran.stderr
+    assert content["valid"]
+    assert ran.returncode == 0, ran.stderr
     assert content["samples"] == len(server.asked)

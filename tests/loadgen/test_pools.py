@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
@@ -31,12 +32,19 @@ def request_of(content: bytes = b"an image", protocol: str = "v2") -> Request:
     return render([Image("it", content)], Form(protocol, MODEL))[0]
 
 
-async def send(pool: Pool, *requests: Request) -> list[Answer]:
-    """All at once; their answers in order."""
+async def send(pool: Pool, *requests: Request, intended_ns: int | None = None) -> list[Answer]:
+    """All at once; their answers in order. Without ``intended_ns`` they were to leave now."""
+    if intended_ns is None:
+        intended_ns = time.monotonic_ns()
     ended = [asyncio.get_running_loop().create_future() for _ in requests]
     for request, end in zip(requests, ended, strict=True):
         pool.send(
-            Exchange(pool, request, 0, lambda _exchange, answer, end=end: end.set_result(answer))
+            Exchange(
+                pool,
+                request,
+                intended_ns,
+                lambda _exchange, answer, end=end: end.set_result(answer),
+            )
         )
     return await asyncio.gather(*ended)
 
@@ -47,6 +55,7 @@ def ask(
     one_by_one: bool = False,
     timeout_s: float = PATIENCE_S,
     most: int = 0,
+    intended_ns: int | None = None,
 ) -> list[Answer]:
     """Through a pool of its own."""
 
@@ -58,7 +67,7 @@ def ask(
         try:
             if one_by_one:
                 return [(await send(pool, request))[0] for request in requests]
-            return await send(pool, *requests)
+            return await send(pool, *requests, intended_ns=intended_ns)
         finally:
             await pool.close()
 
@@ -167,11 +176,61 @@ def test_a_request_that_takes_too_long_has_failed():
     """Its connection is given up, since its answer may still come."""
     with http_server(lambda asked: Reply(delay_s=60 if asked.count == 0 else 0)) as server:
         answers = ask(
-            f"http://127.0.0.1:{server.port}", *[request_of()] * 2, one_by_one=True, timeout_s=0.2
+            f"http://127.0.0.1:{server.port}", *[request_of()] * 2, one_by_one=True, timeout_s=2
         )
 
     assert [answer.status for answer in answers] == ["timeout", "200"]
     assert server.connections == 2
+
+
+def test_a_request_has_one_timeout_for_waiting_and_for_its_answer():
+    """Two requests, one connection, and a server that answers neither: the second is never sent."""
+    with http_server(lambda _: Reply(delay_s=60)) as server:
+        where = f"http://127.0.0.1:{server.port}"
+        answers = ask(where, *[request_of()] * 2, timeout_s=2, most=1)
+
+    assert [answer.status for answer in answers] == ["timeout", "timeout"]
+    assert len(server.asked) == 1
+
+
+def test_a_waiting_request_counts_from_when_it_was_asked_for():
+    """Not from when it was to leave: MLPerf's load generator keeps that to itself (0 here)."""
+    with http_server(lambda _: Reply(delay_s=0.3)) as server:
+        where = f"http://127.0.0.1:{server.port}"
+        answers = ask(where, *[request_of()] * 3, timeout_s=20, most=1, intended_ns=0)
+
+    assert [answer.status for answer in answers] == ["200"] * 3
+
+
+def test_those_who_wait_behind_a_connection_that_fails_fail_at_once():
+    """Each tries for itself; none waits for its timeout."""
+    answers = ask(f"http://127.0.0.1:{free_port()}", *[request_of()] * 50, most=1, timeout_s=3600)
+
+    assert {answer.status for answer in answers} == {"refused"}
+
+
+def test_a_name_that_is_none_is_unreachable():
+    """A label of a host name has 63 letters at most."""
+    (answer,) = ask(f"http://{'a' * 64}:80", request_of())
+
+    assert answer.status.startswith("unreachable")
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_closing_ends_also_what_had_no_time_to_begin(scheme):
+    """Its task is cancelled before its first step."""
+
+    async def close_at_once(port: int) -> list[str]:
+        where = parse(f"{scheme}://127.0.0.1:{port}", "grpc" if scheme == "grpc" else "v2").endpoint
+        pool: Pool = (
+            GrpcPool(where, PATIENCE_S) if scheme == "grpc" else HttpPool(where, PATIENCE_S)
+        )
+        outcomes: list[str] = []
+        pool.send(Exchange(pool, request_of(), 0, lambda _, a: outcomes.append(a.status)))
+        await pool.close()
+        return outcomes
+
+    assert on_the_loop(close_at_once(free_port())) == ["closed"]
 
 
 def test_nobody_there_is_refused():

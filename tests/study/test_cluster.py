@@ -75,6 +75,24 @@ def test_what_is_lost_with_a_pod_is_what_it_had_in_flight():
     assert {name for name, count in outcome.requests.items() if count} == {DONE, LOST}
 
 
+def test_what_a_lost_pod_had_done_is_not_taken_off_what_others_do():
+    """Two of three are lost while it is watched: the third has worked, no negative amount."""
+    cluster = Cluster((SMALL,) * 3)
+    stretches = [Stretch(20.0, 300.0)]
+
+    outcome = open_loop(cluster, stretches, seed=5, warm_up_s=9.0, losses=[10.0, 10.5])
+
+    assert 0 < outcome.utilisation <= 1
+    assert outcome.computed_per_second == pytest.approx(100 / 11 + 300 * 10 / 11, rel=0.2)
+    assert outcome.batch_size >= 1
+
+
+def test_nothing_is_seen_of_a_time_that_is_all_warm_up():
+    """Rather than to divide by it."""
+    with pytest.raises(ValueError, match="nothing is left to be watched"):
+        open_loop(Cluster((SMALL,)), [Stretch(1.0, 100.0)], seed=1, warm_up_s=1.0)
+
+
 def test_a_gateway_without_pods_refuses():
     """Rather than to forget anybody."""
     outcome = open_loop(Cluster((SMALL,)), [Stretch(2.0, 100.0)], seed=1, losses=[1.0])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from study.autoscaler import Constant
 from study.curve import Curve
+from study.errors import StudyError
 from study.fleet import autoscaler_of, between, diurnal, simulate_day
 from study.fleet_plan import FleetPlan
 from study.fleet_pods import Pods
@@ -133,6 +134,49 @@ def test_autoscalers_find_the_number_of_pods_that_the_load_needs(name):
 
     assert 18 <= day.ready[-1] <= 22
     assert day.refused[-300:].sum() == 0
+
+
+class Onlooker:
+    """An autoscaler that changes nothing and remembers what it was shown."""
+
+    period_s = 15.0
+
+    def __init__(self, pods):
+        self.seen = []
+        self._pods = pods
+
+    def desired(self, now_s, seen):
+        """As many as there are."""
+        self.seen.append(seen)
+        return self._pods
+
+
+def test_an_autoscaler_does_not_see_what_is_refused():
+    """Five times what ten pods can answer: their metric says that they are full, and no more."""
+    onlooker = Onlooker(10)
+    rate = np.full(300, 5_000.0)
+
+    day = simulate_day(FleetPlan(), CURVE, rate, Pods(10, 30, 60), onlooker, [0] * 300)
+
+    assert day.load.min() == pytest.approx(5.0)
+    assert [seen.load for seen in onlooker.seen] == pytest.approx([1.0] * 20)
+
+
+def test_a_metric_is_averaged_over_its_window():
+    """Load comes after a minute; each look at it, 15 s apart, sees a quarter more of it."""
+    onlooker = Onlooker(10)
+    rate = np.concatenate([np.zeros(60), np.full(90, 500.0)])
+
+    simulate_day(FleetPlan(), CURVE, rate, Pods(10, 30, 60), onlooker, [0] * 150)
+
+    seen = [each.load for each in onlooker.seen]
+    assert seen == pytest.approx([0, 0, 0, 0, 0.125, 0.25, 0.375, 0.5, 0.5, 0.5], abs=1e-9)
+
+
+def test_a_fleet_that_answers_nothing_is_told_as_such():
+    """There is nothing to divide its cost by."""
+    with pytest.raises(StudyError, match="10 pods answered nothing"):
+        row_of(FleetPlan(), CURVE, 10, day_of([0.0] * 10, 10))
 
 
 def test_a_million_images_cost_what_their_pods_cost():

@@ -46,6 +46,13 @@ def test_flags_go_before_the_file_and_the_file_before_the_defaults(tmp_path):
         ("speed: 1\n", {}, "speed"),
         ("", {"target": "2"}, "target"),
         ("", {"autoscaler": "magic"}, "autoscaler"),
+        ("pods: [0]\n", {}, "pods"),
+        ("pods: []\n", {}, "pods"),
+        ("hours: .inf\n", {}, "hours"),
+        ("device_rate: .nan\n", {}, "device_rate"),
+        ("1: 2\n", {}, "1"),
+        ("hours: \x00\n", {}, "cannot be read"),
+        (f"hours: {'9' * 5000}\n", {}, "hours|cannot be read"),
     ],
 )
 def test_what_is_no_plan_is_refused_with_its_reason(tmp_path, content, given, words):

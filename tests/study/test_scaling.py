@@ -15,10 +15,12 @@ from study.calibration import Calibration, predict
 from study.chart import draw_scaling
 from study.cluster import Outcome
 from study.device import Device
+from study.findings import failures, findings
 from study.load import Loaded
 from study.real_pod import Batches
 from study.scaling import PodRow, Row, Series
-from study.scaling_report import COLUMNS, Scaling, tables
+from study.scaling_report import COLUMNS, Scaling
+from study.scaling_tables import tables
 from study.shape import PodShape
 
 DEVICE = Device.of_rate(1200.0)
@@ -93,6 +95,8 @@ def test_the_json_can_be_read_and_says_what_was_wanted():
 
     assert content["series"][0]["rows"][1]["simulated"]["latencies_s"] == []
     assert [finding["holds"] for finding in content["findings"]] == [True, True]
+    compared = [row["compared"] for row in content["series"][0]["rows"]]
+    assert compared == ["yes", "yes", "no: not run, since these cores did not carry the row before"]
 
 
 def test_a_finding_that_does_not_hold_is_said():
@@ -103,9 +107,60 @@ def test_a_finding_that_does_not_hold_is_said():
     )
     found = Scaling((Series(DEVICE, CALIBRATION, rows),), PodShape(DEVICE), "random", ())
 
-    assert [(reached, holds) for _, reached, holds in found.findings] == [
-        ("1 of 2 rows, at most 14.5% apart", False)
-    ]
+    agreement, efficiency = found.findings
+    assert agreement.reached == "1 of 2 rows, at most 14.5% apart"
+    assert failures(found.findings) == (f"{agreement.wanted}: {agreement.reached}",)
+    assert efficiency.holds is None
+
+
+FAST = Row(24, 28_800.0, seen(23_486.0, 0.83), outcome(27_609.0))
+PODS = (PodRow(1, outcome(1170.0), 1.0), PodRow(24, outcome(28_000.0), 0.997))
+
+
+def series_of(*rows):
+    """Of 1,200 images/s a device."""
+    return (Series(DEVICE, CALIBRATION, rows),)
+
+
+def test_rows_that_cannot_be_compared_are_told_with_how_far_apart_they_are():
+    """24 fast devices are more than a frontend can feed: no reason to keep silent about them."""
+    agreeing = Row(1, 1200.0, seen(1180.0), outcome(1170.0))
+
+    agreement, _ = findings(series_of(agreeing, FAST), PODS)
+
+    assert agreement.holds
+    assert agreement.reached == (
+        "1 of 1 rows, at most 0.9% apart; "
+        "not compared: 1 a frontend has no more of its core to give, up to 14.9% apart"
+    )
+
+
+def test_a_check_fails_where_no_row_can_be_compared():
+    """Whatever else holds: that nothing contradicts it is no agreement."""
+    found = findings(series_of(FAST), PODS)
+
+    (failure,) = failures(found)
+    assert "no row can be compared (1 a frontend has no more of its core to give" in failure
+
+
+def test_the_goal_for_24_pods_is_for_24_pods():
+    """Not for the last of any number; where it is not checked nobody says that it holds."""
+    agreeing = series_of(Row(1, 1200.0, seen(1180.0), outcome(1170.0)))
+    other = (*PODS, PodRow(48, outcome(40_000.0), 0.7))
+
+    _, with_24 = findings(agreeing, other)
+    _, without = findings(agreeing, PODS[:1])
+
+    assert (with_24.holds, with_24.reached) == (True, "99.70%")
+    assert (without.holds, without.verdict) == (None, "not checked")
+    assert failures(findings(agreeing, PODS[:1])) == ()
+
+
+def test_a_check_of_nothing_fails():
+    """No real pod and no 24 simulated ones."""
+    (failure,) = failures(findings((), PODS[:1]))
+
+    assert failure.startswith("nothing was checked: ")
 
 
 def test_tables_and_chart_are_drawn_of_it(tmp_path):
