@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
 from model_store.errors import SourceError
-from model_store.package import ModelPackage, Resize, Triple
+from model_store.package import ModelPackage, Precision, Resize, Triple, Variant
 
-_PATH_KEYS = ("labels", "parity_images", "store")
+_PATH_KEYS = ("labels", "parity_images", "calibration_images", "held_out_images", "store")
+_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 
 def _number(value: object) -> float:
@@ -56,6 +57,16 @@ def _resize(value: object) -> Resize:
     if match[1] is None:
         return Resize.model_validate({"policy": match[0]})
     return Resize(policy="shortest-side", size=int(match[1]))
+
+
+def _variants(value: object) -> tuple[Precision, ...]:
+    """fp32,fp16,int8."""
+    parts = list(value) if isinstance(value, (list, tuple)) else str(value).split(",")
+    named = [str(part).strip() for part in parts]
+    unknown = [each for each in named if each not in _PRECISIONS]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(_PRECISIONS)}")
+    return tuple(each for each in _PRECISIONS if each in named)
 
 
 def _read_config(ctx: click.Context, _param: click.Parameter, file: Path | None) -> Path | None:
@@ -177,6 +188,35 @@ def _read_config(ctx: click.Context, _param: click.Parameter, file: Path | None)
 )
 @click.option("--output", metavar="NAME", help="Only where the network has several outputs.")
 @click.option(
+    "--variants",
+    type=_variants,
+    metavar="LIST",
+    default=(),
+    help="Precisions to have, of fp32,fp16,int8; the network's own is always there.  "
+    "[default: the network's own]",
+)
+@click.option(
+    "--calibration-images",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Typical images, a hundred or so, to quantise and to prove variants with.",
+)
+@click.option(
+    "--held-out-images",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Other typical images that variants are proven on.  [default: half of the calibration "
+    "images, which are not calibrated on then]",
+)
+@click.option(
+    "--least-agreement",
+    type=click.FloatRange(0, 1),
+    default=0.97,
+    show_default=True,
+    help="Share of held-out images on which a variant must name the same class as the network's "
+    "own precision; one that does not is refused.",
+)
+@click.option(
     "--store",
     type=click.Path(path_type=Path),
     default="var/store",
@@ -204,7 +244,8 @@ def command(
     """Make a model package of the ONNX network SOURCE and put it into the store.
 
     The package's graph takes plain uint8 images and gives the best classes. It is refused unless
-    it answers as the original network does on the parity images.
+    it answers as the original network does on the parity images. Faster variants of it are made
+    on demand, and refused unless they agree with it on images that they were not made with.
     """
     # onnx and onnxruntime take half a second to import: only this command pays.
     from model_store.packaging import package
@@ -240,7 +281,10 @@ def _as_json(made: ModelPackage) -> dict[str, object]:
         "path": str(made.path),
         "classes": manifest.classes,
         "top_k": manifest.top_k,
-        "variants": [variant.model_dump(mode="json") for variant in manifest.variants],
+        "accuracy_bound": manifest.accuracy_bound,
+        "variants": [
+            variant.model_dump(mode="json", exclude_none=True) for variant in manifest.variants
+        ],
         "parity": manifest.parity.model_dump(mode="json"),
         "golden": [golden.model_dump(mode="json") for golden in manifest.golden],
     }
@@ -264,4 +308,24 @@ def _summary(made: ModelPackage) -> str:
         f"           {golden.file}: {made.labels[golden.indices[0]]} {golden.scores[0]:.2f}"
         for golden in made.manifest.golden
     ]
+    lines += [line for variant in made.manifest.variants[1:] for line in _of_variant(variant)]
     return "\n".join(lines)
+
+
+def _of_variant(variant: Variant) -> list[str]:
+    proof = variant.proof
+    if proof is None:
+        return [f"  {variant.precision}"]
+    speeds = ", ".join(
+        f"{times:.2f} times in batches of {size}"
+        for size, times in proof.measured.times_the_first.items()
+    )
+    lines = [f"  {variant.precision:<8} held out: {proof.held_out}"]
+    if variant.calibration is not None:
+        kind = variant.calibration.quantisation
+        lines.append(
+            f"           calibrated on {variant.calibration.images} other images: {kind.method}, "
+            f"{kind.activations} activations, {kind.operators} operators"
+        )
+    lines.append(f"           speed here, {proof.measured.threads} thread: {speeds}")
+    return lines

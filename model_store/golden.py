@@ -9,6 +9,7 @@ import numpy as np
 from model_store.answers import Answers, ServingGraph, same_top1, score_difference
 from model_store.errors import PackageError
 from model_store.package import GOLDEN_FOLDER, GoldenImage, ModelPackage
+from model_store.parity import TOLERANCE
 from model_store.reference import reference_pixels
 
 MOST_GOLDEN = 4
@@ -55,11 +56,12 @@ def check_golden(package: ModelPackage) -> float:
         PackageError: naming the variant and the image, when an answer is not the stated one.
     """
     manifest = package.manifest
-    tolerance = manifest.parity.tolerance
     largest = 0.0
     for variant in (each for each in manifest.variants if each.runtime == "onnx"):
+        own = variant.golden is not None
+        tolerance = TOLERANCE[variant.precision] if own else manifest.parity.tolerance
         serving = ServingGraph(package.path / variant.file)
-        for golden in manifest.golden:
+        for golden in manifest.golden_of(variant):
             pixels = reference_pixels((package.path / golden.file).read_bytes(), manifest.input)
             answers = serving.answer(pixels[np.newaxis])
             expected = Answers(

@@ -31,6 +31,7 @@ from model_store.request import PackageRequest
 from model_store.serving_graph import build_serving_graph
 from model_store.session import reason
 from model_store.store import publish, staging
+from model_store.variants import Workshop, wanted
 
 __all__ = ["PackageRequest", "package"]
 
@@ -45,7 +46,8 @@ def package(request: PackageRequest, store: Path, progress: Progress) -> ModelPa
 
     Raises:
         SourceError: the network, labels, images or settings do not fit.
-        ParityError: the serving graph does not give the original's answers.
+        ParityError: the serving graph does not give the original's answers, or another variant
+            does not give the first one's.
         PackageError: the store cannot take it.
     """
     with staging(store, request.name) as folder:
@@ -63,6 +65,7 @@ def _fill(
     """Write everything but ``model.yaml``, and say what belongs into that (as version 1)."""
     network, image, output = examined.network, examined.image, examined.output
     precision: Literal["fp32", "fp16"] = "fp16" if network.half_precision else "fp32"
+    more = wanted(request, precision)
     variant = Variant(file=f"{precision}.onnx", runtime="onnx", precision=precision)
     graph = folder / variant.file
     onnx.save_model(build_serving_graph(network, image, output, examined.top_k), str(graph))
@@ -70,6 +73,10 @@ def _fill(
     serving = _loaded(graph, request.source)
     parity = prove(serving, network, image, examined.pixels, expected, progress)
     golden = write_golden(folder, examined.images, examined.encoded, expected)
+    others: tuple[Variant, ...] = ()
+    if more:
+        workshop = Workshop(folder, request, variant, image, golden, progress)
+        others = tuple(workshop.make(each) for each in more)
     (folder / LABELS_FILE).write_text("\n".join(examined.labels) + "\n", encoding="utf-8")
     return Manifest(
         name=request.name,
@@ -78,7 +85,8 @@ def _fill(
         output=output,
         classes=len(examined.labels),
         top_k=examined.top_k,
-        variants=(variant,),
+        accuracy_bound=request.least_agreement if others else None,
+        variants=(variant, *others),
         golden=golden,
         parity=parity,
         provenance=_provenance(request.source),

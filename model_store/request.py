@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from model_store.package import Layout, Resize, Triple
+from model_store.package import Layout, Precision, Resize, Triple
 
 EXACT = Resize(policy="exact")
 
@@ -18,6 +18,10 @@ class PackageRequest:
     The network sees ``(pixel * scale - mean) / std`` with ``mean`` and ``std`` in the order of
     ``channels``. Sizes are (height, width) in pixels; None takes the network's own.
     ``output`` and ``layout`` are only for networks that leave them open.
+
+    ``variants`` are made beside the network's own precision, out of ``calibration_images``, and
+    are refused where their top-1 agreement on held-out images is below ``least_agreement``.
+    Without ``held_out_images`` half of the calibration images are held out.
     """
 
     source: Path
@@ -36,3 +40,7 @@ class PackageRequest:
     top_k: int | None = None
     layout: Layout | None = None
     output: str | None = None
+    variants: tuple[Precision, ...] = ()
+    calibration_images: Path | None = None
+    held_out_images: Path | None = None
+    least_agreement: float = 0.97
