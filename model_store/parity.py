@@ -22,7 +22,7 @@ from model_store.reference import Pixels
 # The serving graph folds normalisation into one multiplication and addition and so rounds
 # otherwise; measured differences are below 0.00001 (fp32), and fp16 keeps 3 digits.
 # In 8 bits a float that rounds otherwise on another machine moves an activation by a whole step.
-TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 2e-2}
+TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,105 @@
+"""Which variant of a package an instance serves: measured on its own device, agreed with its kin."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.package import Manifest, ModelPackage, Variant
+from predictor.errors import StartupError
+from predictor.process import InstanceOrder, told
+from predictor.runtimes import Runtime
+from predictor.runtimes.loading import candidates, load_runtime
+
+logger = logging.getLogger(__name__)
+
+# A variant further down is less exact, and has to be faster by more than what timing is unsure of.
+AS_FAST = 0.95
+BATCHES = (1, 8, 32)  # a CPU is at its best with the first ones, a GPU with the last
+TIMING_S, LEAST_RUNS = 0.15, 2  # per batch size
+
+Propose = Callable[[str], str]  # a file to serve; gives the one that is agreed on
+
+
+def fastest(measured: Sequence[tuple[Variant, float]]) -> Variant:
+    """The first of the variants that are within 5 % of the fastest.
+
+    Args:
+        measured: variants in the order of the package, and images per second.
+    """
+    limit = AS_FAST * max(rate for _, rate in measured)
+    return next(variant for variant, rate in measured if rate >= limit)
+
+
+def choose_variant(package: ModelPackage, order: InstanceOrder, propose: Propose) -> Variant:
+    """The variant to serve: the only one that may be, or the fastest here.
+
+    What is found fastest is proposed, and what is agreed on is served, so that all instances on
+    one kind of device give the same answers.
+
+    Raises:
+        StartupError: there is none.
+    """
+    manifest = package.manifest
+    named = candidates(manifest, order.variant, order.kind)
+    if len(named) == 1 or order.emulated is not None:
+        return named[0]
+    measured = _measured(package, order, named)
+    agreed = propose(fastest(measured).file)
+    (served,) = candidates(manifest, agreed, order.kind)
+    rates = ", ".join(f"{variant.file} {rate:.0f}" for variant, rate in measured)
+    logger.info("variant %s of those measured here (images/s): %s%s", agreed, rates, _kept(served))
+    return served
+
+
+def _kept(variant: Variant) -> str:
+    if variant.proof is None:
+        return ""
+    held_out = variant.proof.held_out
+    return f"; top-1 agreement {held_out.top1_agreement:.1%} on {held_out.images} held-out images"
+
+
+def _measured(
+    package: ModelPackage, order: InstanceOrder, named: Sequence[Variant]
+) -> list[tuple[Variant, float]]:
+    """Images per second of each variant that this device can run.
+
+    Raises:
+        StartupError: it can run none.
+    """
+    measured = []
+    failure = ""
+    for variant in named:
+        try:
+            runtime = load_runtime(package, order.kind, order.threads, None, variant)
+            measured.append((variant, _rate(runtime, package.manifest.input.shape)))
+            runtime.close()
+        # Whatever a runtime raises, this variant is not for this device; another one may be.
+        except Exception as error:  # noqa: BLE001 (says why above)
+            failure = told(error)
+            logger.warning("variant %s is left out: %s", variant.file, failure)
+    if not measured:
+        raise StartupError(f"device {order.device}: {failure}")
+    return measured
+
+
+def _rate(runtime: Runtime, shape: tuple[int, int, int]) -> float:
+    """The best rate over a few batch sizes, images per second."""
+    sizes = [size for size in BATCHES if size <= (runtime.largest_batch or size)]
+    return max(size / _least_s(runtime, np.zeros((size, *shape), np.uint8)) for size in sizes)
+
+
+def _least_s(runtime: Runtime, images: NDArray[np.uint8]) -> float:
+    runtime.run(images)  # the first run of a size allocates
+    least, runs = float("inf"), 0
+    end = time.perf_counter() + TIMING_S
+    while runs < LEAST_RUNS or time.perf_counter() < end:
+        began = time.perf_counter()
+        runtime.run(images)
+        least = min(least, time.perf_counter() - began)
+        runs += 1
+    return least
