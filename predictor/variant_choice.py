@@ -1,4 +1,4 @@
-"""Which variant of a package an instance serves: measured on its own device, agreed with its kin."""
+"""Which variant of a package an instance serves: measured on its device, agreed with its kin."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.package import Manifest, ModelPackage, Variant
+from model_store.package import ModelPackage, Variant
 from predictor.errors import StartupError
 from predictor.process import InstanceOrder, told
 from predictor.runtimes import Runtime
