@@ -35,6 +35,12 @@ from tests.conftest import quiet
 MINMAX = Quantisation(method="minmax", activations="uint8", operators="all")
 
 
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch):
+    """Speeds are recorded, and nothing is said about them here."""
+    monkeypatch.setattr("model_store.speed.ROUND_S", 0.002)
+
+
 @pytest.fixture
 def typical(bench) -> Path:
     """A folder of 24 images to calibrate and prove with."""

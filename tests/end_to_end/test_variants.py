@@ -1,0 +1,103 @@
+"""A package with several variants, served."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from model_store.packaging import PackageRequest, package
+from tests.conftest import COLOUR_SIZE, COLOURS, colour_image, quiet
+from tests.end_to_end.conftest import Pod
+
+
+def weighted_network() -> onnx.ModelProto:
+    """The colour network with a convolution, so that there is something to quantise."""
+    weight = np.zeros((3, 3, 1, 1), np.float32)
+    weight[range(3), range(3)] = 10
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["scaled"]),
+        helper.make_node("GlobalAveragePool", ["scaled"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["logits"], axis=1),
+    ]
+    shape = ["batch", 3, COLOUR_SIZE, COLOUR_SIZE]
+    graph = helper.make_graph(
+        nodes,
+        "weighted",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory):
+    """A package with fp32, fp16 and int8."""
+    folder = tmp_path_factory.mktemp("varied")
+    (folder / "labels.txt").write_text("\n".join(COLOURS) + "\n", encoding="utf-8")
+    for name in ("parity", "typical"):
+        (folder / name).mkdir()
+    for colour in COLOURS:
+        (folder / "parity" / f"{colour}.jpg").write_bytes(colour_image(colour))
+        for width in (20, 30, 50, 60):
+            encoded = colour_image(colour, size=(width, 40))
+            (folder / "typical" / f"{colour}{width}.jpg").write_bytes(encoded)
+    onnx.save_model(weighted_network(), str(folder / "weighted.onnx"))
+    request = PackageRequest(
+        source=folder / "weighted.onnx",
+        name="varied",
+        labels=folder / "labels.txt",
+        parity_images=folder / "parity",
+        scale=1 / 255,
+        variants=("fp32", "fp16", "int8"),
+        calibration_images=folder / "typical",
+    )
+    return package(request, folder / "store", quiet)
+
+
+def labels_and_file(pod: Pod) -> tuple[list[str], str]:
+    """What it answers to an image of each colour, and the variant that it says it serves."""
+    named = []
+    for colour in COLOURS:
+        answer = httpx.post(
+            f"{pod.url}/v1/models/varied:predict",
+            content=colour_image(colour),
+            headers={"Content-Type": "image/jpeg"},
+        )
+        named.append(answer.json()["predictions"][0]["label"])
+    config = httpx.get(f"{pod.url}/v2/models/varied/config").json()
+    return named, config["default_model_filename"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_variant_is_served_by_name(varied, start, precision):
+    """It answers right, and the configuration tells which one it is."""
+    pod = start(varied, "--variant", precision, "--drain-delay-s", "0")
+    assert labels_and_file(pod) == (list(COLOURS), f"{precision}.onnx")
+
+
+def test_auto_serves_one_variant_on_all_instances_and_says_which(varied, start):
+    """Each says so in the log when it is ready."""
+    pod = start(varied, "--instances", "2", "--drain-delay-s", "0")
+    named, file = labels_and_file(pod)
+    assert named == list(COLOURS)
+    ready = [line for line in pod.log if "ready: " in line]
+    assert len(ready) == 2
+    assert all(f"ready: {file}," in line for line in ready)
+    assert sum("of those measured here" in line for line in pod.log) == 2
+
+
+def test_an_unknown_variant_is_refused_with_those_there_are(varied):
+    """Exit code 2, and one line besides the log."""
+    command = [sys.executable, "-m", "millrace", "serve", str(varied.path), "--variant", "int4"]
+    ports = ["--host", "127.0.0.1", "--http-port", "0", "--grpc-port", "0", "--instances", "1"]
+    ended = subprocess.run([*command, *ports], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("millrace: ")]
+    assert "has no 'int4'; there: fp32 (fp32.onnx), fp16 (fp16.onnx), int8 (int8.onnx)" in line
