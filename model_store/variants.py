@@ -58,7 +58,7 @@ class Tried:
 def choose(tried: Sequence[Tried], least_agreement: float) -> Tried | None:
     """The way that keeps the bound on the calibration images and is fastest; None: none keeps it.
 
-    Of those that are about as fast, the one whose scores differ least. Held-out images have no say
+    Of those that are about as fast, the one that agrees most, then whose scores differ least. Held-out images have no say
     here, so that they can prove what is chosen.
     """
     good = [each for each in tried if each.compared.top1_agreement >= least_agreement]
@@ -66,7 +66,10 @@ def choose(tried: Sequence[Tried], least_agreement: float) -> Tried | None:
         return None
     fastest = max(each.images_per_second for each in good)
     as_fast = [each for each in good if each.images_per_second >= AS_FAST * fastest]
-    return min(as_fast, key=lambda each: each.compared.mean_score_difference)
+    return max(
+        as_fast,
+        key=lambda each: (each.compared.top1_agreement, -each.compared.mean_score_difference),
+    )
 
 
 def compare(answers: Answers, expected: Answers) -> Comparison:
