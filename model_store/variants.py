@@ -58,8 +58,8 @@ class Tried:
 def choose(tried: Sequence[Tried], least_agreement: float) -> Tried | None:
     """The way that keeps the bound on the calibration images and is fastest; None: none keeps it.
 
-    Of those that are about as fast, the one that agrees most, then whose scores differ least. Held-out images have no say
-    here, so that they can prove what is chosen.
+    Of those that are about as fast, the one that agrees most, then whose scores differ least.
+    Held-out images have no say here, so that they can prove what is chosen.
     """
     good = [each for each in tried if each.compared.top1_agreement >= least_agreement]
     if not good:
