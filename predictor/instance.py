@@ -85,11 +85,11 @@ def main() -> None:
     )
     with Feeder(control, shape, policy, runtime, metrics.outcome) as feeder:
         logger.info(
-            "ready: %s, batches of up to %d, %.2f ms an image and %.2f ms a batch",
-            variant.file,
+            "ready: batches of up to %d, %.2f ms an image and %.2f ms a batch, by %s",
             cost.max_batch_size,
             cost.per_image_s * 1e3,
             cost.per_batch_s * 1e3,
+            variant.file,
         )
         if order.kind in ON_CORES:
             set_slice(SLICE_S)

@@ -89,7 +89,7 @@ def test_auto_serves_one_variant_on_all_instances_and_says_which(varied, start):
     assert named == list(COLOURS)
     ready = [line for line in pod.log if "ready: " in line]
     assert len(ready) == 2
-    assert all(f"ready: {file}," in line for line in ready)
+    assert all(line.rstrip().endswith(f"by {file}") for line in ready)
     assert sum("of those measured here" in line for line in pod.log) == 2
 
 
