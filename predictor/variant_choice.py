@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.package import ModelPackage, Variant
-from predictor.errors import StartupError
+from predictor.errors import OutOfMemoryError, StartupError
+from predictor.golden import check_golden
 from predictor.process import InstanceOrder, told
 from predictor.runtimes import Runtime
 from predictor.runtimes.loading import candidates, load_runtime
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 AS_FAST = 0.95
 BATCHES = (1, 8, 32)  # a CPU is at its best with the first ones, a GPU with the last
 TIMING_S, LEAST_RUNS = 0.15, 2  # per batch size
+# No batch size is tried that would take a variant longer, and no variant is begun once so much of a
+# start has been spent: a heavy network, or TensorRT building engines, would take minutes each.
+SIZE_S, CHOOSING_S = 2.0, 20.0
 
 Propose = Callable[[str], str]  # a file to serve; gives the one that is agreed on
 
@@ -50,7 +54,12 @@ def choose_variant(package: ModelPackage, order: InstanceOrder, propose: Propose
         return named[0]
     measured = _measured(package, order, named)
     agreed = propose(fastest(measured).file)
-    (served,) = candidates(manifest, agreed, order.kind)
+    served = next((variant for variant, _ in measured if variant.file == agreed), None)
+    if served is None:
+        raise StartupError(
+            f"device {order.device}: does not serve {agreed}, which others of its kind serve (its "
+            f"log says why); choose one for all, such as --variant {measured[0][0].file}"
+        )
     rates = ", ".join(f"{variant.file} {rate:.0f}" for variant, rate in measured)
     logger.info("variant %s of those measured here (images/s): %s%s", agreed, rates, _kept(served))
     return served
@@ -66,18 +75,21 @@ def _kept(variant: Variant) -> str:
 def _measured(
     package: ModelPackage, order: InstanceOrder, named: Sequence[Variant]
 ) -> list[tuple[Variant, float]]:
-    """Images per second of each variant that this device can run.
+    """Images per second of each variant that runs on this device and answers its golden images.
 
     Raises:
-        StartupError: it can run none.
+        StartupError: none does.
     """
-    measured = []
+    measured: list[tuple[Variant, float]] = []
     failure = ""
-    for variant in named:
+    end = time.monotonic() + CHOOSING_S
+    for number, variant in enumerate(named):
+        if measured and time.monotonic() > end:
+            left = ", ".join(each.file for each in named[number:])
+            logger.warning("not measured, since it takes too long here: %s", left)
+            break
         try:
-            runtime = load_runtime(package, order.kind, order.threads, None, variant)
-            measured.append((variant, _rate(runtime, package.manifest.input.shape)))
-            runtime.close()
+            measured.append((variant, _measure(package, order, variant)))
         # Whatever a runtime raises, this variant is not for this device; another one may be.
         except Exception as error:  # noqa: BLE001 (says why above)
             failure = told(error)
@@ -87,10 +99,31 @@ def _measured(
     return measured
 
 
+def _measure(package: ModelPackage, order: InstanceOrder, variant: Variant) -> float:
+    """Images per second; raises what the runtime raises, or that the answers are not right."""
+    runtime = load_runtime(package, order.kind, order.threads, None, variant)
+    try:
+        check_golden(package, runtime, variant)
+        return _rate(runtime, package.manifest.input.shape)
+    finally:
+        runtime.close()
+
+
 def _rate(runtime: Runtime, shape: tuple[int, int, int]) -> float:
     """The best rate over a few batch sizes, images per second."""
-    sizes = [size for size in BATCHES if size <= (runtime.largest_batch or size)]
-    return max(size / _least_s(runtime, np.zeros((size, *shape), np.uint8)) for size in sizes)
+    best = 0.0
+    for size in BATCHES:
+        too_many = runtime.largest_batch is not None and size > runtime.largest_batch
+        if best and (too_many or size * (LEAST_RUNS + 1) / best > SIZE_S):
+            break
+        try:
+            seconds = _least_s(runtime, np.zeros((size, *shape), np.uint8))
+        except OutOfMemoryError:
+            if not best:
+                raise
+            break
+        best = max(best, size / seconds)
+    return best
 
 
 def _least_s(runtime: Runtime, images: NDArray[np.uint8]) -> float:

@@ -15,8 +15,8 @@ def candidates(manifest: Manifest, wanted: str, device_kind: str) -> tuple[Varia
 
     Args:
         manifest: of the package.
-        wanted: ``auto`` for all that keep the package's accuracy bound; a precision or a file for
-            that one, whether it keeps the bound or not.
+        wanted: ``auto`` for all that keep the package's accuracy bound; a precision, a file or the
+            ending of its name (``pt2``) for those, whether they keep the bound or not.
         device_kind: as in ``load_runtime``.
 
     Raises:
@@ -25,14 +25,18 @@ def candidates(manifest: Manifest, wanted: str, device_kind: str) -> tuple[Varia
     if wanted == "auto":
         proven = manifest.proven_variants
         return tuple(each for each in proven if _runs(each, device_kind)) or proven[:1]
-    named = [each for each in manifest.variants if wanted in (each.precision, each.file)]
+    named = [
+        each
+        for each in manifest.variants
+        if wanted in (each.precision, each.file, each.file.rpartition(".")[2])
+    ]
     if not named:
         there = ", ".join(f"{each.precision} ({each.file})" for each in manifest.variants)
         raise StartupError(
             f"variant: {manifest.name} version {manifest.version} has no {wanted!r}; "
             f"there: {there}; or auto"
         )
-    return tuple([each for each in named if _runs(each, device_kind)][:1] or named[:1])
+    return tuple(each for each in named if _runs(each, device_kind)) or tuple(named[:1])
 
 
 def _runs(variant: Variant, device_kind: str) -> bool:

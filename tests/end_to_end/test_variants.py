@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from model_store.package import GoldenAnswer, load_package, write_manifest
 from model_store.packaging import PackageRequest, package
 from tests.conftest import COLOUR_SIZE, COLOURS, colour_image, quiet
 from tests.end_to_end.conftest import Pod
@@ -91,6 +93,22 @@ def test_auto_serves_one_variant_on_all_instances_and_says_which(varied, start):
     assert len(ready) == 2
     assert all(line.rstrip().endswith(f"by {file}") for line in ready)
     assert sum("of those measured here" in line for line in pod.log) == 2
+
+
+def test_variant_that_answers_otherwise_here_is_left_out(varied, start, tmp_path):
+    """As 8 bits may on another CPU: the pod serves what gives its golden answers."""
+    copy = tmp_path / "varied" / "1"
+    shutil.copytree(varied.path, copy)
+    first, *others = varied.manifest.variants
+    wrong = tuple(
+        GoldenAnswer(indices=answer.indices[::-1], scores=answer.scores)
+        for answer in others[0].golden
+    )
+    damaged = tuple(each.model_copy(update={"golden": wrong}) for each in others)
+    write_manifest(copy, varied.manifest.model_copy(update={"variants": (first, *damaged)}))
+    pod = start(load_package(copy), "--drain-delay-s", "0")
+    assert labels_and_file(pod) == (list(COLOURS), "fp32.onnx")
+    assert sum("int8.onnx is left out: " in line for line in pod.log) >= 1
 
 
 def test_an_unknown_variant_is_refused_with_those_there_are(varied):

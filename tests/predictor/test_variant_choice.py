@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
 
 from model_store.package import Comparison, Measured, Proof, Variant
 from predictor import variant_choice
-from predictor.errors import StartupError
+from predictor.errors import OutOfMemoryError, StartupError
 from predictor.loaded_version import LoadedVersion
 from predictor.runtimes.loading import candidates
 from predictor.variant_choice import choose_variant, fastest
@@ -69,6 +70,15 @@ def test_a_name_forces_a_variant(manifest):
     assert candidates(strict, "fp16.onnx", "cpu") == (FP16,)
 
 
+def test_a_precision_with_several_runtimes_is_a_choice_among_them(manifest):
+    """The ending of a file's name says which runtime."""
+    program = FP32.model_copy(update={"runtime": "torch", "file": "model.pt2"})
+    both = manifest.model_copy(update={"variants": (FP32, INT8, program)})
+    assert candidates(both, "fp32", "cpu") == (FP32, program)
+    assert candidates(both, "pt2", "cpu") == (program,)
+    assert candidates(both, "fp32", "tensorrt") == (FP32,)
+
+
 def test_a_variant_that_is_not_there_is_named_with_those_that_are(manifest):
     """One line."""
     with pytest.raises(StartupError, match=r"has no 'int4'; there: fp32 \(fp32.onnx\), fp16"):
@@ -119,6 +129,7 @@ def rates(monkeypatch):
 
     monkeypatch.setattr(variant_choice, "load_runtime", load)
     monkeypatch.setattr(variant_choice, "_rate", lambda runtime, shape: runtime.rate)
+    monkeypatch.setattr(variant_choice, "check_golden", lambda *_: None)
     return given
 
 
@@ -139,6 +150,21 @@ def test_what_others_serve_is_served(manifest, rates):
     """All instances on one kind of device give the same answers."""
     rates.update({"fp32.onnx": 100, "fp16.onnx": 60, "int8.onnx": 210})
     assert choose_variant(Package(manifest), Order, lambda _: "fp32.onnx") == FP32
+
+
+def test_instance_that_cannot_serve_what_others_do_says_so(manifest, rates):
+    """Rather than answer otherwise than they do; the line names what it could serve."""
+    rates.update({"fp32.onnx": 100, "fp16.onnx": 60})
+    with pytest.raises(StartupError, match=r"does not serve int8\.onnx, .* --variant fp32\.onnx$"):
+        choose_variant(Package(manifest), Order, lambda _: "int8.onnx")
+
+
+def test_no_variant_is_begun_once_choosing_has_taken_too_long(manifest, rates, monkeypatch, caplog):
+    """The first one is always measured; the log names those that were not."""
+    monkeypatch.setattr(variant_choice, "CHOOSING_S", -1.0)
+    rates.update({"fp32.onnx": 100, "fp16.onnx": 60, "int8.onnx": 210})
+    assert choose_variant(Package(manifest), Order, lambda file: file) == FP32
+    assert "takes too long here: fp16.onnx, int8.onnx" in caplog.text
 
 
 def test_a_variant_that_does_not_load_is_left_out(manifest, rates):
@@ -181,3 +207,32 @@ def test_speed_is_the_best_of_several_batch_sizes():
     assert variant_choice._rate(Small(), (2, 2, 3)) > 0
     assert set(sizes) == {1, 8}
     assert np.isfinite(sizes).all()
+
+
+def test_slow_device_is_spared_the_large_batches():
+    """What a size would take is known from the smaller ones."""
+    sizes = []
+
+    class Slow(Runtime):
+        def run(self, images):
+            sizes.append(len(images))
+            time.sleep(0.1 * len(images))
+
+    assert variant_choice._rate(Slow(), (2, 2, 3)) > 0
+    assert set(sizes) == {1}
+
+
+def test_too_little_memory_for_large_batches_is_no_reason_to_leave_a_variant_out():
+    """But for a single image it is."""
+
+    class Small(Runtime):
+        most = 8
+
+        def run(self, images):
+            if len(images) > self.most:
+                raise OutOfMemoryError("no memory")
+
+    assert variant_choice._rate(Small(), (2, 2, 3)) > 0
+    Small.most = 0
+    with pytest.raises(OutOfMemoryError):
+        variant_choice._rate(Small(), (2, 2, 3))
