@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from model_store.answers import Answers, ServingGraph, same_top1, score_difference
+from model_store.answers import Answers, same_top1, score_difference
 from model_store.errors import PackageError
 from model_store.package import GOLDEN_FOLDER, GoldenImage, ModelPackage
 from model_store.parity import TOLERANCE
 from model_store.reference import reference_pixels
+from model_store.serving import open_serving
 
 MOST_GOLDEN = 4
 
@@ -57,10 +58,11 @@ def check_golden(package: ModelPackage) -> float:
     """
     manifest = package.manifest
     largest = 0.0
-    for variant in (each for each in manifest.variants if each.runtime == "onnx"):
+    for variant in manifest.variants:
         own = variant.golden is not None
         tolerance = TOLERANCE[variant.precision] if own else manifest.parity.tolerance
-        serving = ServingGraph(package.path / variant.file)
+        file = package.path / variant.file
+        serving = open_serving(file, variant.runtime, variant.precision)
         for golden in manifest.golden_of(variant):
             pixels = reference_pixels((package.path / golden.file).read_bytes(), manifest.input)
             answers = serving.answer(pixels[np.newaxis])
@@ -71,7 +73,7 @@ def check_golden(package: ModelPackage) -> float:
             difference = score_difference(answers, expected)
             if difference > tolerance or not same_top1(answers, expected, tolerance).all():
                 raise PackageError(
-                    f"{package.path / variant.file}: golden image {golden.file} gets class "
+                    f"{file}: golden image {golden.file} gets class "
                     f"{answers.indices[0, 0]}, expected {golden.indices[0]}; scores differ by "
                     f"{difference:.2g} (allowed {tolerance:g})"
                 )

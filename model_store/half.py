@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import onnx
@@ -25,12 +26,15 @@ def write_half(serving: Path, source: Path, file: Path) -> None:
         node.name = node.name or f"{number}_{node.op_type}"
     outside = [node.name for node in model.graph.node if is_surrounding(node.name)]
     try:
-        half = convert_float_to_float16(
-            onnx.shape_inference.infer_shapes(model),
-            keep_io_types=True,
-            disable_shape_infer=True,
-            node_block_list=outside,
-        )
+        with warnings.catch_warnings():
+            # Of every weight that is too large or too small; what that costs is proven.
+            warnings.simplefilter("ignore")
+            half = convert_float_to_float16(
+                onnx.shape_inference.infer_shapes(model),
+                keep_io_types=True,
+                disable_shape_infer=True,
+                node_block_list=outside,
+            )
     # The converter raises whatever its parts raise.
     except Exception as error:
         raise SourceError(f"{source}: cannot be converted to float16: {reason(error)}") from error

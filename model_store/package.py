@@ -136,11 +136,13 @@ class Quantisation(_Model):
     """How a network came to be computed in 8 bits, weights per channel as int8.
 
     ``operators``: ``all`` that the runtime has in 8 bits, or only the ``weighted`` ones.
+    ``first_in_float``: layers with weights at the front that stay in float.
     """
 
     method: Literal["minmax", "percentile", "entropy"]
     activations: Literal["uint8", "int8"]
     operators: Literal["all", "weighted"]
+    first_in_float: int = pydantic.Field(default=0, ge=0)
 
 
 class Calibration(_Model):
@@ -216,7 +218,11 @@ class Parity(_Model):
 
 
 class Provenance(_Model):
-    """Where the package came from."""
+    """Where the package came from: a file's name, or ``module:factory`` and its checkpoint.
+
+    ``source_sha256`` is that of the file with the weights; of several, that of the list of their
+    own, in hex, a line each.
+    """
 
     source: str
     source_sha256: Sha256

@@ -18,11 +18,13 @@ from model_store.network import Network
 from model_store.original import Progress
 from model_store.package import ImageInput, Parity
 from model_store.reference import Pixels
+from model_store.serving import Serving
 
 # The serving graph folds normalisation into one multiplication and addition and so rounds
 # otherwise; measured differences are below 0.00001 (fp32), and fp16 keeps 3 digits.
-# In 8 bits a float that rounds otherwise on another machine moves an activation by a whole step.
-TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
+# In 8 bits, and in bf16, which keeps 2 digits, a float that rounds otherwise on another machine
+# moves an activation by a whole step.
+TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def _figures(answers: Answers, expected: Answers, allowed: float) -> _Figures:
 
 
 def in_batches(
-    serving: ServingGraph,
+    serving: Serving,
     pixels: list[Pixels],
     size: int,
     progress: Progress,

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.answers import ServingGraph
 from model_store.original import Progress
 from model_store.reference import Pixels
+from model_store.serving import Serving
 
 BATCHES = (1, 8)
 THREADS = 1  # as instances on a CPU have unless told otherwise
@@ -22,18 +22,17 @@ ROUNDS, ROUND_S = 6, 0.1
 
 
 def images_per_second(
-    graphs: Sequence[Path], pixels: list[Pixels], progress: Progress, rounds: int = ROUNDS
+    graphs: Sequence[Serving], pixels: list[Pixels], progress: Progress, rounds: int = ROUNDS
 ) -> list[dict[int, float]]:
-    """The best rate of each graph, by images in a batch."""
-    loaded = [ServingGraph(file, THREADS) for file in graphs]
+    """The best rate of each graph, by images in a batch; they are to have ``THREADS``."""
     rates: list[dict[int, float]] = [{} for _ in graphs]
     for place, size in enumerate(BATCHES):
         images = np.stack([pixels[number % len(pixels)] for number in range(size)])
         least = [float("inf")] * len(graphs)
-        for graph in loaded:
+        for graph in graphs:
             graph.answer(images)  # the first run of a size allocates
         for round_ in range(rounds):
-            for number, graph in enumerate(loaded):
+            for number, graph in enumerate(graphs):
                 least[number] = min(least[number], _least_s(graph, images))
             progress("speed", place * rounds + round_ + 1, len(BATCHES) * rounds)
         for rate, seconds in zip(rates, least, strict=True):
@@ -44,7 +43,11 @@ def images_per_second(
 def device() -> str:
     """What was measured on: the processor and how many of its cores there are."""
     name = platform.machine()
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
         key, _, value = line.partition(":")
         if key.strip() == "model name":
             name = value.strip()
@@ -52,7 +55,7 @@ def device() -> str:
     return f"cpu: {name}, {len(os.sched_getaffinity(0))} cores"
 
 
-def _least_s(graph: ServingGraph, images: NDArray[np.uint8]) -> float:
+def _least_s(graph: Serving, images: NDArray[np.uint8]) -> float:
     least = float("inf")
     end = time.perf_counter() + ROUND_S
     while (began := time.perf_counter()) < end:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from model_store.answers import Answers, ServingGraph, score_differences
-from model_store.errors import ParityError, SourceError
+from model_store.answers import ServingGraph
+from model_store.errors import PackageError, ParityError, SourceError
+from model_store.examination import Examined
 from model_store.half import write_half
 from model_store.image_sets import ImageSet, ImageSets, read_image_sets
 from model_store.original import Progress
@@ -20,90 +22,80 @@ from model_store.package import (
     Comparison,
     GoldenAnswer,
     GoldenImage,
-    ImageInput,
     Measured,
     Precision,
     Proof,
-    Quantisation,
     Variant,
 )
 from model_store.parity import in_batches
-from model_store.quantisation import KINDS, Quantiser
+from model_store.quantisation import Quantiser
+from model_store.quantisation_search import Search, compare
 from model_store.reference import Pixels, reference_pixels
-from model_store.request import PackageRequest
+from model_store.request import PackageRequest, VariantName
+from model_store.serving import Serving, open_serving
+from model_store.sources.opened import Source
 from model_store.speed import BATCHES, THREADS, device, images_per_second
 
-SEARCH_S = 90.0  # once so long has been spent, no further way to quantise is tried
-AS_FAST = 0.95  # ways within 5 % of the fastest count as equally fast
-_MADE: tuple[Precision, ...] = ("fp16", "int8")
 _BATCH = 8
+_PROGRAM = "model.pt2"
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """One way to quantise: how it did on the calibration images, and how fast."""
+class Kind:
+    """What a variant is: its file, what runs it, and in which precision."""
 
-    kind: Quantisation
-    compared: Comparison
-    images_per_second: float
-
-    def __str__(self) -> str:
-        kind = self.kind
-        return (
-            f"{kind.method}/{kind.activations}/{kind.operators}: "
-            f"{self.compared.top1_agreement:.1%}, {self.images_per_second:.0f}/s"
-        )
+    file: str
+    runtime: Literal["onnx", "torch"]
+    precision: Precision
 
 
-def choose(tried: Sequence[Tried], least_agreement: float) -> Tried | None:
-    """The way that keeps the bound on the calibration images and is fastest; None: none keeps it.
-
-    Of those that are about as fast, the one that agrees most, then whose scores differ least.
-    Held-out images have no say here, so that they can prove what is chosen.
-    """
-    good = [each for each in tried if each.compared.top1_agreement >= least_agreement]
-    if not good:
-        return None
-    fastest = max(each.images_per_second for each in good)
-    as_fast = [each for each in good if each.images_per_second >= AS_FAST * fastest]
-    return max(
-        as_fast,
-        key=lambda each: (each.compared.top1_agreement, -each.compared.mean_score_difference),
-    )
+KINDS_OF_VARIANT: Mapping[VariantName, Kind] = {
+    "fp32": Kind("fp32.onnx", "onnx", "fp32"),
+    "fp16": Kind("fp16.onnx", "onnx", "fp16"),
+    "int8": Kind("int8.onnx", "onnx", "int8"),
+    "pt2": Kind(_PROGRAM, "torch", "fp32"),
+    "pt2-bf16": Kind("bf16.pt2", "torch", "bf16"),
+    "pt2-fp16": Kind("fp16.pt2", "torch", "fp16"),
+}
 
 
-def compare(answers: Answers, expected: Answers) -> Comparison:
-    """How a variant's answers compare with those of the first variant."""
-    differences = score_differences(answers, expected)
-    same = answers.indices[:, 0] == expected.indices[:, 0]
-    return Comparison(
-        images=len(same),
-        top1_agreement=round(float(same.mean()), 6),
-        mean_score_difference=round(float(differences.mean()), 6),
-        max_score_difference=round(float(differences.max()), 6),
-    )
+def first_precision(examined: Examined) -> Literal["fp32", "fp16"]:
+    """The network's own, which its package always has."""
+    return "fp16" if examined.network.half_precision else "fp32"
 
 
-def wanted(request: PackageRequest, first: Precision) -> tuple[Precision, ...]:
-    """The precisions to make beside the network's own.
+def wanted(request: PackageRequest, source: Source, first: Precision) -> tuple[VariantName, ...]:
+    """The variants to make beside the network's own precision; of PyTorch's a program by default.
 
     Raises:
-        SourceError: they cannot be made of it, or there are no images to prove them.
+        SourceError: they cannot be made of it, or there are no images to quantise with.
     """
-    more = tuple(dict.fromkeys(each for each in request.variants if each != first))
-    source = request.source
-    if not more:
-        return ()
-    impossible = [each for each in more if each not in _MADE]
-    if first != "fp32" or impossible:
-        raise SourceError(
-            f"{source}: {(impossible or more)[0]} cannot be made of a network in {first}"
-        )
-    if request.calibration_images is None:
-        raise SourceError(
-            f"{source}: {' and '.join(more)} must be proven: give --calibration-images"
-        )
+    name = source.located.name
+    asked = request.variants
+    if not asked and first == "fp32" and source.torch and source.torch.fixed_batch is None:
+        asked = ("pt2",)
+    more = tuple(dict.fromkeys(each for each in asked if each != first))
+    for each in more:
+        if first != "fp32" or each == "fp32":
+            raise SourceError(f"{name}: {each} cannot be made of a network in {first}")
+        if KINDS_OF_VARIANT[each].runtime == "torch" and source.torch is None:
+            raise SourceError(
+                f"{name}: {each} is made of a PyTorch source (module:factory, or a .pt2 program), "
+                f"not of an {source.located}"
+            )
+    if "int8" in more and request.calibration_images is None:
+        raise SourceError(f"{name}: int8 must be calibrated: give --calibration-images")
     return more
+
+
+def image_sets(request: PackageRequest, examined: Examined, progress: Progress) -> ImageSets:
+    """The images to prove with, and to calibrate on; where nothing is calibrated, those for parity.
+
+    Raises:
+        SourceError: they cannot be used.
+    """
+    typical = request.calibration_images or request.parity_images
+    return read_image_sets(typical, request.held_out_images, examined.image, progress)
 
 
 class Workshop:
@@ -112,8 +104,8 @@ class Workshop:
     Args:
         folder: of the package, in which its first variant and golden images lie already.
         request: what was asked for.
+        examined: what it is made of.
         first: the first variant.
-        image: how images are prepared.
         golden: the golden images.
         progress: is told what is being done.
 
@@ -125,20 +117,17 @@ class Workshop:
         self,
         folder: Path,
         request: PackageRequest,
+        examined: Examined,
         first: Variant,
-        image: ImageInput,
         golden: Sequence[GoldenImage],
         progress: Progress,
     ) -> None:
-        if request.calibration_images is None:
-            raise SourceError(f"{request.source}: no images to calibrate with")
         self._folder, self._request, self._progress = folder, request, progress
+        self._examined = examined
         self._first = folder / first.file
-        self._sets: ImageSets = read_image_sets(
-            request.calibration_images, request.held_out_images, image, progress
-        )
+        self._sets: ImageSets = image_sets(request, examined, progress)
         self._golden = [
-            reference_pixels((folder / each.file).read_bytes(), image) for each in golden
+            reference_pixels((folder / each.file).read_bytes(), examined.image) for each in golden
         ]
         reference = ServingGraph(self._first)
         self._expected = {
@@ -146,33 +135,60 @@ class Workshop:
             for each, images in self._named_sets()
         }
 
-    def make(self, precision: Precision) -> Variant:
+    def make(self, name: VariantName) -> Variant:
         """Make a variant, prove it and measure it; its file lies in the folder then.
 
         Raises:
             ParityError: it does not keep the bound; says by how much.
             SourceError: it cannot be made.
         """
-        file = self._folder / f"{precision}.onnx"
+        kind = KINDS_OF_VARIANT[name]
+        file = self._folder / kind.file
         calibration = None
-        if precision == "int8":
+        if name == "int8":
             calibration = self._quantise(file)
+        elif kind.runtime == "torch":
+            self._write_program(file)
         else:
             write_half(self._first, self._request.source, file)
-        found = {each: self._compare(file, each) for each, _ in self._named_sets()}
+        serving = self._open(kind, file)
+        found = {each: self._compare(serving, each, name) for each, _ in self._named_sets()}
         held_out = found["held-out"]
         if held_out.top1_agreement < self._request.least_agreement:
-            raise ParityError(self._missed(precision, f"held-out images: {held_out}"))
+            raise ParityError(self._missed(name, f"held-out images: {held_out}"))
         return Variant(
             file=file.name,
-            runtime="onnx",
-            precision=precision,
+            runtime=kind.runtime,
+            precision=kind.precision,
             calibration=calibration,
             proof=Proof(
-                calibration=found["calibration"], held_out=held_out, measured=self._measured(file)
+                calibration=found["calibration"],
+                held_out=held_out,
+                measured=self._measured(self._open(kind, file, THREADS)),
             ),
-            golden=_answers_to(self._golden, ServingGraph(file)),
+            golden=_answers_to(self._golden, serving),
         )
+
+    def _open(self, kind: Kind, file: Path, threads: int | None = None) -> Serving:
+        try:
+            return open_serving(file, kind.runtime, kind.precision, threads)
+        except PackageError as error:
+            raise SourceError(f"{self._request.source}: {error}") from error
+
+    def _write_program(self, file: Path) -> None:
+        """Export the program, or take the one that another precision has: it is the same."""
+        others = sorted(self._folder.glob("*.pt2"))
+        if others:
+            try:
+                os.link(others[0], file)
+            except OSError:  # not every file system has links
+                shutil.copyfile(others[0], file)
+            return
+        examined, source = self._examined, self._examined.source
+        if source.torch is None:
+            raise SourceError(f"{self._request.source}: is no PyTorch network")
+        place = source.network.output_names.index(examined.output.name)
+        source.torch.write_program(examined.image, examined.output, place, examined.top_k, file)
 
     def _named_sets(self) -> tuple[tuple[str, ImageSet], ...]:
         return ("calibration", self._sets.calibration), ("held-out", self._sets.held_out)
@@ -181,41 +197,25 @@ class Workshop:
         """Write the best of several ways to quantise."""
         images = self._sets.calibration
         quantiser = Quantiser(self._first, self._request.source, images.pixels, self._progress)
-        tried: list[Tried] = []
-        end = time.monotonic() + SEARCH_S
-        with tempfile.TemporaryDirectory() as folder:
-            for number, kind in enumerate(KINDS):
-                if tried and time.monotonic() > end:
-                    break
-                candidate = Path(folder, f"{number}.onnx")
-                quantiser.write(kind, candidate)
-                tried.append(self._try(kind, candidate))
-                self._progress("ways to quantise", number + 1, len(KINDS))
-            chosen = choose(tried, self._request.least_agreement)
-            if chosen is None:
-                ways = "; ".join(map(str, tried))
-                raise ParityError(self._missed("int8", f"calibration images in any way ({ways})"))
-            number = [each.kind for each in tried].index(chosen.kind)
-            file.write_bytes(Path(folder, f"{number}.onnx").read_bytes())
+        bound = self._request.least_agreement
+        search = Search(quantiser, images.pixels, self._expected["calibration"], self._progress)
+        chosen = search.best(bound, file)
+        if chosen is None:
+            ways = "; ".join(map(str, search.tried))
+            raise ParityError(self._missed("int8", f"calibration images in any way ({ways})"))
         return Calibration(
             images=len(images.pixels), sha256=images.sha256, quantisation=chosen.kind
         )
 
-    def _try(self, kind: Quantisation, file: Path) -> Tried:
-        compared = self._compare(file, "calibration")
-        (rates,) = images_per_second(
-            [file], self._sets.calibration.pixels, lambda *_: None, rounds=2
-        )
-        return Tried(kind, compared, max(rates.values()))
-
-    def _compare(self, file: Path, which: str) -> Comparison:
+    def _compare(self, serving: Serving, which: str, name: str) -> Comparison:
         pixels = dict(self._named_sets())[which].pixels
-        found = in_batches(ServingGraph(file), pixels, _BATCH, self._progress, file.name)
+        found = in_batches(serving, pixels, _BATCH, self._progress, name)
         return compare(found, self._expected[which])
 
-    def _measured(self, file: Path) -> Measured:
+    def _measured(self, serving: Serving) -> Measured:
         pixels = self._sets.held_out.pixels
-        first, own = images_per_second([self._first, file], pixels, self._progress)
+        reference = ServingGraph(self._first, THREADS)
+        first, own = images_per_second([reference, serving], pixels, self._progress)
         return Measured(
             device=device(),
             threads=THREADS,
@@ -223,15 +223,15 @@ class Workshop:
             times_the_first={size: round(own[size] / first[size], 3) for size in BATCHES},
         )
 
-    def _missed(self, precision: Precision, what: str) -> str:
+    def _missed(self, name: str, what: str) -> str:
         return (
-            f"{self._request.source}: {precision} misses the bound of "
+            f"{self._request.source}: {name} misses the bound of "
             f"{self._request.least_agreement:.1%} on {what}; leave it away, give more or more "
             "typical --calibration-images, or a lower --least-agreement"
         )
 
 
-def _answers_to(pixels: Sequence[Pixels], serving: ServingGraph) -> tuple[GoldenAnswer, ...]:
+def _answers_to(pixels: Sequence[Pixels], serving: Serving) -> tuple[GoldenAnswer, ...]:
     """What the variant itself answers, one image at a time."""
     answers = [serving.answer(one[np.newaxis]) for one in pixels]
     return tuple(

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from millrace import models
@@ -29,7 +30,7 @@ from model_store.package import (
     write_manifest,
 )
 from model_store.packaging import package
-from model_store.variants import Tried, choose, compare
+from model_store.quantisation_search import Tried, choose, compare
 from tests.conftest import quiet
 
 MINMAX = Quantisation(method="minmax", activations="uint8", operators="all")
@@ -102,16 +103,41 @@ def test_eight_bits_are_inside_and_bytes_go_in(bench, tiny, typical):
     assert answers.indices.shape == (3, 4)
 
 
-def test_variant_that_misses_the_bound_is_refused(bench, tiny, typical, refuses, monkeypatch):
+def delicate_network(weighs: float) -> onnx.ModelProto:
+    """One channel's weights are too large for half precision; what it says ``weighs`` so much.
+
+    Where it says nothing, 8 bits do not see the other channels beside it.
+    """
+    weight = np.zeros((4, 3, 1, 1), np.float32)
+    weight[range(3), range(3)] = 1
+    weight[3] = 1e6
+    last = np.random.default_rng(7).normal(size=(4, 4)).astype(np.float32)
+    last[3] *= weighs * 1e-6
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["planes"]),
+        helper.make_node("GlobalAveragePool", ["planes"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"], axis=1),
+        helper.make_node("MatMul", ["flat", "last"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "delicate",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(last, "last")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize(("precision", "weighs"), [("fp16", 5), ("int8", 0)])
+def test_variant_that_misses_the_bound_is_refused(bench, typical, refuses, precision, weighs):
     """The whole package is: a variant that was asked for is not left out in silence."""
-    worse = Answers(np.full((12, 4), 9), np.zeros((12, 4), np.float32))
-    monkeypatch.setattr("model_store.variants.in_batches", lambda *_: worse)
-    monkeypatch.setattr("model_store.variants.compare", lambda *_: tried(0.9, 0.1, 1).compared)
-    for precision in ("fp16", "int8"):
-        request = bench.request(tiny, variants=(precision,), calibration_images=typical)
-        line = refuses(request, ParityError)
-        assert f"{precision} misses the bound of 97.0%" in line
-        assert "90.0%" in line
+    request = bench.request(
+        delicate_network(weighs), variants=(precision,), calibration_images=typical, mean=(0, 0, 0)
+    )
+    line = refuses(request, ParityError)
+    assert f"{precision} misses the bound of 97.0% on " in line
+    assert "or a lower --least-agreement" in line
 
 
 def test_a_lower_bound_may_be_said(bench, tiny, typical):
@@ -128,7 +154,7 @@ def test_images_that_cannot_be_used_are_refused(bench, tiny, typical, refuses):
     def line(**images: object) -> str:
         return refuses(bench.request(tiny, variants=("int8",), **images), SourceError)
 
-    assert "give --calibration-images" in line()
+    assert "int8 must be calibrated: give --calibration-images" in line()
     assert "no such folder" in line(calibration_images=bench.folder / "nowhere")
     empty = bench.folder / "empty"
     empty.mkdir()
@@ -144,12 +170,12 @@ def test_images_that_cannot_be_used_are_refused(bench, tiny, typical, refuses):
 
 
 def test_what_cannot_be_made_is_refused(bench, tiny, typical, refuses):
-    """8 bits of a network in half precision, of one in 8 bits, of one without weights."""
+    """8 bits of a network in half precision, a PyTorch program of one in ONNX."""
     half = tiny.but(dtype=onnx.TensorProto.FLOAT16)
     request = bench.request(half, variants=("int8",), calibration_images=typical)
     assert "int8 cannot be made of a network in fp16" in refuses(request, SourceError)
-    made = bench.package(tiny, variants=("int8",), calibration_images=typical)
-    assert made.version == "1"
+    request = bench.request(tiny, variants=("pt2",), calibration_images=typical)
+    assert "pt2 is made of a PyTorch source" in refuses(request, SourceError)
 
 
 def test_network_without_weights_has_nothing_to_quantise(typical, bench, tmp_path, refuses):
@@ -189,6 +215,12 @@ def test_way_to_quantise_is_fastest_of_those_that_keep_the_bound():
     agreeing = tried(0.99, 0.03, 290, method="percentile")
     assert choose([good, closer, agreeing], 0.97) == agreeing
     assert choose([wrong_fast], 0.97) is None
+
+
+def test_first_layers_stay_in_float_only_beside_many_others(bench, tiny, typical):
+    """A network of one layer has none to spare."""
+    made = bench.package(tiny, variants=("int8",), calibration_images=typical)
+    assert made.manifest.variants[1].calibration.quantisation.first_in_float == 0
 
 
 def test_comparison_counts_every_other_class():
@@ -241,7 +273,7 @@ def test_command_makes_shows_and_verifies_variants(bench, tiny, typical):
     assert verified.exit_code == 0
     wrong = runner.invoke(package_command.command, [*given, "--variants", "int4"])
     assert wrong.exit_code == 2
-    assert "'int4' is none of fp32, fp16, int8" in wrong.stderr
+    assert "'int4' is none of fp32, fp16, int8, pt2" in wrong.stderr
 
 
 def test_stdout_is_the_answer_alone(bench, tiny, typical):
