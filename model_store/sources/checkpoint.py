@@ -86,9 +86,10 @@ def _plain(file: Path, content: object) -> Weights:
 
 
 def _needs_code(said: str) -> str:
-    named = _GLOBAL.search(said)
-    if named is None and "load key" in said:
+    # What is no pickle at all has unknown operations in it.
+    if "Unsupported operand" in said or "load key" in said:
         return "is no PyTorch checkpoint, or damaged"
+    named = _GLOBAL.search(said)
     what = f" ({named[1]})" if named else ""
     return (
         f"needs unpickling of code{what}, which is not done; save the weights alone with "

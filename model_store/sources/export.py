@@ -45,6 +45,7 @@ class ServingModule(torch.nn.Module):
         top_k: int,
     ) -> None:
         super().__init__()
+        self.training = False  # programs do not take eval()
         self.network = network
         self._original, self._output, self._place, self._top_k = original, output, place, top_k
         shape = (1, 3, 1, 1) if original.layout == "NCHW" else (1, 1, 1, 3)
@@ -115,7 +116,7 @@ def write_program(
         SourceError: it cannot be exported so, or holds what the runtime does not take.
         OSError: the disk is full, say.
     """
-    serving = ServingModule(network, image.original, output, place, top_k).eval()
+    serving = ServingModule(network, image.original, output, place, top_k)
     example = torch.zeros((_EXAMPLE, *image.shape), dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
     content = io.BytesIO()
