@@ -130,6 +130,7 @@ OPTIONS = (
         type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos"]),
         default="bilinear",
         show_default=True,
+        help="How pixels are resized; always antialiased, as Pillow does it.",
     ),
     click.option(
         "--channels",
