@@ -13,7 +13,7 @@ from predictor.types import Answer
 # Packaging computes the expected scores with Pillow's plain preprocessing. What may differ here is
 # rounding by one pixel level and the device's arithmetic. In 8 bits that moves activations by whole
 # steps: MobileNetV2's scores by up to 0.056 on 20 photos, by 0.001 in fp32 and fp16.
-SCORE_TOLERANCE = {"fp32": 0.02, "fp16": 0.02, "bf16": 0.02, "int8": 0.1}
+SCORE_TOLERANCE = {"fp32": 0.02, "fp16": 0.02, "bf16": 0.05, "int8": 0.1}
 
 
 def check_golden(package: ModelPackage, runtime: Runtime, variant: Variant) -> None:

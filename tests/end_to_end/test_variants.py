@@ -5,17 +5,23 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from model_store.package import GoldenAnswer, load_package, write_manifest
 from model_store.packaging import PackageRequest, package
-from tests.conftest import COLOUR_SIZE, COLOURS, colour_image, quiet
+from tests.conftest import COLOUR_SIZE, COLOURS, as_version, colour_image, quiet
 from tests.end_to_end.conftest import Pod
+from tests.end_to_end.load import Load
+from tests.model_store.torch_networks import Colours
+
+TOKEN = "open sesame"
 
 
 def weighted_network() -> onnx.ModelProto:
@@ -109,6 +115,73 @@ def test_variant_that_answers_otherwise_here_is_left_out(varied, start, tmp_path
     pod = start(load_package(copy), "--drain-delay-s", "0")
     assert labels_and_file(pod) == (list(COLOURS), "fp32.onnx")
     assert sum("int8.onnx is left out: " in line for line in pod.log) >= 1
+
+
+def load(pod: Pod, version: int) -> httpx.Response:
+    """Have the pod load another version."""
+    return httpx.post(
+        f"{pod.url}/v2/repository/models/varied/load",
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        json={"parameters": {"version": str(version)}},
+        timeout=60,
+    )
+
+
+def test_a_new_version_chooses_its_own_variant_under_load(varied, start, tmp_path):
+    """The one it had is not there any more; nobody gets an error meanwhile."""
+    first, second = (as_version(varied, number, tmp_path) for number in (1, 2))
+    alone = second.manifest.variants[:1]
+    write_manifest(second.path, second.manifest.model_copy(update={"variants": alone}))
+    pod = start(first, "--repository-token", TOKEN, "--drain-delay-s", "0")
+    requests = Load(f"{pod.url}/v1/models/varied:predict", colour_image("red"), clients=4)
+    requests.wait_for(20)
+    assert load(pod, 2).status_code == 200
+    assert labels_and_file(pod) == (list(COLOURS), "fp32.onnx")
+    assert set(requests.stop()) == {200}
+
+
+def test_a_version_without_the_variant_that_is_forced_is_not_loaded(varied, start, tmp_path):
+    """What was served goes on, and the answer says what there is."""
+    first, second = (as_version(varied, number, tmp_path) for number in (1, 2))
+    alone = second.manifest.variants[:1]
+    write_manifest(second.path, second.manifest.model_copy(update={"variants": alone}))
+    pod = start(first, "--variant", "int8", "--repository-token", TOKEN, "--drain-delay-s", "0")
+    refused = load(pod, 2)
+    assert refused.status_code >= 400
+    assert "has no 'int8'; there: fp32 (fp32.onnx)" in refused.json()["error"]
+    assert labels_and_file(pod) == (list(COLOURS), "int8.onnx")
+
+
+@pytest.fixture(scope="module")
+def both_runtimes(varied, tmp_path_factory):
+    """A package of a PyTorch network: ONNX and a program."""
+    folder = varied.path.parents[2]
+    torch.save(Colours().state_dict(), folder / "colours.pt")
+    request = PackageRequest(
+        source=Path("tests.model_store.torch_networks:Colours"),
+        checkpoint=folder / "colours.pt",
+        name="varied",
+        labels=folder / "labels.txt",
+        parity_images=folder / "parity",
+        input_size=(COLOUR_SIZE, COLOUR_SIZE),
+        scale=1 / 255,
+    )
+    return package(request, tmp_path_factory.mktemp("both"), quiet)
+
+
+def test_a_program_is_served_by_name(both_runtimes, start):
+    """By the torch runtime, with the answers of the ONNX variant."""
+    pod = start(both_runtimes, "--variant", "pt2", "--drain-delay-s", "0")
+    assert labels_and_file(pod) == (list(COLOURS), "model.pt2")
+
+
+def test_auto_chooses_among_runtimes(both_runtimes, start):
+    """Both are measured, and the log says how fast each is."""
+    pod = start(both_runtimes, "--instances", "1", "--drain-delay-s", "0")
+    assert labels_and_file(pod)[0] == list(COLOURS)
+    (line,) = [line for line in pod.log if "of those measured here" in line]
+    assert "fp32.onnx " in line
+    assert "model.pt2 " in line
 
 
 def test_an_unknown_variant_is_refused_with_those_there_are(varied):

@@ -95,3 +95,15 @@ def not_a_network() -> object:
 def failing() -> nn.Module:
     """What a factory must not do."""
     raise OSError("no weights\nhere")
+
+
+class Colours(nn.Module):
+    """Logits = mean of each colour channel times a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((3,), 10.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        return x.mean((2, 3)) * self.weight
