@@ -25,6 +25,9 @@ TIMING_S, LEAST_RUNS = 0.15, 2  # per batch size
 # No batch size is tried that would take a variant longer, and no variant is begun once so much of a
 # start has been spent: a heavy network, or TensorRT building engines, would take minutes each.
 SIZE_S, CHOOSING_S = 2.0, 20.0
+# On a CPU, what was much slower than the first one where it was packaged, on a CPU too, is not
+# tried: half precision, and PyTorch, which keeps 300 MB once it has been imported.
+HOPELESS = 0.8
 
 Propose = Callable[[str], str]  # a file to serve; gives the one that is agreed on
 
@@ -49,7 +52,7 @@ def choose_variant(package: ModelPackage, order: InstanceOrder, propose: Propose
         StartupError: there is none.
     """
     manifest = package.manifest
-    named = candidates(manifest, order.variant, order.kind)
+    named = _worth_measuring(candidates(manifest, order.variant, order.kind), order.kind)
     if len(named) == 1 or order.emulated is not None:
         return named[0]
     measured = _measured(package, order, named)
@@ -63,6 +66,22 @@ def choose_variant(package: ModelPackage, order: InstanceOrder, propose: Propose
     rates = ", ".join(f"{variant.file} {rate:.0f}" for variant, rate in measured)
     logger.info("variant %s of those measured here (images/s): %s%s", agreed, rates, _kept(served))
     return served
+
+
+def _worth_measuring(named: Sequence[Variant], device_kind: str) -> list[Variant]:
+    """Those that have a chance on this kind of device; the first one in any case."""
+    return [
+        variant
+        for number, variant in enumerate(named)
+        if number == 0 or device_kind != "cpu" or not _hopeless(variant)
+    ]
+
+
+def _hopeless(variant: Variant) -> bool:
+    if variant.proof is None:
+        return False
+    measured = variant.proof.measured
+    return measured.device.startswith("cpu") and max(measured.times_the_first.values()) < HOPELESS
 
 
 def _kept(variant: Variant) -> str:

@@ -146,6 +146,25 @@ def test_what_is_measured_fastest_here_is_proposed(manifest, rates):
     assert proposed == ["int8.onnx"]
 
 
+def test_what_was_much_slower_on_a_cpu_is_not_tried_on_one(manifest, rates):
+    """On another kind of device it is; and where it is asked for by name."""
+    rates.update({"fp32.onnx": 100, "fp16.onnx": 900, "int8.onnx": 210})
+    slow = FP16.proof.measured.model_copy(update={"times_the_first": {1: 0.5, 8: 0.7}})
+    proof = FP16.proof.model_copy(update={"measured": slow})
+    half = FP16.model_copy(update={"proof": proof})
+    some = Package(manifest.model_copy(update={"variants": (FP32, half, INT8)}))
+    assert choose_variant(some, Order, lambda file: file) == INT8
+
+    class OnGpu(Order):
+        kind = "cuda"
+
+    class ByName(Order):
+        variant = "fp16"
+
+    assert choose_variant(some, OnGpu, lambda file: file) == half
+    assert choose_variant(some, ByName, lambda file: file) == half
+
+
 def test_what_others_serve_is_served(manifest, rates):
     """All instances on one kind of device give the same answers."""
     rates.update({"fp32.onnx": 100, "fp16.onnx": 60, "int8.onnx": 210})
