@@ -18,7 +18,7 @@ from model_store.store import resolve
 from predictor.decode import decode
 from predictor.errors import BadImageError
 from predictor.runtimes import Runtime
-from predictor.runtimes.loading import load_runtime
+from predictor.runtimes.loading import candidates, load_runtime
 from predictor.settings import Settings, read_settings
 
 
@@ -43,7 +43,8 @@ def command(
     """
     settings = read_settings(store=store)
     package = load_package(resolve(model, settings.store))
-    runtime = load_runtime(package, "cpu", len(os.sched_getaffinity(0)), None)
+    variant = candidates(package.manifest, settings.variant, "cpu")[0]
+    runtime = load_runtime(package, "cpu", len(os.sched_getaffinity(0)), None, variant)
     rows = [_classify(image, package, runtime, settings, top_k) for image in images]
     if as_json:
         for row in rows:

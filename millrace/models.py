@@ -73,7 +73,7 @@ def _row(stored: StoredPackage) -> dict[str, object]:
 def show_command(reference: str, store: Path, as_json: bool) -> None:
     """Show the manifest of MODEL: a name, NAME/VERSION, or a path."""
     path = resolve(reference, store)
-    content = {"path": str(path)} | read_manifest(path).model_dump(mode="json")
+    content = {"path": str(path)} | read_manifest(path).model_dump(mode="json", exclude_none=True)
     if as_json:
         click.echo(json.dumps(content))
     else:

@@ -27,10 +27,10 @@ class Answers:
 class ServingGraph:
     """A serving graph of a package, run on the CPU to check it."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, threads: int | None = None) -> None:
         self._name = file.name
         try:
-            self._session = open_session(file)
+            self._session = open_session(file, threads)
         except RUNTIME_ERRORS as error:
             raise PackageError(
                 f"{file.name}: onnxruntime cannot load it: {reason(error)}"
@@ -65,8 +65,8 @@ def same_top1(answers: Answers, expected: Answers, tolerance: float) -> NDArray[
     return same
 
 
-def score_difference(answers: Answers, expected: Answers) -> float:
-    """The largest difference between scores, place by place and class by class.
+def score_differences(answers: Answers, expected: Answers) -> NDArray[np.float32]:
+    """For each image, the largest difference between scores, place by place and class by class.
 
     A class that only one side names is covered by the places: its score must equal what the other
     side has in that place.
@@ -74,8 +74,16 @@ def score_difference(answers: Answers, expected: Answers) -> float:
     by_place = np.abs(answers.scores - expected.scores)
     same_class = answers.indices[:, :, np.newaxis] == expected.indices[:, np.newaxis, :]
     by_class = np.abs(answers.scores[:, :, np.newaxis] - expected.scores[:, np.newaxis, :])
-    largest = max(by_place.max(initial=0), by_class.max(initial=0, where=same_class))
-    return float("inf") if np.isnan(answers.scores).any() else float(largest)
+    largest: NDArray[np.float32] = np.maximum(
+        by_place.max(axis=1, initial=0), by_class.max(axis=(1, 2), initial=0, where=same_class)
+    )
+    largest[np.isnan(answers.scores).any(axis=1)] = np.inf
+    return largest
+
+
+def score_difference(answers: Answers, expected: Answers) -> float:
+    """The largest of ``score_differences``."""
+    return float(score_differences(answers, expected).max(initial=0))
 
 
 def log_difference(answers: Answers, other: Answers, floor: float) -> float:

@@ -10,9 +10,8 @@ import pydantic
 
 from model_store.errors import SourceError
 from model_store.labels import read_labels
-from model_store.network import Network, read_network
+from model_store.network import Network
 from model_store.original import (
-    OriginalNetwork,
     Progress,
     Scores,
     check_scores_kind,
@@ -21,6 +20,7 @@ from model_store.original import (
 from model_store.package import ImageInput, OriginalInput, OriginalOutput
 from model_store.reference import Pixels, reference_pixels, sample_images
 from model_store.request import PackageRequest
+from model_store.sources.opened import Source, open_source
 
 DEFAULT_TOP_K = 5
 
@@ -29,7 +29,7 @@ DEFAULT_TOP_K = 5
 class Examined:
     """A request whose source, labels and images have been read and found to fit together."""
 
-    network: Network
+    source: Source
     image: ImageInput
     output: OriginalOutput
     labels: tuple[str, ...]
@@ -39,14 +39,22 @@ class Examined:
     pixels: list[Pixels]
     raw: Scores
 
+    @property
+    def network(self) -> Network:
+        """The source as ONNX."""
+        return self.source.network
 
-def examine(request: PackageRequest, progress: Progress) -> Examined:
+
+def examine(request: PackageRequest, folder: Path, progress: Progress) -> Examined:
     """Read everything ``request`` names, run the original network, and check that all fits.
+
+    A network that is not ONNX is exported into ``folder``.
 
     Raises:
         SourceError: with the file and the reason, in one line.
     """
-    network = read_network(request.source, request.layout)
+    source = open_source(request, folder)
+    network = source.network
     image = _image_input(request, network)
     labels = read_labels(request.labels)
     output = OriginalOutput(
@@ -57,11 +65,10 @@ def examine(request: PackageRequest, progress: Progress) -> Examined:
     top_k = _top_k(request, len(labels))
     images = sample_images(request.parity_images)
     encoded, pixels = _read_images(images, image, progress)
-    original = OriginalNetwork(network, image.original)
-    raw = original_outputs(original, pixels, output.name, progress)
+    raw = original_outputs(source.original(image.original), pixels, output.name, progress)
     _check_classes(request, raw.shape[1], len(labels))
     check_scores_kind(request.source, raw, request.scores)
-    return Examined(network, image, output, labels, top_k, images, encoded, pixels, raw)
+    return Examined(source, image, output, labels, top_k, images, encoded, pixels, raw)
 
 
 def _image_input(request: PackageRequest, network: Network) -> ImageInput:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from model_store.answers import Answers, ServingGraph, same_top1, score_difference
+from model_store.answers import Answers, same_top1, score_difference
 from model_store.errors import PackageError
 from model_store.package import GOLDEN_FOLDER, GoldenImage, ModelPackage
+from model_store.parity import TOLERANCE
 from model_store.reference import reference_pixels
+from model_store.serving import open_serving
 
 MOST_GOLDEN = 4
 
@@ -55,11 +57,13 @@ def check_golden(package: ModelPackage) -> float:
         PackageError: naming the variant and the image, when an answer is not the stated one.
     """
     manifest = package.manifest
-    tolerance = manifest.parity.tolerance
     largest = 0.0
-    for variant in (each for each in manifest.variants if each.runtime == "onnx"):
-        serving = ServingGraph(package.path / variant.file)
-        for golden in manifest.golden:
+    for variant in manifest.variants:
+        own = variant.golden is not None
+        tolerance = TOLERANCE[variant.precision] if own else manifest.parity.tolerance
+        file = package.path / variant.file
+        serving = open_serving(file, variant.runtime, variant.precision)
+        for golden in manifest.golden_of(variant):
             pixels = reference_pixels((package.path / golden.file).read_bytes(), manifest.input)
             answers = serving.answer(pixels[np.newaxis])
             expected = Answers(
@@ -69,7 +73,7 @@ def check_golden(package: ModelPackage) -> float:
             difference = score_difference(answers, expected)
             if difference > tolerance or not same_top1(answers, expected, tolerance).all():
                 raise PackageError(
-                    f"{package.path / variant.file}: golden image {golden.file} gets class "
+                    f"{file}: golden image {golden.file} gets class "
                     f"{answers.indices[0, 0]}, expected {golden.indices[0]}; scores differ by "
                     f"{difference:.2g} (allowed {tolerance:g})"
                 )

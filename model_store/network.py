@@ -136,8 +136,8 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise SourceError(f"{path}: is empty (0 bytes)")
     if content.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
         raise SourceError(
-            f"{path}: is not ONNX but a torch checkpoint or archive; export it with "
-            "torch.onnx.export first"
+            f"{path}: is not ONNX but a torch checkpoint or archive; give module:factory as the "
+            "source and the file as --checkpoint, or an exported program (.pt2)"
         )
     try:
         model = onnx.load_model_from_string(content)
@@ -152,6 +152,18 @@ def _parse(path: Path) -> onnx.ModelProto:
             f"{path}: its weights in external data files cannot be read: {reason(error)}"
         ) from error
     return model
+
+
+def external_files(path: Path) -> tuple[Path, ...]:
+    """The files beside the ONNX file at ``path`` that hold its weights; by name."""
+    model = onnx.load_model(str(path), load_external_data=False)
+    names = {
+        entry.value
+        for weight in model.graph.initializer
+        for entry in weight.external_data
+        if entry.key == "location"
+    }
+    return tuple(path.parent / name for name in sorted(names))
 
 
 def _check(path: Path, model: onnx.ModelProto) -> None:

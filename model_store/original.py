@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,17 @@ Scores = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 
 _PROBABILITY_SUM_TOLERANCE = 0.02
+
+
+class Original(Protocol):
+    """The user's own network, which packages are proven against."""
+
+    def outputs(self, pixels: Pixels, output_name: str) -> NDArray[np.float32]:
+        """The named output for one image (H, W, 3), with its own trailing shape.
+
+        Raises:
+            SourceError: when the network does not run, or gives no batch of numbers.
+        """
 
 
 def network_input(pixels: Pixels, original: OriginalInput) -> np.ndarray:
@@ -85,7 +97,7 @@ def answer(scores: Scores, top_k: int) -> tuple[NDArray[np.int64], Scores]:
 
 
 def original_outputs(
-    original: OriginalNetwork, pixels: list[Pixels], output_name: str, progress: Progress
+    original: Original, pixels: list[Pixels], output_name: str, progress: Progress
 ) -> Scores:
     """The original network's outputs for every image, (images, outputs).
 

@@ -27,6 +27,7 @@ Sha256 = Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
 Triple = tuple[float, float, float]
 Layout = Literal["NCHW", "NHWC"]
 Dtype = Literal["float32", "float16", "uint8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 def _relative(path: str) -> str:
@@ -111,14 +112,91 @@ class OriginalOutput(_Model):
     class_offset: int = pydantic.Field(default=0, ge=0)
 
 
+class Comparison(_Model):
+    """How a variant's answers compare with those of the package's first variant.
+
+    Agreement counts an image only where both name the very same class. An image's score
+    difference is the largest among its best classes.
+    """
+
+    images: int
+    top1_agreement: float = pydantic.Field(ge=0, le=1)
+    mean_score_difference: float
+    max_score_difference: float
+
+    def __str__(self) -> str:
+        return (
+            f"top-1 agrees on {self.top1_agreement:.1%} of {self.images} images, scores differ by "
+            f"{self.mean_score_difference:.1g} on average and {self.max_score_difference:.1g} "
+            "at most"
+        )
+
+
+class Quantisation(_Model):
+    """How a network came to be computed in 8 bits, weights per channel as int8.
+
+    ``operators``: ``all`` that the runtime has in 8 bits, or only the ``weighted`` ones.
+    ``first_in_float``: layers with weights at the front that stay in float.
+    """
+
+    method: Literal["minmax", "percentile", "entropy"]
+    activations: Literal["uint8", "int8"]
+    operators: Literal["all", "weighted"]
+    first_in_float: int = pydantic.Field(default=0, ge=0)
+
+
+class Calibration(_Model):
+    """The images that ranges of activations were taken from.
+
+    ``sha256`` is that of the sorted list of the images' own, in hex, a line each.
+    """
+
+    images: int
+    sha256: Sha256
+    quantisation: Quantisation
+
+
+class Measured(_Model):
+    """How fast a variant was where it was packaged; both figures by images in a batch."""
+
+    device: str
+    threads: int
+    images_per_second: dict[int, float]
+    times_the_first: dict[int, float]
+
+
+class Proof(_Model):
+    """What a variant was found to be worth beside the package's first one.
+
+    ``calibration`` are the images it was made with, ``held_out`` others; that is what counts.
+    """
+
+    calibration: Comparison
+    held_out: Comparison
+    measured: Measured
+
+
+class GoldenAnswer(_Model):
+    """What a variant itself answers to a golden image."""
+
+    indices: tuple[int, ...]
+    scores: tuple[float, ...]
+
+
 class Variant(_Model):
     """One serving graph: input ``image`` uint8 [N, H, W, 3], outputs ``indices`` int64 [N, k]
     and ``scores`` float32 [N, k], best first.
+
+    The first variant of a package is proven against the original network, the others against the
+    first; these have a ``proof``, and ``golden`` answers of their own, one for each golden image.
     """
 
     file: RelativePath
     runtime: Literal["onnx", "torch"]
-    precision: Literal["fp32", "fp16", "bf16"]
+    precision: Precision
+    calibration: Calibration | None = None
+    proof: Proof | None = None
+    golden: tuple[GoldenAnswer, ...] | None = None
 
 
 class GoldenImage(_Model):
@@ -140,7 +218,11 @@ class Parity(_Model):
 
 
 class Provenance(_Model):
-    """Where the package came from."""
+    """Where the package came from: a file's name, or ``module:factory`` and its checkpoint.
+
+    ``source_sha256`` is that of the file with the weights; of several, that of the list of their
+    own, in hex, a line each.
+    """
 
     source: str
     source_sha256: Sha256
@@ -149,7 +231,11 @@ class Provenance(_Model):
 
 
 class Manifest(_Model):
-    """``model.yaml``."""
+    """``model.yaml``.
+
+    ``accuracy_bound`` is the least top-1 agreement on held-out images that a variant is served with
+    unless it is asked for by name.
+    """
 
     schema_version: Literal[1] = 1
     name: Name
@@ -159,6 +245,7 @@ class Manifest(_Model):
     output: OriginalOutput
     classes: int = pydantic.Field(ge=2)
     top_k: int = pydantic.Field(ge=1)
+    accuracy_bound: float | None = pydantic.Field(default=None, ge=0, le=1)
     variants: tuple[Variant, ...] = pydantic.Field(min_length=1)
     golden: tuple[GoldenImage, ...] = pydantic.Field(min_length=1)
     parity: Parity
@@ -173,7 +260,35 @@ class Manifest(_Model):
         for file in named:
             if file not in self.files:
                 raise ValueError(f"{file} has no sha256 under files")
+        for variant in self.variants:
+            if variant.golden is not None and len(variant.golden) != len(self.golden):
+                raise ValueError(
+                    f"{variant.file} has {len(variant.golden)} answers to {len(self.golden)} "
+                    "golden images"
+                )
         return self
+
+    def golden_of(self, variant: Variant) -> tuple[GoldenImage, ...]:
+        """The golden images with the answers that ``variant`` is to give."""
+        if variant.golden is None:
+            return self.golden
+        return tuple(
+            image.model_copy(update={"indices": own.indices, "scores": own.scores})
+            for image, own in zip(self.golden, variant.golden, strict=True)
+        )
+
+    @property
+    def proven_variants(self) -> tuple[Variant, ...]:
+        """The first variant, and those that keep the accuracy bound on held-out images."""
+        first, *others = self.variants
+        bound = self.accuracy_bound
+        return first, *(
+            other
+            for other in others
+            if bound is not None
+            and other.proof is not None
+            and other.proof.held_out.top1_agreement >= bound
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +359,8 @@ def read_manifest(path: Path) -> Manifest:
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write ``manifest`` as ``model.yaml`` into the folder ``path``."""
-    content = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    plain = manifest.model_dump(mode="json", exclude_none=True)
+    content = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
     (path / MANIFEST_FILE).write_text(content, encoding="utf-8")
 
 

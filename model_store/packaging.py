@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 import platform
+import tempfile
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Literal
 
 import onnx
 
@@ -30,7 +30,9 @@ from model_store.parity import prove
 from model_store.request import PackageRequest
 from model_store.serving_graph import build_serving_graph
 from model_store.session import reason
+from model_store.sources.opened import Source
 from model_store.store import publish, staging
+from model_store.variants import Workshop, first_precision, wanted
 
 __all__ = ["PackageRequest", "package"]
 
@@ -45,11 +47,12 @@ def package(request: PackageRequest, store: Path, progress: Progress) -> ModelPa
 
     Raises:
         SourceError: the network, labels, images or settings do not fit.
-        ParityError: the serving graph does not give the original's answers.
+        ParityError: the serving graph does not give the original's answers, or another variant
+            does not give the first one's.
         PackageError: the store cannot take it.
     """
-    with staging(store, request.name) as folder:
-        manifest = _fill(folder, request, examine(request, progress), progress)
+    with staging(store, request.name) as folder, tempfile.TemporaryDirectory() as work:
+        manifest = _fill(folder, request, examine(request, Path(work), progress), progress)
         path = publish(
             folder,
             lambda number: write_manifest(folder, manifest.model_copy(update={"version": number})),
@@ -62,7 +65,8 @@ def _fill(
 ) -> Manifest:
     """Write everything but ``model.yaml``, and say what belongs into that (as version 1)."""
     network, image, output = examined.network, examined.image, examined.output
-    precision: Literal["fp32", "fp16"] = "fp16" if network.half_precision else "fp32"
+    precision = first_precision(examined)
+    more = wanted(request, examined.source, precision)
     variant = Variant(file=f"{precision}.onnx", runtime="onnx", precision=precision)
     graph = folder / variant.file
     onnx.save_model(build_serving_graph(network, image, output, examined.top_k), str(graph))
@@ -70,6 +74,10 @@ def _fill(
     serving = _loaded(graph, request.source)
     parity = prove(serving, network, image, examined.pixels, expected, progress)
     golden = write_golden(folder, examined.images, examined.encoded, expected)
+    others: tuple[Variant, ...] = ()
+    if more:
+        workshop = Workshop(folder, request, examined, variant, golden, progress)
+        others = tuple(workshop.make(each) for each in more)
     (folder / LABELS_FILE).write_text("\n".join(examined.labels) + "\n", encoding="utf-8")
     return Manifest(
         name=request.name,
@@ -78,10 +86,11 @@ def _fill(
         output=output,
         classes=len(examined.labels),
         top_k=examined.top_k,
-        variants=(variant,),
+        accuracy_bound=request.least_agreement if others else None,
+        variants=(variant, *others),
         golden=golden,
         parity=parity,
-        provenance=_provenance(request.source),
+        provenance=_provenance(examined.source),
         files=_hashes(folder),
     )
 
@@ -102,11 +111,13 @@ def _hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def _provenance(source: Path) -> Provenance:
+def _provenance(source: Source) -> Provenance:
     tools = {tool: installed_version(tool) for tool in _TOOLS}
+    if source.torch is not None:
+        tools["torch"] = installed_version("torch")
     return Provenance(
-        source=source.name,
-        source_sha256=sha256_of(source),
+        source=source.located.title,
+        source_sha256=source.digest,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         tools={"python": platform.python_version(), **tools},
     )

@@ -6,6 +6,7 @@ The whole image is decoded, scaled and cut. The predictor's decoder is faster an
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -99,12 +100,22 @@ def sample_images(folder: Path) -> tuple[Path, ...]:
     """
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder of parity images")
-    found = sorted(
-        f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()
-    )
+    found = image_files(folder)
     if not found:
         raise SourceError(
             f"{folder}: holds no images; a few real ones prove parity and become the golden set"
         )
-    places = np.linspace(0, len(found) - 1, min(len(found), MOST_IMAGES))
-    return tuple(found[round(place)] for place in places)
+    return spread(found, MOST_IMAGES)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files below ``folder``, by name."""
+    return sorted(
+        f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()
+    )
+
+
+def spread(files: Sequence[Path], most: int) -> tuple[Path, ...]:
+    """``files``; or ``most`` of them, evenly spread."""
+    places = np.linspace(0, len(files) - 1, min(len(files), most))
+    return tuple(files[round(place)] for place in places)

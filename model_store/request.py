@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from model_store.package import Layout, Resize, Triple
+
+VariantName = Literal["fp32", "fp16", "int8", "pt2", "pt2-bf16", "pt2-fp16"]
+VARIANTS: tuple[VariantName, ...] = get_args(VariantName)
 
 EXACT = Resize(policy="exact")
 
@@ -18,6 +22,13 @@ class PackageRequest:
     The network sees ``(pixel * scale - mean) / std`` with ``mean`` and ``std`` in the order of
     ``channels``. Sizes are (height, width) in pixels; None takes the network's own.
     ``output`` and ``layout`` are only for networks that leave them open.
+
+    ``source`` is a file, a folder that MLflow wrote, or ``module:factory``, whose network gets the
+    weights in ``checkpoint``; ``factory_args`` are the factory's arguments.
+
+    ``variants`` are made beside the network's own precision, out of ``calibration_images``, and
+    are refused where their top-1 agreement on held-out images is below ``least_agreement``.
+    Without ``held_out_images`` half of the calibration images are held out.
     """
 
     source: Path
@@ -36,3 +47,9 @@ class PackageRequest:
     top_k: int | None = None
     layout: Layout | None = None
     output: str | None = None
+    variants: tuple[VariantName, ...] = ()
+    calibration_images: Path | None = None
+    held_out_images: Path | None = None
+    least_agreement: float = 0.97
+    checkpoint: Path | None = None
+    factory_args: Mapping[str, Any] = field(default_factory=dict)

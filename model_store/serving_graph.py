@@ -24,6 +24,7 @@ from model_store.session import RUNTIME_ERRORS, reason
 IMAGE = "image"
 INDICES = "indices"
 SCORES = "scores"
+_PREFIX = "millrace/"
 
 # From version 4 of the format on, weights need not be listed among the inputs.
 _OLDEST_IR = 8
@@ -67,6 +68,12 @@ def build_serving_graph(
     except _REFUSALS as error:
         raise SourceError(f"{network.path}: cannot be wrapped: {reason(error)}") from error
     return model
+
+
+def is_surrounding(node_name: str) -> bool:
+    """Whether a node of a serving graph was put around the user's network."""
+    # A network that has such names itself gets underscores before ours, one more than its own.
+    return node_name.lstrip("_").startswith((f"{_PREFIX}before_", f"{_PREFIX}after_"))
 
 
 def _wrapped(
@@ -177,7 +184,7 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
 
 def _unused_prefix(graph: onnx.GraphProto) -> str:
     names = {name for part in _with_subgraphs(graph) for name in _names(part)}
-    prefix = "millrace/"
+    prefix = _PREFIX
     while any(name.startswith(prefix) for name in names):
         prefix = "_" + prefix
     return prefix

@@ -190,6 +190,7 @@ def _connect(frontend: Child, version: LoadedVersion, instance: Child) -> None:
             "version": version.name,
             "instance": instance.number,
             "cost": instance.cost,
+            "variant": instance.variant,
         }
         frontend.tell(Message("attach", content, (left.fileno(), instance.pulse_fd)))
         fds = (right.fileno(), version.slabs[frontend.number])

@@ -27,6 +27,7 @@ class Child:
         calibrates: an instance that is to measure decoding as well.
         cost: what an instance said its batches cost.
         decode_s: seconds to decode an image, where it was measured.
+        variant: file of the variant that an instance serves.
         pulse: signs of life of the present process.
         pulse_fd: their descriptor; -1 for none.
         spawned_ns: when the present process was started (CLOCK_MONOTONIC).
@@ -47,6 +48,7 @@ class Child:
     calibrates: bool = False
     cost: dict[str, Any] = field(default_factory=dict)
     decode_s: float = 0.0
+    variant: str = ""
     pulse: Pulse | None = None
     pulse_fd: int = -1
     spawned_ns: int = 0

@@ -142,7 +142,8 @@ class FrontendOrders:
             channel.close()
             return
         cost = BatchCost(**message.content["cost"])
-        served.attach(message.content["instance"], channel, cost, pulse)
+        content = message.content
+        served.attach(content["instance"], channel, cost, pulse, content["variant"])
 
     async def _admit(self, version: str, admitting: bool, ask: int) -> None:
         """Take a version's requests, or refuse them and wait until those taken are answered."""

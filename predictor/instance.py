@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.errors import ModelStoreError
-from model_store.package import ModelPackage
+from model_store.package import ModelPackage, Variant
 from predictor.batch_run import BatchRun, MemoryLimit, run_batch
 from predictor.batching import BatchPolicy
 from predictor.calibration import measure_decode
@@ -42,6 +42,7 @@ from predictor.scheduling import set_slice
 from predictor.slab import Outcome
 from predictor.statistics import BatchCounts, Statistics
 from predictor.types import Answers, BatchCost, EmulatedCost
+from predictor.variant_choice import choose_variant
 from predictor.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def main() -> None:
     if order.generation > 0:
         instance_restarted(order.model_name, order.instance)
     try:
-        package, runtime, cost = _load(order)
+        package, variant, runtime, cost = _load(order, control)
     except (StartupError, ModelStoreError) as error:
         control.send(Message("failed", {"reason": str(error)}))
         sys.exit(1)
@@ -84,15 +85,17 @@ def main() -> None:
     )
     with Feeder(control, shape, policy, runtime, metrics.outcome) as feeder:
         logger.info(
-            "ready: batches of up to %d, %.2f ms an image and %.2f ms a batch",
+            "ready: batches of up to %d, %.2f ms an image and %.2f ms a batch, by %s",
             cost.max_batch_size,
             cost.per_image_s * 1e3,
             cost.per_batch_s * 1e3,
+            variant.file,
         )
         if order.kind in ON_CORES:
             set_slice(SLICE_S)
         decode_s = measure_decode(package) if order.calibrate else 0.0
-        control.send(Message("ready", {"cost": asdict(cost), "decode_s": decode_s}))
+        ready = {"cost": asdict(cost), "decode_s": decode_s, "variant": variant.file}
+        control.send(Message("ready", ready))
         run = watched(runtime, pulse, cost, order.hang_timeout_s)
         counts.limit(cost.max_batch_size)
         if not _serve(feeder, run, MemoryLimit(cost.max_batch_size), metrics, counts):
@@ -101,8 +104,10 @@ def main() -> None:
     runtime.close()
 
 
-def _load(order: InstanceOrder) -> tuple[ModelPackage, Runtime, BatchCost]:
-    """Load package → pin → load graph → warm up → golden check.
+def _load(
+    order: InstanceOrder, control: Control
+) -> tuple[ModelPackage, Variant, Runtime, BatchCost]:
+    """Load package → pin → choose variant → load graph → warm up → golden check.
 
     Raises:
         StartupError, ModelStoreError: it cannot be served here; says why.
@@ -112,7 +117,8 @@ def _load(order: InstanceOrder) -> tuple[ModelPackage, Runtime, BatchCost]:
     os.nice(order.nice)
     emulated = EmulatedCost(**order.emulated) if order.emulated else None
     # Imports the runtime, only now that environment and cores are set.
-    runtime = load_runtime(package, order.kind, order.threads, emulated)
+    variant = choose_variant(package, order, lambda file: _agreed(control, file))
+    runtime = load_runtime(package, order.kind, order.threads, emulated, variant)
     try:
         cost = warm_up(
             runtime,
@@ -121,7 +127,7 @@ def _load(order: InstanceOrder) -> tuple[ModelPackage, Runtime, BatchCost]:
             order.preferred_batch_sizes,
         )
         if emulated is None:
-            check_golden(package, runtime)
+            check_golden(package, runtime, variant)
         else:
             logger.warning("this device is emulated: its answers are not the model's")
     except StartupError:
@@ -130,7 +136,21 @@ def _load(order: InstanceOrder) -> tuple[ModelPackage, Runtime, BatchCost]:
     except Exception as error:
         logger.exception("the first batches failed")
         raise StartupError(f"device {order.device}: {told(error)}") from error
-    return package, runtime, cost
+    return package, variant, runtime, cost
+
+
+def _agreed(control: Control, file: str) -> str:
+    """Propose a variant to the supervisor, and hear which one this kind of device serves.
+
+    Raises:
+        StartupError: the pod stops.
+    """
+    control.send(Message("fastest", {"variant": file}))
+    answer = control.receive()
+    if answer is None or answer.kind != "variant":
+        raise StartupError("told to stop before it was ready")
+    agreed: str = answer.content["variant"]
+    return agreed
 
 
 Run = Callable[[NDArray[np.uint8]], Answers]

@@ -34,6 +34,7 @@ class LoadedVersion:
         complete: all its instances have been ready at one time; from then on frontends are
             connected to those that are.
         loaded: its instances are meant to run.
+        variants: file of the variant that each kind of device serves, where there was a choice.
     """
 
     package: ModelPackage
@@ -48,6 +49,7 @@ class LoadedVersion:
     open: bool = False
     complete: bool = False
     loaded: bool = True
+    variants: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def reserve(
@@ -84,6 +86,10 @@ class LoadedVersion:
     def place(self, instance: Child) -> Placement:
         """Where an instance of this version runs."""
         return self.places[instance.number - self.first]
+
+    def agree(self, kind: str, proposed: str) -> str:
+        """What a kind of device serves: what its first instance proposes, for all that follow."""
+        return self.variants.setdefault(kind, proposed)
 
     def keep(self, instances: int) -> None:
         """Have only the first so many instances: it has been found that they are enough."""

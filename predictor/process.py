@@ -35,6 +35,7 @@ class InstanceOrder:
     cores: tuple[int, ...]
     threads: int
     emulated: dict[str, Any] | None  # an EmulatedCost
+    variant: str  # auto, a precision, or a file of the package
     nice: int
     max_batch_size: int
     preferred_batch_sizes: tuple[int, ...]
@@ -51,6 +52,7 @@ class InstanceOrder:
         cls,
         settings: Settings,
         package: ModelPackage,
+        variant: str,
         model_name: str,
         place: Placement,
         number: int,
@@ -70,6 +72,7 @@ class InstanceOrder:
             cores=place.cores,
             threads=place.threads,
             emulated=asdict(place.emulated) if place.emulated else None,
+            variant=variant,
             # A GPU's instance only launches kernels; holding it up would idle the device.
             nice=settings.instance_nice if place.on_cores else 0,
             max_batch_size=settings.max_batch_size,

@@ -161,6 +161,7 @@ class Processes:
         order = InstanceOrder.of(
             self._settings,
             version.package,
+            version.variants.get(version.place(child).kind, self._settings.variant),
             self._model_name,
             version.place(child),
             child.number,
@@ -199,6 +200,10 @@ class Processes:
             child.failure = message.content["reason"]
         elif message.kind == "ready":
             self._became_ready(child, message)
+        elif message.kind == "fastest":
+            version = self._catalog.version_of(child)
+            agreed = version.agree(version.place(child).kind, message.content["variant"])
+            child.tell(Message("variant", {"variant": agreed}))
         elif message.kind == "settled":
             self._catalog.settled(child, message)
         else:
@@ -213,6 +218,7 @@ class Processes:
         if child.kind == "instance":
             child.cost = message.content["cost"]
             child.decode_s = message.content["decode_s"]
+            child.variant = message.content["variant"]
             self._catalog.connect(child)
 
     async def _watch(self, child: Child, process: asyncio.subprocess.Process) -> None:

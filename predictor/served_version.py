@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from model_store.package import Variant
 from predictor.classifier import ImageClassifier
 from predictor.dispatch import Dispatcher
 from predictor.metrics import FrontendMetrics
@@ -53,6 +54,7 @@ class ServedVersion:
         self._window = Window(statistics.read)
         self._report: StageReport | None = None  # as of the window's last look
         self._pulses: dict[int, Pulse] = {}
+        self._variants: dict[int, str] = {}
         self._loaded = loaded
         self.dispatcher.admit(loaded)
 
@@ -66,10 +68,21 @@ class ServedVersion:
         self._loaded = admitting
         self.dispatcher.admit(admitting)
 
-    def attach(self, instance: int, channel: Channel, cost: BatchCost, pulse: Pulse) -> None:
-        """An instance of this version is ready."""
+    @property
+    def variant(self) -> Variant:
+        """What its first instance serves; the package's first one while there is none."""
+        manifest = self.classifier.package.manifest
+        file = self._variants[min(self._variants)] if self._variants else ""
+        named = [variant for variant in manifest.variants if variant.file == file]
+        return named[0] if named else manifest.variants[0]
+
+    def attach(
+        self, instance: int, channel: Channel, cost: BatchCost, pulse: Pulse, variant: str
+    ) -> None:
+        """An instance of this version is ready, and serves the variant in this file."""
         self._pulses[instance] = pulse
         self._report = None
+        self._variants[instance] = variant
         self.dispatcher.attach(instance, channel, cost)
 
     def sample(self, clock: Callable[[], int] = time.monotonic_ns) -> None:

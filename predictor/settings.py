@@ -70,6 +70,13 @@ class Settings(BaseSettings):
         "what CUDA_VISIBLE_DEVICES and the like leave visible. For tests, "
         "emulated:BATCH_MS+IMAGE_MS (and +LARGEST_BATCH) sleeps instead",
     )
+    variant: str = Field(
+        default="auto",
+        min_length=1,
+        description="which of the package's variants to serve: auto (the fastest on the device at "
+        "hand, measured at start, of those that keep the package's accuracy bound), a precision "
+        "such as fp32, fp16 or int8, or a file of the package",
+    )
     instance_threads: int = Field(
         default=0,
         ge=0,

@@ -73,7 +73,7 @@ class Description:
         return {
             "name": self._versions.name,
             "versions": [version.name for version in self._versions],
-            "platform": PLATFORMS[manifest.variants[0].runtime],
+            "platform": PLATFORMS[served.variant.runtime],
             "inputs": [{"name": INPUT_NAME, "datatype": "BYTES", "shape": [-1, 1]}],
             "outputs": [
                 {"name": name, "datatype": datatype, "shape": [-1, manifest.top_k]}
@@ -89,7 +89,7 @@ class Description:
         """
         classifier = served.classifier
         manifest = classifier.package.manifest
-        graph = manifest.variants[0]
+        graph = served.variant
         groups = Counter(_group(device) for device in served.devices.values())
         versions = [int(one.name) for one in self._versions if one.name.isdigit()]
         return {

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from predictor.runtimes.batch_range import BatchRange
+from model_store.programs.batch_range import BatchRange
 from predictor.types import Answers
 
 Forward: TypeAlias = "Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]"

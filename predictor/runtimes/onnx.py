@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from model_store.session import EXACT_INT8, saturates
 from predictor.errors import OutOfMemoryError, StartupError
 from predictor.runtimes import HostMemory
 from predictor.runtimes.memory import lack_of_memory
@@ -54,6 +55,8 @@ class OnnxRuntime(HostMemory):
         # Spinning threads starve the decoders they share cores with: 38 img/s with it, 90 without
         # (MobileNetV2 on 2 cores, docs/architecture.md).
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if saturates():
+            settings.add_session_config_entry(*EXACT_INT8)
         chosen = list(zip(names(device_kind), options(device_kind, threads, shape), strict=True))
         try:
             # Without enable_fallback=0 a run that fails on a GPU moves to the CPU for good.

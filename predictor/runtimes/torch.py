@@ -8,18 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.export.passes import move_to_device_pass
 
+from model_store.programs.loading import PRECISIONS, load_program
 from predictor.errors import OutOfMemoryError, StartupError
 from predictor.runtimes import HostMemory
-from predictor.runtimes.batch_range import BatchRange, batch_range
 from predictor.runtimes.cuda import CudaGraphs
-from predictor.runtimes.exported import checked_program
 from predictor.runtimes.memory import lack_of_memory
-from predictor.runtimes.precision import convolve_channels_last, drop_assertions, halve_weights
 from predictor.types import Answers
 
-PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 OUTPUTS = ("indices", "scores")
 
 
@@ -36,7 +32,8 @@ class TorchRuntime(HostMemory):
         precision: of the arithmetic: fp32, fp16 or bf16.
 
     Raises:
-        StartupError: no such device, or a program that cannot be loaded or must not be.
+        StartupError: no such device.
+        PackageError: a program that cannot be loaded or must not be.
     """
 
     def __init__(self, program: Path, device_kind: str, threads: int, precision: str) -> None:
@@ -48,7 +45,8 @@ class TorchRuntime(HostMemory):
         torch.set_num_threads(threads)
         self._device = torch.device("cuda" if on_gpu else "cpu")
         self._dtype = PRECISIONS[precision]
-        self._batches = self._load(program)
+        loaded = load_program(program, self._device, precision)
+        self._module, self._batches = loaded.module, loaded.batches
         self.largest_batch = self._batches.largest
         self._gpu = CudaGraphs(self._forward, self._batches) if on_gpu else None
 
@@ -91,28 +89,6 @@ class TorchRuntime(HostMemory):
         del self._module
         if self._gpu is not None:
             torch.cuda.empty_cache()
-
-    def _load(self, program: Path) -> BatchRange:
-        content = checked_program(program)
-        try:
-            exported = torch.export.load(content)
-            if self._device.type != "cpu":
-                exported = move_to_device_pass(exported, self._device)
-            self._module = exported.module(check_guards=False)  # guards are code
-        # Whatever a file that is none makes of the loader.
-        except Exception as error:
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            raise StartupError(f"{program}: PyTorch cannot load it: {said}") from error
-        try:
-            batches = batch_range(exported)
-        except ValueError as error:
-            raise StartupError(f"{program}: {error}") from error
-        drop_assertions(self._module)
-        if self._device.type != "cpu":
-            convolve_channels_last(self._module)
-        if self._dtype is not None:
-            halve_weights(self._module, self._dtype)
-        return batches
 
     def _on_cpu(self, images: NDArray[np.uint8]) -> Answers:
         count, missing = len(images), self._batches.least - len(images)

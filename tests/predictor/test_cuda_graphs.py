@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from model_store.programs.batch_range import BatchRange
 from predictor.runtimes import cuda
-from predictor.runtimes.batch_range import BatchRange
 from predictor.runtimes.cuda import CudaGraphs
 
 LARGEST = 6

@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch.export.pt2_archive import PT2ArchiveReader
 
+from model_store.errors import PackageError
+from model_store.programs.batch_range import BatchRange
+from model_store.programs.document import RefusedError, cleaned
 from predictor.errors import OutOfMemoryError, StartupError
-from predictor.runtimes.batch_range import BatchRange
-from predictor.runtimes.document import RefusedError, cleaned
 from predictor.runtimes.torch import TorchRuntime
 from tests.predictor.torch_programs import (
     LARGEST,
@@ -116,7 +117,7 @@ def test_a_program_with_a_fixed_batch_is_refused(tmp_path):
     """In one line that says how to export it instead."""
     file = export(tmp_path / "fixed.pt2", least=None)
 
-    with pytest.raises(StartupError, match=r"fixed\.pt2: its batch is fixed at 2; export it with"):
+    with pytest.raises(PackageError, match=r"fixed\.pt2: its batch is fixed at 2; export it with"):
         TorchRuntime(file, "cpu", 1, "fp32")
 
 
@@ -188,7 +189,7 @@ def test_a_program_with_pickled_objects_is_refused(program, tmp_path, change):
     """Before the loader sees it; one line that names the entry."""
     evil = rewritten(program, tmp_path / "evil.pt2", change)
 
-    with pytest.raises(StartupError, match=r"evil\.pt2: .*config\.json: .*could run code"):
+    with pytest.raises(PackageError, match=r"evil\.pt2: .*config\.json: .*could run code"):
         TorchRuntime(evil, "cpu", 1, "fp32")
 
 
@@ -308,7 +309,7 @@ def test_a_program_that_would_run_code_is_refused(program, tmp_path, monkeypatch
     change = in_document(lambda document: trap(document, marker))
     evil = rewritten(program, tmp_path / "evil.pt2", change)
 
-    with pytest.raises(StartupError, match=r"evil\.pt2: \w+/models/model\.json: "):
+    with pytest.raises(PackageError, match=r"evil\.pt2: \w+/models/model\.json: "):
         TorchRuntime(evil, "cpu", 1, "fp32")
     assert not marker.exists()
 
@@ -369,9 +370,9 @@ def test_an_entry_that_is_there_twice_or_compressed_is_refused(program, tmp_path
         for name in old.namelist():
             new.writestr(name, old.read(name), zipfile.ZIP_DEFLATED)
 
-    with pytest.raises(StartupError, match="two of this name"):
+    with pytest.raises(PackageError, match="two of this name"):
         TorchRuntime(twice, "cpu", 1, "fp32")
-    with pytest.raises(StartupError, match="compressed"):
+    with pytest.raises(PackageError, match="compressed"):
         TorchRuntime(packed, "cpu", 1, "fp32")
 
 
@@ -382,7 +383,7 @@ def test_an_entry_of_another_kind_is_refused(program, tmp_path):
     with zipfile.ZipFile(evil, "a") as archive:
         archive.writestr(f"{Path(archive.namelist()[0]).parent}/model.pt", b"")
 
-    with pytest.raises(StartupError, match=r"weights/model\.pt: this entry is not expected"):
+    with pytest.raises(PackageError, match=r"weights/model\.pt: this entry is not expected"):
         TorchRuntime(evil, "cpu", 1, "fp32")
 
 
@@ -392,7 +393,7 @@ def test_a_file_that_is_no_program_is_refused(tmp_path, content):
     file = tmp_path / "model.pt2"
     file.write_bytes(content)
 
-    with pytest.raises(StartupError, match=r"not a torch\.export program"):
+    with pytest.raises(PackageError, match=r"not a torch\.export program"):
         TorchRuntime(file, "cpu", 1, "fp32")
 
 

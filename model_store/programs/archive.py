@@ -18,8 +18,8 @@ from pathlib import Path
 
 from torch.export.pt2_archive import PT2ArchiveWriter, constants
 
-from predictor.errors import StartupError
-from predictor.runtimes.document import RefusedError, cleaned
+from model_store.errors import PackageError
+from model_store.programs.document import RefusedError, cleaned
 
 TENSOR = re.compile(r"data/(?:weights/weight|constants/tensor)_\d+")
 DOCUMENT = re.compile(
@@ -52,13 +52,13 @@ def checked_program(program: Path) -> io.BytesIO:
     """An archive for ``torch.export.load`` with what was checked of a ``.pt2`` file, and no more.
 
     Raises:
-        StartupError: the file is none, or loading it could run code; names the entry.
+        PackageError: the file is none, or loading it could run code; names the entry.
     """
     try:
         with zipfile.ZipFile(program) as archive:
             return _rewritten(program, archive)
     except BROKEN as error:
-        raise StartupError(f"{program}: not a torch.export program: {error}") from error
+        raise PackageError(f"{program}: not a torch.export program: {error}") from error
 
 
 def _rewritten(program: Path, archive: zipfile.ZipFile) -> io.BytesIO:
@@ -75,7 +75,7 @@ def _rewritten(program: Path, archive: zipfile.ZipFile) -> io.BytesIO:
                 seen.add(record)
                 checked = _checked(record, archive.read(entry))
             except RefusedError as error:
-                raise StartupError(f"{program}: {entry.filename}: {error}") from error
+                raise PackageError(f"{program}: {entry.filename}: {error}") from error
             if checked is not None:
                 writer.write_bytes(record, checked)
     content.seek(0)
