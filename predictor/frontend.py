@@ -204,6 +204,7 @@ class Frontend:
         self._orders: dict[str, Callable[[Message], None]] = {
             "attach": self._attach,
             "traffic": lambda message: self._versions.share(message.content["traffic"]),
+            "source": lambda message: self._versions.come_from(message.content),
             "forget": lambda message: self._forget(message.content["version"]),
             "controlled": self._repository.answered,
             "drain": lambda _: self._versions.drain(),

@@ -12,7 +12,8 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from model_store.errors import NotRegisteredError, RegistryDownError, RegistryError, one_line
-from model_store.registry.connection import reason, shown, speaking_to
+from model_store.registry.address import shown
+from model_store.registry.connection import reason, speaking_to
 
 if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 1 << 20
 SILENCE_S = 10  # without a byte, and the registry counts as gone
-_OK, _PARTIAL, _NOT_FOUND, _BEYOND, _SERVER = 200, 206, 404, 416, 500
+_OK, _PARTIAL, _NOT_FOUND, _BEYOND, _TOO_MANY, _SERVER = 200, 206, 404, 416, 429, 500
 _LOCAL = ("", "file")
 
 
@@ -117,7 +118,9 @@ class HttpArtifacts:
         from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.rest_utils import http_request
 
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
+        headers = {"Accept-Encoding": "identity"} | (
+            {"Range": f"bytes={offset}-"} if offset else {}
+        )
         try:
             return http_request(
                 get_default_host_creds(self._root),
@@ -136,7 +139,7 @@ class HttpArtifacts:
         code = response.status_code
         if code == _NOT_FOUND:
             raise NotRegisteredError(f"{self._at(path)}: was moved or deleted")
-        if code >= _SERVER or code == 429:  # noqa: PLR2004 (too many requests)
+        if code >= _SERVER or code == _TOO_MANY:
             raise RegistryDownError(f"{self._at(path)}: HTTP {code}")
         if code not in (_OK, _PARTIAL):
             raise RegistryError(f"{self._at(path)}: HTTP {code}")
@@ -166,11 +169,13 @@ class OtherArtifacts:
         self._repository = repository
 
     @contextlib.contextmanager
-    def read(self, path: str, offset: int) -> Iterator[Stream]:  # noqa: ARG002 (cannot be used)
+    def read(self, path: str, offset: int) -> Iterator[Stream]:
         """See ``Artifacts``."""
-        with tempfile.TemporaryDirectory(prefix="millrace-fetch-") as folder:
-            with self._file(path, folder).open("rb") as stream:
-                yield Stream(0, _blocks(stream))
+        with (
+            tempfile.TemporaryDirectory(prefix="millrace-fetch-") as folder,
+            self._file(path, folder).open("rb") as stream,
+        ):
+            yield Stream(0, _blocks(stream))
 
     def _file(self, path: str, folder: str) -> Path:
         try:

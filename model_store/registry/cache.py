@@ -19,8 +19,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO
 
 from model_store.errors import RegistryDownError, RegistryError
 from model_store.package import sha256_of
@@ -49,13 +49,12 @@ class Cache:
         final = self.folder / "files" / sha256
         if self._right(final, sha256):
             return final
-        with self.writing():
-            with self._partial(sha256) as partial:
-                if self._right(final, sha256):  # somebody else has been here meanwhile
-                    (self.folder / "partial" / sha256).unlink(missing_ok=True)
-                    return final
-                self._fetch(partial, sha256, artifacts, path)
-                (self.folder / "partial" / sha256).replace(final)
+        with self.writing(), self._partial(sha256) as partial:
+            if self._right(final, sha256):  # somebody else has been here meanwhile
+                (self.folder / "partial" / sha256).unlink(missing_ok=True)
+                return final
+            self._fetch(partial, sha256, artifacts, path)
+            (self.folder / "partial" / sha256).replace(final)
         return final
 
     @contextlib.contextmanager
@@ -106,7 +105,7 @@ class Cache:
             raise RegistryError(f"{file}: cannot be read: {error.strerror}") from error
 
     @contextlib.contextmanager
-    def _partial(self, sha256: str) -> Iterator[BinaryIO]:
+    def _partial(self, sha256: str) -> Iterator[BufferedRandom]:
         """The partial file, locked; it is at its place as long as it is locked."""
         for name in ("files", "partial"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -119,7 +118,7 @@ class Cache:
                     return
             # Whoever held it before us has put it in its place, and is done.
 
-    def _fetch(self, partial: BinaryIO, sha256: str, artifacts: Artifacts, path: str) -> None:
+    def _fetch(self, partial: BufferedRandom, sha256: str, artifacts: Artifacts, path: str) -> None:
         """Fill ``partial``, from where it was left.
 
         Raises:
@@ -143,7 +142,7 @@ class Cache:
         os.fsync(partial.fileno())
         os.fchmod(partial.fileno(), 0o644)
 
-    def _download(self, partial: BinaryIO, artifacts: Artifacts, path: str) -> None:
+    def _download(self, partial: BufferedRandom, artifacts: Artifacts, path: str) -> None:
         pauses = iter(PAUSES_S)
         while True:
             before = partial.seek(0, os.SEEK_END)
@@ -160,7 +159,7 @@ class Cache:
                 self._pause(pause)
 
 
-def _append(partial: BinaryIO, stream: Stream) -> None:
+def _append(partial: BufferedRandom, stream: Stream) -> None:
     try:
         partial.truncate(stream.begins_at)
         for block in stream.blocks:
@@ -183,14 +182,13 @@ def link(file: Path, to: Path) -> None:
         shutil.copyfile(file, to)
 
 
-def _hash(file: BinaryIO) -> str:
+def _hash(file: BufferedRandom) -> str:
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_at(file: BinaryIO, path: Path) -> bool:
+def _is_at(file: BufferedRandom, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
-

@@ -1,4 +1,4 @@
-"""The way to an MLflow registry: which one, a client of it, and what can go wrong in one line."""
+"""The way to an MLflow registry: a client of it, and what can go wrong in one line."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from model_store.errors import NotRegisteredError, RegistryDownError, RegistryError, one_line
+from model_store.registry.address import database_file, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-DEFAULT_URI = "sqlite:///var/mlflow.db"
 EXPERIMENT = "millrace"  # whose runs hold the artifacts of what is registered
-_SQLITE = "sqlite:///"
 # MLflow's own patience is minutes: a command should say within seconds that nobody answers, and
 # whoever can wait asks again.
 _PATIENCE = {
@@ -34,18 +32,7 @@ _SILENCE = {
 }
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
 _REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 _WHY = re.compile(r"\[Errno -?\d+\] ([A-Z][\w ]+)|(timed out|[Tt]imeout)")
-
-
-def registry_uri(given: str = "") -> str:
-    """The tracking URI to use: the one given, else MLflow's own variable, else the embedded one."""
-    return given or os.environ.get("MLFLOW_TRACKING_URI", "") or DEFAULT_URI
-
-
-def shown(uri: str) -> str:
-    """A tracking URI without the name and password that may stand in it."""
-    return _CREDENTIALS.sub("//", uri)
 
 
 def connect(uri: str, *, create: bool = False) -> MlflowClient:
@@ -76,11 +63,6 @@ def connect(uri: str, *, create: bool = False) -> MlflowClient:
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def database_file(uri: str) -> Path | None:
-    """The file of an embedded registry; None for any other."""
-    return Path(uri[len(_SQLITE) :].partition("?")[0]) if uri.startswith(_SQLITE) else None
 
 
 def _prepare(file: Path, uri: str, create: bool) -> None:
@@ -134,14 +116,3 @@ def reason(error: Exception) -> str:
     if found := _WHY.search(line):
         return (found[1] or "no answer in time").strip()
     return line[:200] or type(error).__name__
-
-
-def artifact_location(uri: str) -> str | None:
-    """Where an embedded registry keeps artifacts: beside its file. None: the server's business."""
-    file = database_file(uri)
-    return None if file is None else (file.parent / "artifacts").absolute().as_uri()
-
-
-def is_remote(uri: str) -> bool:
-    """Whether ``uri`` is that of a server that speaks HTTP."""
-    return urlsplit(uri).scheme in ("http", "https")

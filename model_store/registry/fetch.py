@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,17 +26,16 @@ from model_store.package import (
     read_manifest,
     write_manifest,
 )
+from model_store.registry.address import registry_uri
 from model_store.registry.artifacts import Artifacts, download_folder, open_artifacts
 from model_store.registry.cache import Cache, link
-from model_store.registry.connection import registry_uri
 from model_store.registry.reference import ModelReference, parse, parse_model
-from model_store.registry.registering import PACKAGE_FOLDER
+from model_store.registry.registering import NAME, PACKAGE_FOLDER
 from model_store.registry.versions import RegisteredVersion, Registry
 
 DEFAULT_CACHE = Path("var/cache")
 MLMODEL_FILE = "MLmodel"
 LARGEST_MANIFEST_BYTES = 8 << 20
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9_.]{0,61}[a-z0-9])?")
 
 Progress = Callable[[str, int, int], None]  # what, how much of it, of how much
 
@@ -76,8 +76,6 @@ def read_registered_manifest(found: RegisteredVersion, registry: Registry) -> Ma
     Raises:
         RegistryError: as ``fetch_package``.
     """
-    import tempfile
-
     artifacts = open_artifacts(registry.source(found), registry.uri)
     with tempfile.TemporaryDirectory(prefix="millrace-show-") as folder:
         cache = Cache(Path(folder))
@@ -140,7 +138,7 @@ def _manifest(
     except PackageError as error:
         told = str(error).replace(f"{staged}/", "")
         raise RegistryError(f"{found.reference}: {told}") from error
-    name = found.name if _NAME.fullmatch(found.name) else manifest.name
+    name = found.name if NAME.fullmatch(found.name) else manifest.name
     named = manifest.model_copy(update={"name": name, "version": int(found.version)})
     write_manifest(staged, named)
     return named

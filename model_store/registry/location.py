@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from model_store.registry.address import registry_uri
 from model_store.registry.cache import Cache
-from model_store.registry.connection import registry_uri
 from model_store.registry.fetch import fetch_package
 from model_store.registry.reference import names_registry, parse_model
 from model_store.registry.versions import Registry

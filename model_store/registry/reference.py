@@ -53,9 +53,7 @@ def parse(uri: str) -> ModelReference | RunReference:
         return ModelReference(match["name"], match["version"] or "", match["alias"] or "")
     if match := _RUN.fullmatch(uri):
         return RunReference(match["run"], match["path"].strip("/"))
-    raise RegistryError(
-        f"{uri}: must be models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/PATH"
-    )
+    raise RegistryError(f"{uri}: must be models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/PATH")
 
 
 def parse_model(uri: str) -> ModelReference:
@@ -66,5 +64,7 @@ def parse_model(uri: str) -> ModelReference:
     """
     found = parse(uri)
     if isinstance(found, RunReference):
-        raise RegistryError(f"{uri}: is a run's artifact; name a model package, as models:/NAME@ALIAS")
+        raise RegistryError(
+            f"{uri}: is a run's artifact; name a model package, as models:/NAME@ALIAS"
+        )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -11,13 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from model_store.errors import ModelStoreError, RegistryError
 from model_store.package import MANIFEST_FILE, ModelPackage, sha256_of
-from model_store.registry.connection import (
-    EXPERIMENT,
-    artifact_location,
-    speaking_to,
-)
+from model_store.registry.address import artifact_location
+from model_store.registry.connection import EXPERIMENT, speaking_to
 from model_store.registry.figures import figures
-from model_store.registry.promotion import CHAMPION, promote
+from model_store.registry.promotion import promote
 from model_store.registry.reference import ModelReference
 from model_store.registry.versions import SHA256_TAG, RegisteredVersion, Registry
 
@@ -30,6 +28,7 @@ PACKAGE_FOLDER = "data/package"  # in that folder
 # import downwards; and data, since nothing is unpickled.
 LOADER_MODULE = "predictor.mlflow_model"
 IMAGE_COLUMN = "image"
+NAME = re.compile(r"[a-z0-9]([-a-z0-9_.]{0,61}[a-z0-9])?")  # as in a package's manifest
 
 
 def register(
@@ -54,6 +53,7 @@ def register(
         RegistryError: the registry refuses or does not answer; UngatedError: see ``promote``.
     """
     name = name or package.name
+    check_name(name)
     told = {
         **figures(package.manifest),
         SHA256_TAG: sha256_of(package.path / MANIFEST_FILE),
@@ -72,6 +72,19 @@ def register(
     if alias:
         promote(registry, name, str(made.version), alias)
     return registry.find(ModelReference(name, version=str(made.version)))
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that a package, and so a URL, could not have.
+
+    Raises:
+        RegistryError: it is one.
+    """
+    if not NAME.fullmatch(name):
+        raise RegistryError(
+            f"{name!r} is no model name: 1 to 63 of a-z 0-9 - _ . "
+            "with a letter or digit at both ends"
+        )
 
 
 def _as_mlflow_model(package: ModelPackage, folder: Path) -> Path:
@@ -95,7 +108,7 @@ def _as_mlflow_model(package: ModelPackage, folder: Path) -> Path:
 
 
 def signature(top_k: int) -> ModelSignature:
-    """Encoded images in, v1's predictions out; ``top_k`` classes each unless fewer are asked for."""
+    """Encoded images in, v1's predictions out; ``top_k`` classes unless fewer are asked for."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array, Object, Property
@@ -104,7 +117,9 @@ def signature(top_k: int) -> ModelSignature:
     top = Array(Object([Property(name, kind) for name, kind in best.items()]))
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.binary, IMAGE_COLUMN)]),
-        outputs=Schema([*(ColSpec(kind, name) for name, kind in best.items()), ColSpec(top, "top")]),
+        outputs=Schema(
+            [*(ColSpec(kind, name) for name, kind in best.items()), ColSpec(top, "top")]
+        ),
         params=ParamSchema([ParamSpec("top_k", DataType.long, top_k)]),
     )
 

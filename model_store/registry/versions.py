@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model_store.errors import NotRegisteredError
-from model_store.registry.connection import connect, shown, speaking_to
+from model_store.registry.address import shown
+from model_store.registry.connection import connect, speaking_to
 from model_store.registry.reference import ModelReference
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Registry:
         with speaking_to(self.uri):
             return {a: str(v) for a, v in self.client.get_registered_model(name).aliases.items()}
 
-    def list(self, name: str = "") -> tuple[RegisteredVersion, ...]:
+    def versions(self, name: str = "") -> tuple[RegisteredVersion, ...]:
         """Every version of every model, or of one: by name, oldest first.
 
         Raises:
@@ -123,10 +124,10 @@ class Registry:
                 return found
 
     def _what_exists(self, reference: ModelReference) -> str:
-        versions = self.list(reference.name)
+        versions = self.versions(reference.name)
         where = f"the registry {shown(self.uri)}"
         if not versions:
-            names = sorted({each.name for each in self.list()})
+            names = sorted({each.name for each in self.versions()})
             return f"{where} has {', '.join(names) or 'no models'}"
         each = (v.version + "".join(f" @{alias}" for alias in v.aliases) for v in versions)
         return f"{where} has {reference.name} {', '.join(each)}"
