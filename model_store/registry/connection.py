@@ -59,9 +59,6 @@ def connect(uri: str, *, create: bool = False) -> MlflowClient:
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     with speaking_to(uri):
-        # A version's artifacts may be those of an MLflow "logged model", which it looks up here.
-        mlflow.set_tracking_uri(uri)
-        mlflow.set_registry_uri(uri)
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -89,7 +90,9 @@ def check_name(name: str) -> None:
 
 def _as_mlflow_model(package: ModelPackage, folder: Path) -> Path:
     """An MLflow model folder with exactly the files of the package."""
-    import mlflow.pyfunc
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about type hints of MLflow's own
+        import mlflow.pyfunc
 
     staged, model = folder / Path(PACKAGE_FOLDER).name, folder / MODEL_FOLDER
     for file in (MANIFEST_FILE, *package.manifest.files):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 TAG = "millrace."  # all tags of ours begin with it
 SHA256_TAG = f"{TAG}sha256"  # of model.yaml, which has that of every file
 GATE_TAG = f"{TAG}gate"
+_LOGGED_MODEL = re.compile(r"models:/+(?P<id>m-[0-9a-f]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,10 @@ class Registry:
             RegistryError: see ``speaking_to``.
         """
         with speaking_to(self.uri):
-            return self.client.get_model_version_download_uri(found.name, found.version)
+            uri = self.client.get_model_version_download_uri(found.name, found.version)
+            if match := _LOGGED_MODEL.fullmatch(uri):
+                return str(self.client.get_logged_model(match["id"]).artifact_location)
+            return uri
 
     def aliases(self, name: str) -> dict[str, str]:
         """The model's aliases: version by alias.
