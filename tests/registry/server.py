@@ -103,7 +103,8 @@ class Way:
         self._lock = threading.Lock()
         self.broken = threading.Event()
         self._connections: set[socket.socket] = set()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
 
     def allow(self, count: int | None) -> None:
         """Let ``count`` more bytes pass and then break every connection; None: no limit."""
@@ -120,6 +121,8 @@ class Way:
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
 
     def _accept(self) -> None:
         while self._open:
@@ -132,9 +135,18 @@ class Way:
             except OSError:
                 client.close()
                 continue
-            self._connections |= {client, server}
-            for start, end, counted in ((client, server, False), (server, client, True)):
-                threading.Thread(target=self._pass, args=(start, end, counted), daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(client, server), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, client: socket.socket, server: socket.socket) -> None:
+        self._connections |= {client, server}
+        with client, server:
+            asking = threading.Thread(target=self._pass, args=(client, server, False), daemon=True)
+            asking.start()
+            self._pass(server, client, True)
+            asking.join()
+        self._connections -= {client, server}
 
     def _pass(self, start: socket.socket, end: socket.socket, counted: bool) -> None:
         with contextlib.suppress(OSError):
