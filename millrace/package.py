@@ -17,6 +17,7 @@ from rich.progress import Progress as ProgressBar
 
 from model_store.errors import SourceError
 from model_store.package import ModelPackage, Precision, Resize, Triple, Variant
+from model_store.registry.reference import names_registry
 
 _PATH_KEYS = ("labels", "parity_images", "calibration_images", "held_out_images", "store")
 _PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -251,12 +252,22 @@ def command(
     from model_store.packaging import package
     from model_store.request import PackageRequest
 
+    settings["source"] = _local(settings["source"])
     request = PackageRequest(
         resize=resize.model_copy(update={"interpolation": interpolation}), **settings
     )
     with _progress() as progress:
         made = package(request, store, progress)
     click.echo(json.dumps(_as_json(made)) if as_json else _summary(made))
+
+
+def _local(source: Path) -> Path:
+    """SOURCE as a path; an MLflow model is fetched from its registry first."""
+    if not names_registry(str(source)):
+        return source
+    from model_store.registry.fetch import fetch_model_folder
+
+    return fetch_model_folder(str(source))
 
 
 @contextmanager
