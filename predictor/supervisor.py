@@ -57,6 +57,7 @@ class Supervisor:
         found = self._machine.usable if self._calibrates else len(self._devices)
         self._instances = settings.instances or found
         self._stop = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain and stop.
@@ -95,7 +96,8 @@ class Supervisor:
                     )
                     self._source.served(settings, self._package)
                     if settings.follow:
-                        tasks.append(loop.create_task(self._follow(shared.metrics_folder)))
+                        self._following = loop.create_task(self._follow(shared.metrics_folder))
+                        tasks.append(self._following)
                     await self._stop.wait()
                     await self._drain()
             finally:
@@ -236,6 +238,8 @@ class Supervisor:
             "draining: not ready from now, ports close in %g s", self._settings.drain_delay_s
         )
         self._control.close()
+        if self._following is not None:
+            self._following.cancel()
         self._catalog.drain()
         await asyncio.sleep(self._settings.drain_delay_s)
         ignore_new_connections(self._http)

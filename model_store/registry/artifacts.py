@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 20
 SILENCE_S = 10  # without a byte, and the registry counts as gone
 _OK, _PARTIAL, _NOT_FOUND, _BEYOND, _TOO_MANY, _SERVER = 200, 206, 404, 416, 429, 500
-_LOCAL = ("", "file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +50,11 @@ def open_artifacts(source: str, uri: str) -> Artifacts:
     Raises:
         RegistryError: MLflow knows no such place.
     """
-    if urlsplit(source).scheme in _LOCAL:
-        return FolderArtifacts(Path(unquote(urlsplit(source).path)))
+    parts = urlsplit(source)
+    if not parts.scheme:
+        return FolderArtifacts(Path(source))
+    if parts.scheme == "file":
+        return FolderArtifacts(Path(unquote(parts.path)))
     repository = _repository(source, uri)
     root = getattr(repository, "artifact_uri", "")
     if urlsplit(root).scheme in ("http", "https"):
@@ -147,7 +149,9 @@ class HttpArtifacts:
     def _body(self, response: Response, path: str) -> Iterator[bytes]:
         from requests import RequestException
 
-        expected = int(response.headers.get("Content-Length", -1))
+        # A proxy may compress although it is asked not to; the length is of what it sends then.
+        as_it_is = "Content-Encoding" not in response.headers
+        expected = int(response.headers.get("Content-Length", -1)) if as_it_is else -1
         got = 0
         try:
             for block in response.iter_content(BLOCK_BYTES):

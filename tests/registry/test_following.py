@@ -238,6 +238,18 @@ def test_what_cannot_be_served_is_said_in_one_line(
     assert (ran.returncode, told.format(name=name) in line) == (2, True), line
 
 
+def test_the_containers_entry_understands_the_same(registry_server):
+    """--model-dir may name a registered version as well; exit code 2, one line."""
+    command = [sys.executable, "-m", "predictor", "--model-dir", "models:/nobody-has-this@champion"]
+
+    ran = subprocess.run(
+        [*command, "--registry", registry_server.uri], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("millrace: no models:/nobody-has-this@champion: ")
+
+
 def test_frontends_that_replace_others_know_how_the_registry_is(put, registry_server, follow, name):
     """What they are told when they start."""
     put(alias="champion")
