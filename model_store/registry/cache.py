@@ -29,7 +29,7 @@ from model_store.registry.artifacts import Artifacts, Stream
 # Waits before the next try; each try goes on from where the last one stopped, and one that got a
 # byte begins the list anew.
 PAUSES_S = (0.5, 1.0, 2.0)
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Cache:

@@ -32,6 +32,7 @@ _SILENCE = {
 }
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
 _REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
+_AND_SO_ON = re.compile(r"\.? (?:Response body: |\[SQL: |\(Background on this error)")
 _WHY = re.compile(r"\[Errno -?\d+\] ([A-Z][\w ]+)|(timed out|[Tt]imeout)")
 
 
@@ -93,6 +94,8 @@ def speaking_to(uri: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         raise _told(error, uri) from error
+    except ImportError as error:  # of a database's driver, say
+        raise RegistryError(f"registry {shown(uri)}: not installed: {reason(error)}") from error
     except (RequestException, SQLAlchemyError, OSError) as error:
         raise RegistryDownError(f"registry {shown(uri)}: {reason(error)}") from error
 
@@ -109,7 +112,7 @@ def _told(error: MlflowException, uri: str) -> RegistryError:
 
 def reason(error: Exception) -> str:
     """Why there was no answer, in a few words where they can be found in a long text."""
-    line = shown(one_line(error))
+    line = _AND_SO_ON.split(shown(one_line(error)))[0]
     if found := _WHY.search(line):
         return (found[1] or "no answer in time").strip()
     return line[:200] or type(error).__name__

@@ -97,9 +97,10 @@ def fetch_model_folder(uri: str, registry: str = "", cache: Path = DEFAULT_CACHE
     """
     source_registry = Registry(registry_uri(registry))
     reference = parse(uri)
-    source = str(reference)
     if isinstance(reference, ModelReference):
         source = source_registry.source(source_registry.find(reference))
+    else:
+        source = source_registry.run_source(reference)
     key = hashlib.sha256(f"{source_registry.uri}\n{source}".encode()).hexdigest()[:16]
     store = Cache(cache)
     with store.writing(), store.staging() as staged:

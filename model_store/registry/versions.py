@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from model_store.errors import NotRegisteredError
 from model_store.registry.address import shown
 from model_store.registry.connection import connect, speaking_to
-from model_store.registry.reference import ModelReference
+from model_store.registry.reference import ModelReference, RunReference
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -90,6 +90,23 @@ class Registry:
             if match := _LOGGED_MODEL.fullmatch(uri):
                 return str(self.client.get_logged_model(match["id"]).artifact_location)
             return uri
+
+    def run_source(self, reference: RunReference) -> str:
+        """URI of a folder that a run logged: as a model, which MLflow 3 keeps apart, or as a file.
+
+        Raises:
+            NotRegisteredError: there is no such run.
+            RegistryDownError: the registry does not answer.
+        """
+        name, _, rest = reference.path.partition("/")
+        with speaking_to(self.uri):
+            run = self.client.get_run(reference.run).info
+            quoted = name.replace("'", "")
+            search = self.client.search_logged_models
+            for model in search([run.experiment_id], filter_string=f"name = '{quoted}'"):
+                if model.source_run_id == reference.run:
+                    return f"{model.artifact_location}/{rest}".rstrip("/")
+        return f"{run.artifact_uri}/{reference.path}"
 
     def aliases(self, name: str) -> dict[str, str]:
         """The model's aliases: version by alias.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import multiprocessing
-import os
 import subprocess
 import sys
 import threading
@@ -18,7 +15,6 @@ from onnx import numpy_helper
 
 from model_store.errors import NotRegisteredError, RegistryDownError, RegistryError
 from model_store.package import load_package, sha256_of
-from model_store.registry import cache as cache_module
 from model_store.registry.artifacts import FolderArtifacts, open_artifacts
 from model_store.registry.cache import Cache
 from model_store.registry.fetch import fetch_model_folder, fetch_package
@@ -235,33 +231,21 @@ def test_an_artifact_that_was_deleted_is_named(put, registry, registry_server, c
         fetch_package(found, registry, cache)
 
 
-def test_a_full_disk_is_told_and_gives_its_space_back(
-    put, heavy, registry, cache, monkeypatch, tmp_path
-):
-    """What is left of the disk is somebody's who needs it."""
+def test_a_full_disk_is_told_and_gives_its_space_back(put, heavy, registry, cache):
+    """What is left of the disk is somebody's who needs it. Here no file may be larger than 1 MB."""
     found = put(heavy)
-    written = io.BytesIO()
+    verify = ["models", "verify", str(found.reference), "--registry", registry.uri]
+    command = [sys.executable, "-m", "millrace", *verify, "--cache", str(cache.folder)]
 
-    class Full:
-        """A file on a disk with room for a megabyte."""
+    ran = subprocess.run(
+        ["bash", "-c", 'ulimit -f 1000 && exec "$@"', "bash", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-        def __init__(self, file):
-            self._file = file
-
-        def write(self, block: bytes) -> int:
-            written.write(block)
-            if written.tell() > 1_000_000:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return int(self._file.write(block))
-
-        def __getattr__(self, name):
-            return getattr(self._file, name)
-
-    append = cache_module._append
-    monkeypatch.setattr(cache_module, "_append", lambda file, stream: append(Full(file), stream))
-
-    with pytest.raises(RegistryError, match="cannot be written: No space left on device"):
-        fetch_package(found, registry, cache)
+    assert ran.stderr == f"millrace: {cache.folder}: cannot be written: File too large\n"
+    assert ran.returncode == 2
     assert partial_bytes(cache) == 0
     assert not (cache.folder / "packages").exists()
 
@@ -358,6 +342,34 @@ def test_a_model_that_is_no_package_is_fetched_as_a_folder(put, registry, name, 
         locate(f"models:/{name}/1", tmp_path, registry.uri, tmp_path / "cache")
     with pytest.raises(RegistryError, match=r"is no MLflow model|registry"):
         fetch_model_folder(f"runs:/{run}/nothing", registry.uri, tmp_path / "cache")
+
+
+LOGGING = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import mlflow, onnx
+mlflow.set_tracking_uri(sys.argv[1])
+with mlflow.start_run() as run:
+    network = onnx.load(sys.argv[2])
+    mlflow.onnx.log_model(network, name="net", registered_model_name=sys.argv[3],
+                          pip_requirements=["onnx"])
+print("run", run.info.run_id)
+"""
+
+
+def test_a_model_that_mlflow_itself_logged_is_fetched_as_a_folder(registry, name, tmp_path):
+    """MLflow 3 keeps it apart from its run's artifacts; it is found all the same."""
+    onnx.save_model(colour_network(), str(tmp_path / "net.onnx"))
+    arguments = [registry.uri, str(tmp_path / "net.onnx"), name]
+    ran = subprocess.run(
+        [sys.executable, "-c", LOGGING, *arguments], capture_output=True, text=True, check=True
+    )
+    run = ran.stdout.split()[-1]
+
+    for uri in (f"models:/{name}/1", f"runs:/{run}/net"):
+        folder = fetch_model_folder(uri, registry.uri, tmp_path / "cache")
+        assert onnx.load(str(folder / "model.onnx")).graph.name == "colour"
+        assert "onnx" in (folder / "MLmodel").read_text()
 
 
 def test_http_artifacts_go_on_from_any_byte(put, registry, registry_server):
