@@ -21,6 +21,7 @@ from millrace.models_registry import (
     registry_option,
     rollback_command,
     store_option,
+    waiting,
 )
 from millrace.output import print_table
 from model_store.errors import ModelStoreError, PackageError
@@ -136,7 +137,12 @@ def verify_command(
     """
     if bool(references) == everything:
         raise click.UsageError("name the models to verify, or say --all")
-    paths = [locate(reference, store, registry, cache) for reference in references]
+    with waiting("looking") as status:
+
+        def progress(what: str, done: int, total: int) -> None:
+            status.update(f"{what}: {done} of {total} files")
+
+        paths = [locate(each, store, registry, cache, progress) for each in references]
     if everything:
         paths = [stored.path for stored in list_packages(store)]
     found = [_verified(path) for path in paths]

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -58,7 +59,7 @@ _alias_option = click.option(
 )
 
 
-def _waiting(what: str) -> AbstractContextManager[Any]:
+def waiting(what: str) -> AbstractContextManager[Status]:
     """Something that turns on a terminal, while MLflow takes its seconds."""
     return Console(stderr=True).status(what)
 
@@ -96,7 +97,7 @@ def register_command(
     tags = gate_tags(gate)
     package = load_package(resolve(reference, store))
     check_name(name or package.name)
-    with _waiting("registering"):
+    with waiting("registering"):
         source = Registry(registry_uri(registry), create=True)
         made = register(source, package, name, alias, tags)
     if as_json:
@@ -120,7 +121,7 @@ def promote_command(
 
     Exit code 1 when the version's gate said no.
     """
-    with _waiting("promoting"):
+    with waiting("promoting"):
         moved = promote(Registry(registry_uri(registry)), name, version, alias, force=force)
     _tell(moved, as_json)
 
@@ -132,7 +133,7 @@ def promote_command(
 @json_option
 def rollback_command(name: str, alias: str, registry: str, as_json: bool) -> None:
     """Have NAME's champion point to its previous version again; once."""
-    with _waiting("rolling back"):
+    with waiting("rolling back"):
         moved = roll_back(Registry(registry_uri(registry)), name, alias)
     _tell(moved, as_json)
 
@@ -150,7 +151,7 @@ def alias_command(
     """Point NAME's ALIAS to a version, or take it away; nothing is remembered."""
     if bool(version) == delete:
         raise click.UsageError("name a version for the alias, or say --delete")
-    with _waiting("changing an alias"):
+    with waiting("changing an alias"):
         source = Registry(registry_uri(registry))
         moved = (
             delete_alias(source, name, alias) if delete else set_alias(source, name, alias, version)
@@ -174,7 +175,7 @@ def _tell(moved: Move, as_json: bool) -> None:
 
 def print_registered(registry: str, as_json: bool) -> None:
     """What ``millrace models list --registry`` says."""
-    with _waiting("asking the registry"):
+    with waiting("asking the registry"):
         rows = [as_row(each) for each in Registry(registry_uri(registry)).versions()]
     if as_json:
         click.echo(json.dumps(rows))

@@ -40,12 +40,12 @@ LARGEST_MANIFEST_BYTES = 8 << 20
 Progress = Callable[[str, int, int], None]  # what, how much of it, of how much
 
 
-def _unwatched(_what: str, _done: int, _total: int) -> None:
+def unwatched(_what: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
 
 
 def fetch_package(
-    found: RegisteredVersion, registry: Registry, cache: Cache, progress: Progress = _unwatched
+    found: RegisteredVersion, registry: Registry, cache: Cache, progress: Progress = unwatched
 ) -> ModelPackage:
     """The package of a registered version, in the cache.
 

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from model_store.registry.address import registry_uri
 from model_store.registry.cache import Cache
-from model_store.registry.fetch import fetch_package
+from model_store.registry.fetch import Progress, fetch_package, unwatched
 from model_store.registry.reference import names_registry, parse_model
 from model_store.registry.versions import Registry
 from model_store.store import resolve
 
 
-def locate(reference: str, store: Path, registry: str, cache: Path) -> Path:
+def locate(
+    reference: str, store: Path, registry: str, cache: Path, progress: Progress = unwatched
+) -> Path:
     """The folder of the package that ``reference`` means; fetched where a registry has it.
 
     Args:
@@ -20,6 +22,7 @@ def locate(reference: str, store: Path, registry: str, cache: Path) -> Path:
         store: folder of packages that names refer to.
         registry: tracking URI; empty as in ``registry_uri``.
         cache: folder of fetched packages.
+        progress: told what is being fetched, how many of its files, and of how many.
 
     Raises:
         PackageError, RegistryError: there is none; says what there is.
@@ -28,4 +31,4 @@ def locate(reference: str, store: Path, registry: str, cache: Path) -> Path:
         return resolve(reference, store)
     wanted = parse_model(reference)
     source = Registry(registry_uri(registry))
-    return fetch_package(source.find(wanted), source, Cache(cache)).path
+    return fetch_package(source.find(wanted), source, Cache(cache), progress).path

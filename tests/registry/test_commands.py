@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from millrace import classify, models
+from millrace import classify, models, package
 from model_store.errors import RegistryError, SourceError, UngatedError
 from tests.conftest import colour_image
 
@@ -161,6 +161,16 @@ def test_the_embedded_registry_is_made_where_one_registers(colours, tmp_path):
     assert sorted(path.name for path in (tmp_path / "var").iterdir()) == ["artifacts", "mlflow.db"]
     verified = millrace("verify", "models:/colours@champion")
     assert verified.stdout.endswith(": ok\n"), verified.stderr
+
+
+def test_packaging_looks_for_a_registered_model_in_the_registry(colours):
+    """SOURCE may be a URI; what there is not is said as everywhere."""
+    images = colours.path / "golden"
+    labels = colours.path / "labels.txt"
+    flags = ("--name", "x", "--labels", labels, "--parity-images", images)
+
+    with pytest.raises(RegistryError, match="no models:/nobody-has-this/1: the registry"):
+        run("models:/nobody-has-this/1", *flags, command=package.command)
 
 
 def test_without_mlflow_the_extra_is_named(tmp_path):
