@@ -57,7 +57,7 @@ def connect(uri: str, *, create: bool = False) -> MlflowClient:
         raise RegistryError(
             f"a registry needs MLflow: pip install 'millrace[registry]' ({one_line(error)})"
         ) from error
-    for chatty in ("mlflow", "alembic"):
+    for chatty in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     with speaking_to(uri):
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)

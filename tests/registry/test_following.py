@@ -159,6 +159,7 @@ def test_a_registry_that_goes_away_and_comes_back_costs_nothing(put, registry, f
     assert parameters(pod, name)["registry"] == "down"
     assert way.uri in parameters(pod, name)["registry_problem"]
     assert logged(pod, "what is loaded goes on being served") == 1
+    assert logged(pod, "WARNING [millrace: follower]") == 1
     way.allow(None)
     wait_for(lambda: versions(pod, name) == ["2"], "version 2 is not served")
 
