@@ -5,10 +5,13 @@ MLflow is kept out of the supervisor: a process that ends again does the fetchin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,13 +116,30 @@ def _fetch(uri: str, registry: str, settings: Settings) -> dict[str, Any]:
         RegistryError: it printed nothing.
     """
     command = [sys.executable, "-m", "model_store.registry.fetch"]
-    ran = subprocess.run(  # noqa: S603 (our own program)
-        [*command, uri, registry, str(settings.cache.absolute())],
-        stdout=subprocess.PIPE,
-        check=False,
-    )
+    with _stoppable():
+        ran = subprocess.run(  # noqa: S603 (our own program)
+            [*command, uri, registry, str(settings.cache.absolute())],
+            stdout=subprocess.PIPE,
+            check=False,
+            start_new_session=True,  # a Ctrl-C in the terminal is for us alone; we end it then
+        )
     try:
         told: dict[str, Any] = json.loads(ran.stdout)
     except ValueError:
         raise RegistryError(f"{uri}: fetching it ended with code {ran.returncode}") from None
     return told
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Exit when told to stop meanwhile, also as a container's first process, which ignores it."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise SystemExit(0)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -249,6 +250,20 @@ def test_the_containers_entry_understands_the_same(registry_server):
 
     assert ran.returncode == 2
     assert ran.stderr.startswith("millrace: no models:/nobody-has-this@champion: ")
+
+
+def test_a_pod_that_waits_for_its_registry_stops_when_told(tmp_path):
+    """Exit code 0, and whoever did the asking is gone as well."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "millrace", "serve", "models:/x@champion"]
+        process = subprocess.Popen([*command, "--registry", uri, "--cache", str(tmp_path)])
+        connection, _ = silent.accept()
+        with connection:
+            (asker,) = psutil.Process(process.pid).children()
+            process.terminate()
+            assert process.wait(WAIT_S) == 0
+            wait_for(lambda: not asker.is_running(), "it goes on asking")
 
 
 def test_frontends_that_replace_others_know_how_the_registry_is(put, registry_server, follow, name):

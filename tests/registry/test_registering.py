@@ -23,6 +23,8 @@ from model_store.registry.fetch import fetch_package
 from model_store.registry.reference import ModelReference
 from model_store.registry.registering import register
 from model_store.registry.versions import SHA256_TAG, Registry
+from predictor import mlflow_model
+from predictor.errors import BadImageError
 from tests.conftest import COLOURS, colour_image
 from tests.registry.server import free_port
 
@@ -99,6 +101,19 @@ def test_a_broken_image_is_named_by_its_row(loaded):
 
     with pytest.raises(Exception, match="row 1: not an image in a known format"):
         loaded.predict(broken)
+
+
+def test_text_is_base64_and_never_a_file(colours):
+    """Whoever asks a scoring server does not get to name files of its machine."""
+    model = mlflow_model._load_pyfunc(str(colours.path))
+    encoded = base64.b64encode(colour_image("green")).decode()
+
+    assert list(model.predict(pd.DataFrame({"image": [encoded]}))["label"]) == ["green"]
+    file = str(colours.path / colours.manifest.golden[0].file)
+    with pytest.raises(BadImageError, match="row 0: "):
+        model.predict(pd.DataFrame({"image": [file]}))
+    with pytest.raises(BadImageError, match="row 0: the image must be bytes, not int"):
+        model.predict(pd.DataFrame({"image": [7]}))
 
 
 def test_the_signature_and_the_example_are_the_ones_of_the_serving_contract(
