@@ -357,7 +357,9 @@ print("run", run.info.run_id)
 """
 
 
-def test_a_model_that_mlflow_itself_logged_is_fetched_as_a_folder(registry, name, tmp_path):
+def test_a_model_that_mlflow_itself_logged_is_fetched_as_a_folder(
+    registry, name, tmp_path, monkeypatch
+):
     """MLflow 3 keeps it apart from its run's artifacts; it is found all the same."""
     onnx.save_model(colour_network(), str(tmp_path / "net.onnx"))
     arguments = [registry.uri, str(tmp_path / "net.onnx"), name]
@@ -365,11 +367,15 @@ def test_a_model_that_mlflow_itself_logged_is_fetched_as_a_folder(registry, name
         [sys.executable, "-c", LOGGING, *arguments], capture_output=True, text=True, check=True
     )
     run = ran.stdout.split()[-1]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
 
     for uri in (f"models:/{name}/1", f"runs:/{run}/net"):
         folder = fetch_model_folder(uri, registry.uri, tmp_path / "cache")
         assert onnx.load(str(folder / "model.onnx")).graph.name == "colour"
         assert "onnx" in (folder / "MLmodel").read_text()
+    # MLflow's own default, a database in the working folder, was not asked by anybody.
+    assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_http_artifacts_go_on_from_any_byte(put, registry, registry_server):
