@@ -14,7 +14,7 @@ from rich.text import Text
 from millrace.cli import ANSWER_IS_NO
 from millrace.output import print_table
 from model_store.package import ModelPackage, load_package
-from model_store.store import resolve
+from model_store.registry.location import locate
 from predictor.decode import decode
 from predictor.errors import BadImageError
 from predictor.runtimes import Runtime
@@ -24,8 +24,13 @@ from predictor.settings import Settings, read_settings
 
 @click.command(name="classify", short_help="classify image files here, without a server")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model", required=True, help="name in the store, NAME/VERSION, or a path")
+@click.option(
+    "--model",
+    required=True,
+    help="name in the store, NAME/VERSION, a path, or models:/NAME@ALIAS",
+)
 @click.option("--store", type=click.Path(path_type=Path), help="folder of packages")
+@click.option("--registry", metavar="URI", help="MLflow tracking URI, for models:/ URIs")
 @click.option("--top-k", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="one JSON object per image, one a line")
 @click.pass_context
@@ -34,6 +39,7 @@ def command(
     images: tuple[Path, ...],
     model: str,
     store: Path | None,
+    registry: str | None,
     top_k: int,
     as_json: bool,
 ) -> None:
@@ -41,8 +47,9 @@ def command(
 
     An image that cannot be read is reported in its place; the exit code is then 1.
     """
-    settings = read_settings(store=store)
-    package = load_package(resolve(model, settings.store))
+    settings = read_settings(store=store, registry=registry)
+    place = locate(model, settings.store, settings.registry, settings.cache)
+    package = load_package(place)
     variant = candidates(package.manifest, settings.variant, "cpu")[0]
     runtime = load_runtime(package, "cpu", len(os.sched_getaffinity(0)), None, variant)
     rows = [_classify(image, package, runtime, settings, top_k) for image in images]

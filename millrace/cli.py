@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from model_store.errors import ModelStoreError, ParityError
+from model_store.errors import ModelStoreError, ParityError, UngatedError
 from predictor.errors import PredictorError, StartupError
 
 OK, ANSWER_IS_NO, CANNOT = 0, 1, 2
@@ -15,7 +15,7 @@ OK, ANSWER_IS_NO, CANNOT = 0, 1, 2
 # A command's module is imported when it is called: `millrace --help` needs none of them.
 COMMANDS = {
     "package": "turn an ONNX classifier and its labels into a model package",
-    "models": "list, show and verify the packages of a store",
+    "models": "packages of a store, and versions in a registry: list, register, promote, …",
     "serve": "serve a package over HTTP and gRPC",
     "classify": "classify image files here, without a server",
     "top": "watch a pod: its stages, the one that limits it, its instances",
@@ -58,7 +58,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except ParityError as error:
+    except (ParityError, UngatedError) as error:
         code = _refuse(error, ANSWER_IS_NO)
     except (ModelStoreError, StartupError, PredictorError) as error:
         code = _refuse(error, CANNOT)

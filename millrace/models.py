@@ -1,4 +1,4 @@
-"""``millrace models``: what is in the store, and whether it is sound."""
+"""``millrace models``: what is in the store and in the registry, and whether it is sound."""
 
 from __future__ import annotations
 
@@ -10,33 +10,54 @@ import yaml
 from rich.table import Table
 from rich.text import Text
 
+from millrace.models_registry import (
+    alias_command,
+    as_row,
+    cache_option,
+    json_option,
+    print_registered,
+    promote_command,
+    register_command,
+    registry_option,
+    rollback_command,
+    store_option,
+    waiting,
+)
 from millrace.output import print_table
 from model_store.errors import ModelStoreError, PackageError
 from model_store.package import load_package, read_manifest
+from model_store.registry.address import registry_uri
+from model_store.registry.fetch import read_registered_manifest
+from model_store.registry.location import locate
+from model_store.registry.reference import names_registry, parse_model
+from model_store.registry.versions import Registry
 from model_store.store import StoredPackage, list_packages, resolve
-
-_store_option = click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default="var/store",
-    envvar="MILLRACE_STORE",
-    show_default=True,
-    show_envvar=True,
-    help="Folder of model packages.",
-)
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group("models")
 def command() -> None:
-    """List, show and verify the model packages in the store."""
+    """Model packages: in the store, and as versions of models in an MLflow registry."""
+
+
+for _each in (register_command, promote_command, rollback_command, alias_command):
+    command.add_command(_each)
 
 
 @command.command("list")
-@_store_option
-@_json_option
-def list_command(store: Path, as_json: bool) -> None:
-    """List every version of every model."""
+@store_option
+@click.option(
+    "--registry",
+    is_flag=False,
+    flag_value="",
+    metavar="[URI]",
+    help="What is registered instead; URI as with register.",
+)
+@json_option
+def list_command(store: Path, registry: str | None, as_json: bool) -> None:
+    """List every version of every model in the store, or in a registry."""
+    if registry is not None:
+        print_registered(registry, as_json)
+        return
     rows = [_row(stored) for stored in list_packages(store)]
     if as_json:
         click.echo(json.dumps(rows))
@@ -68,12 +89,25 @@ def _row(stored: StoredPackage) -> dict[str, object]:
 
 @command.command("show")
 @click.argument("reference", metavar="MODEL")
-@_store_option
-@_json_option
-def show_command(reference: str, store: Path, as_json: bool) -> None:
-    """Show the manifest of MODEL: a name, NAME/VERSION, or a path."""
-    path = resolve(reference, store)
-    content = {"path": str(path)} | read_manifest(path).model_dump(mode="json", exclude_none=True)
+@store_option
+@registry_option
+@json_option
+def show_command(reference: str, store: Path, registry: str, as_json: bool) -> None:
+    """Show the manifest of MODEL: a name, NAME/VERSION, a path, or models:/NAME@ALIAS.
+
+    Of a registered version, which is not fetched for it, aliases and tags are shown as well.
+    """
+    content: dict[str, object]
+    if names_registry(reference):
+        source = Registry(registry_uri(registry))
+        found = source.find(parse_model(reference))
+        manifest = read_registered_manifest(found, source)
+        content = {"registered": as_row(found)}
+    else:
+        path = resolve(reference, store)
+        manifest = read_manifest(path)
+        content = {"path": str(path)}
+    content |= manifest.model_dump(mode="json", exclude_none=True)
     if as_json:
         click.echo(json.dumps(content))
     else:
@@ -83,16 +117,32 @@ def show_command(reference: str, store: Path, as_json: bool) -> None:
 @command.command("verify")
 @click.argument("references", metavar="[MODEL]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every version of every model.")
-@_store_option
-@_json_option
+@store_option
+@registry_option
+@cache_option
+@json_option
 @click.pass_context
 def verify_command(
-    ctx: click.Context, references: tuple[str, ...], everything: bool, store: Path, as_json: bool
+    ctx: click.Context,
+    references: tuple[str, ...],
+    everything: bool,
+    store: Path,
+    registry: str,
+    cache: Path,
+    as_json: bool,
 ) -> None:
-    """Hash every file of each MODEL and run its golden images; exit 1 when one is not sound."""
+    """Hash every file of each MODEL and run its golden images; exit 1 when one is not sound.
+
+    MODEL is as for show; a registered version is fetched into the cache for it.
+    """
     if bool(references) == everything:
         raise click.UsageError("name the models to verify, or say --all")
-    paths = [resolve(reference, store) for reference in references]
+    with waiting("looking") as status:
+
+        def progress(what: str, done: int, total: int) -> None:
+            status.update(f"{what}: {done} of {total} files")
+
+        paths = [locate(each, store, registry, cache, progress) for each in references]
     if everything:
         paths = [stored.path for stored in list_packages(store)]
     found = [_verified(path) for path in paths]

@@ -12,6 +12,7 @@ from millrace.package_config import read_config, schema
 from millrace.package_options import with_options
 from millrace.package_output import as_json, plan_as_json, plan_summary, progress, summary
 from model_store.package import Resize
+from model_store.registry.reference import names_registry
 from model_store.request import PackageRequest
 
 
@@ -58,7 +59,8 @@ def command(
     """Make a model package of the network SOURCE and put it into the store.
 
     SOURCE is an ONNX file, a torch.export program (.pt2), module:factory with a --checkpoint, or a
-    folder in which MLflow saved a model of its onnx or pytorch flavor.
+    folder in which MLflow saved a model of its onnx or pytorch flavor, also by a registry's URI
+    (models:/NAME/VERSION, models:/NAME@ALIAS, runs:/ID/PATH).
 
     The package's graph takes plain uint8 images and gives the best classes. It is refused unless
     it answers as the original network does on the parity images. Faster variants of it are made
@@ -68,6 +70,7 @@ def command(
     from model_store.packaging import package
     from model_store.plan import plan
 
+    settings["source"] = _local(settings["source"])
     request = PackageRequest(
         resize=resize.model_copy(update={"interpolation": interpolation}), **settings
     )
@@ -80,3 +83,12 @@ def command(
         click.echo(json.dumps(plan_as_json(planned)) if json_wanted else plan_summary(planned))
     else:
         click.echo(json.dumps(as_json(made)) if json_wanted else summary(made))
+
+
+def _local(source: Path) -> Path:
+    """SOURCE as a path; an MLflow model is fetched from its registry first."""
+    if not names_registry(str(source)):
+        return source
+    from model_store.registry.fetch import fetch_model_folder
+
+    return fetch_model_folder(str(source))

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from model_store.package import load_package
-from model_store.store import resolve
 from predictor.flags import settings_flags
+from predictor.model_source import find_model
 from predictor.process import enter_process
 from predictor.settings import read_settings
 from predictor.supervisor import serve
@@ -20,10 +19,11 @@ from predictor.supervisor import serve
 def command(model: str, **flags: Any) -> None:
     """Serve MODEL until Ctrl-C or SIGTERM, then finish what was accepted and stop.
 
-    MODEL is a name in the store (the newest version), NAME/VERSION, or the path or file:// URI of
-    a package. Every flag is also an environment variable: --http-port is MILLRACE_HTTP_PORT.
+    MODEL is a name in the store (the newest version), NAME/VERSION, the path or file:// URI of a
+    package, or models:/NAME@ALIAS or models:/NAME/VERSION of an MLflow registry; with --follow
+    the pod changes to whatever version the alias is moved to. Every flag is also an environment
+    variable: --http-port is MILLRACE_HTTP_PORT.
     """
     settings = read_settings(**flags)
-    package = load_package(resolve(model, settings.store))
     enter_process("millrace: supervisor", settings.log_level)
-    serve(settings, package)
+    serve(settings, find_model(model, settings))

@@ -17,6 +17,22 @@ class PackageError(ModelStoreError):
     """A package on disk is missing, malformed, or not what its own hashes say."""
 
 
+class RegistryError(ModelStoreError):
+    """The registry refuses what is asked of it, or holds something unfit."""
+
+
+class NotRegisteredError(RegistryError):
+    """There is no such model, version, alias or artifact in the registry."""
+
+
+class RegistryDownError(RegistryError):
+    """The registry does not answer; asking again later may help."""
+
+
+class UngatedError(ModelStoreError):
+    """A version whose gate said no is not promoted."""
+
+
 def one_line(error: Exception) -> str:
     """What an error says, without its line breaks."""
     return " ".join(str(error).split())

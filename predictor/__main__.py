@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from model_store.errors import ModelStoreError
-from model_store.package import load_package
 from predictor.errors import StartupError
 from predictor.flags import settings_flags
+from predictor.model_source import find_model
 from predictor.process import enter_process
 from predictor.settings import read_settings
 from predictor.supervisor import serve
@@ -26,7 +26,7 @@ def main(**flags: Any) -> None:
     try:
         settings = read_settings(**flags)
         enter_process("millrace: supervisor", settings.log_level)
-        serve(settings, load_package(settings.model_dir))
+        serve(settings, find_model(str(settings.model_dir), settings, by_name=False))
     except (StartupError, ModelStoreError) as error:
         click.echo(f"millrace: {error}", err=True)
         sys.exit(2)

@@ -33,12 +33,15 @@ class Catalog:
     Attributes:
         versions: those that are loaded or being loaded, by name, oldest first.
         traffic: percent of the requests by version.
+        source: where the versions come from and how that is, where it is a registry; shown as
+            parameters of the model's configuration.
     """
 
     def __init__(self, frontends: list[Child], opening_s: float, settling_s: float) -> None:
         self.frontends = frontends
         self.versions: dict[str, LoadedVersion] = {}
         self.traffic: dict[str, int] = {}
+        self.source: dict[str, str] = {}
         self._opening_s = opening_s
         self._settling_s = settling_s + SPARE_S
         self._draining = False
@@ -67,6 +70,8 @@ class Catalog:
         """Tell a frontend that has just been started all there is to know."""
         for version in self.opened:
             frontend.tell(_introduction(version, frontend))
+        if self.source:
+            frontend.tell(Message("source", self.source))
         if self._draining:
             frontend.tell(Message("drain"))
         for version in self.opened:
@@ -128,6 +133,12 @@ class Catalog:
         for instance in version.instances:
             pulse.close(instance.pulse_fd)
         version.release()
+
+    def tell_source(self, **changes: str) -> None:
+        """Let frontends know how the registry is, where the versions come from one."""
+        self.source |= changes
+        for frontend in self.frontends:
+            frontend.tell(Message("source", self.source))
 
     def drain(self) -> None:
         """Tell every frontend that the pod is about to stop."""

@@ -27,6 +27,7 @@ def settings_flags(*, without: tuple[str, ...] = ()) -> Callable[[Command], Comm
                 *names,
                 name,
                 default=None,
+                **_switch(name),
                 metavar=_metavar(name),
                 help=f"{field.description} [default: {field.default}]",
             )(command)
@@ -35,6 +36,12 @@ def settings_flags(*, without: tuple[str, ...] = ()) -> Callable[[Command], Comm
     return decorate
 
 
+def _switch(name: str) -> dict[str, Any]:
+    """What lets a switch stand without a value: --follow is --follow true."""
+    boolean = Settings.model_fields[name].annotation is bool
+    return {"is_flag": False, "flag_value": "true"} if boolean else {}
+
+
 def _metavar(name: str) -> str:
     kind = Settings.model_fields[name].annotation
-    return {int: "N", float: "SECONDS", bool: "BOOL", str: "TEXT"}.get(kind, "VALUE")  # type: ignore[arg-type]
+    return {int: "N", float: "SECONDS", bool: "[BOOL]", str: "TEXT"}.get(kind, "VALUE")  # type: ignore[arg-type]

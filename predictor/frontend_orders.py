@@ -57,6 +57,7 @@ class FrontendOrders:
         self._orders: dict[str, Callable[[Message], None]] = {
             "attach": self._attach,
             "traffic": lambda message: versions.share(message.content["traffic"]),
+            "source": lambda message: versions.come_from(message.content),
             "forget": lambda message: self._forget(message.content["version"]),
             "controlled": repository.answered,
             "drain": lambda _: versions.drain(),

@@ -65,6 +65,12 @@ _failures = Counter(
 _frontend_restarts = Counter(
     "millrace_frontend_restarts", "Times a frontend was started again.", ["frontend"]
 )
+_registry_up = Gauge(
+    "millrace_registry_up",
+    "1 while the registry that the pod follows answers.",
+    ["model"],
+    multiprocess_mode="mostrecent",
+)
 _busy = Counter(
     "millrace_instance_busy_seconds",
     "Seconds an instance's device ran batches.",
@@ -157,6 +163,11 @@ def instance_restarted(model: str, instance: int) -> None:
 def frontend_restarted(frontend: int) -> None:
     """Count a process that replaces a frontend that died."""
     _frontend_restarts.labels(frontend).inc()
+
+
+def registry_is(model: str, *, up: bool) -> None:
+    """Note whether the registry answered when it was last asked."""
+    _registry_up.labels(model).set(int(up))
 
 
 class BusyRatios(Collector):

@@ -89,21 +89,38 @@ class ModelControl:
             "unload": lambda asked: self._unload(asked.get("version", "")),
             "traffic": lambda asked: self._share(asked["traffic"]),
         }
-        error = ""
+        detail = " ".join(f"{name} {value}" for name, value in parameters.items())
+        what = f"{action} {detail or 'the model'}"
         try:
-            async with self._turn:
-                await actions[action](parameters)
-        except (ModelStoreError, StartupError) as failure:
-            error = str(failure)
+            answer(await self._do(what, lambda: actions[action](parameters)))
         except asyncio.CancelledError:
             answer(STOPPING)
             raise
+
+    async def follow(self, path: Path, version: str) -> str:
+        """Have all requests answered by ``version``, whose package is at ``path``.
+
+        Returns:
+            Why that cannot be, and then all is as before; empty when it is done.
+        """
+        if self._closed:
+            return STOPPING
+        what = f"change to version {version}"
+        return await self._do(what, lambda: self._load_from(path, version, None))
+
+    async def _do(self, what: str, action: Callable[[], Awaitable[None]]) -> str:
+        """Do it when its turn has come; gives why it could not be done, or nothing."""
+        error = ""
+        try:
+            async with self._turn:
+                await action()
+        except (ModelStoreError, StartupError) as failure:
+            error = str(failure)
         except Exception:  # what nobody foresaw
-            logger.exception("%s failed", action)
+            logger.exception("%s failed", what)
             error = "it failed; the log says how"
-        detail = " ".join(f"{name} {value}" for name, value in parameters.items())
-        logger.info("%s %s: %s", action, detail or "the model", error or "done")
-        answer(error)
+        logger.info("%s: %s", what, error or "done")
+        return error
 
     # Load
 
@@ -114,7 +131,9 @@ class ModelControl:
             wanted: a version beside the one served; empty: the place it was loaded from.
             share: percent of the requests it gets; None: all, and the others go.
         """
-        path = self._path(wanted)
+        await self._load_from(self._path(wanted), wanted, share)
+
+    async def _load_from(self, path: Path, wanted: str, share: int | None) -> None:
         package = await asyncio.to_thread(load_package, path)
         there = self._catalog.versions.get(package.version)
         if wanted and package.version != wanted:

@@ -41,10 +41,30 @@ class Settings(BaseSettings):
     )
     model_dir: Path = Field(
         default=Path("/mnt/models"),
-        description="folder of the package to serve; KServe mounts it there",
+        description="folder of the package to serve, or models:/NAME@ALIAS; KServe mounts it there",
     )
     model_name: str = Field(
         default="", description="name in URLs; empty means the package's own name"
+    )
+    registry: str = Field(
+        default="",
+        description="MLflow tracking URI of the registry that models:/ URIs refer to; empty: "
+        "MLFLOW_TRACKING_URI, else sqlite:///var/mlflow.db",
+    )
+    cache: Path = Field(
+        default=Path("var/cache"),
+        description="folder of packages fetched from the registry; pods may share it",
+    )
+    follow: bool = Field(
+        default=False,
+        description="where models:/NAME@ALIAS is served: change to the version that the alias is "
+        "moved to, while serving",
+    )
+    follow_interval_s: float = Field(
+        default=2.0,
+        ge=0.1,
+        le=3600,
+        description="how often the registry is asked where the alias points, in seconds",
     )
     host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104 (a pod)
     http_port: int = Field(

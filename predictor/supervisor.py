@@ -13,17 +13,19 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
-from model_store.package import ModelPackage
 from predictor.calibration import default_decode_threads, split
 from predictor.catalog import Catalog
 from predictor.child import Child
 from predictor.control import Message
 from predictor.errors import StartupError
+from predictor.following import Following
 from predictor.listener import BACKLOG, bind, bind_shared, ignore_new_connections
 from predictor.loaded_version import LoadedVersion
 from predictor.machine import look
 from predictor.model_control import ModelControl
+from predictor.model_source import ModelSource
 from predictor.placement import Placement, parse_devices, place
 from predictor.preloaded import preload
 from predictor.processes import KILL_AFTER_S, Processes, Shared
@@ -40,9 +42,10 @@ SETTLE_S = 0.2  # for connections the kernel has already made to be accepted and
 class Supervisor:
     """The life of one pod."""
 
-    def __init__(self, settings: Settings, package: ModelPackage) -> None:
+    def __init__(self, settings: Settings, source: ModelSource) -> None:
         self._settings = settings
-        self._package = package
+        self._source = source
+        package = self._package = source.package
         self._model_name = settings.model_name or package.name
         self._machine = look()
         self._devices = parse_devices(settings.device_list, self._machine, os.environ)
@@ -54,6 +57,7 @@ class Supervisor:
         found = self._machine.usable if self._calibrates else len(self._devices)
         self._instances = settings.instances or found
         self._stop = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain and stop.
@@ -77,7 +81,7 @@ class Supervisor:
             watchdog = Watchdog(
                 processes.children, settings.hang_timeout_s, settings.startup_timeout_s
             )
-            watching = loop.create_task(watchdog.watch())
+            tasks = [loop.create_task(watchdog.watch())]
             try:
                 if await self._start():
                     logger.info(
@@ -90,11 +94,17 @@ class Supervisor:
                         len(processes.frontends),
                         len(processes.instances),
                     )
+                    self._source.served(settings, self._package)
+                    if settings.follow:
+                        self._following = loop.create_task(self._follow(shared.metrics_folder))
+                        tasks.append(self._following)
                     await self._stop.wait()
                     await self._drain()
             finally:
                 self._control.close()
-                watching.cancel()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
                 await processes.end()
                 logger.info("stopped")
 
@@ -204,12 +214,32 @@ class Supervisor:
         if message.kind == "control":
             self._control.ask(child, message)
 
+    async def _follow(self, metrics_folder: str) -> None:
+        """Change to what the registry's alias is moved to, for as long as the pod serves."""
+        source, settings, catalog = self._source, self._settings, self._catalog
+        state = "down" if source.problem else "up"
+        catalog.tell_source(source=source.uri, registry=state, registry_problem=source.problem)
+
+        async def move(path: Path, version: str) -> str:
+            error = await self._control.follow(path, version)
+            if not error:
+                source.served(settings, catalog.versions[version].package)
+            return error
+
+        def report(state: str, problem: str) -> None:
+            catalog.tell_source(registry=state, registry_problem=problem)
+
+        order = source.order(settings, self._model_name)
+        await Following(order, metrics_folder, move, report).run()
+
     async def _drain(self) -> None:
         """Say not ready, let endpoints be withdrawn, then let both protocols finish."""
         logger.info(
             "draining: not ready from now, ports close in %g s", self._settings.drain_delay_s
         )
         self._control.close()
+        if self._following is not None:
+            self._following.cancel()
         self._catalog.drain()
         await asyncio.sleep(self._settings.drain_delay_s)
         ignore_new_connections(self._http)
@@ -219,7 +249,7 @@ class Supervisor:
         )
 
 
-def serve(settings: Settings, package: ModelPackage) -> None:
+def serve(settings: Settings, source: ModelSource) -> None:
     """Run a pod in this process until it is told to stop.
 
     Raises:
@@ -227,6 +257,6 @@ def serve(settings: Settings, package: ModelPackage) -> None:
     """
 
     async def life() -> None:
-        await Supervisor(settings, package).run()
+        await Supervisor(settings, source).run()
 
     asyncio.run(life())

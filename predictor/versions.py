@@ -18,6 +18,9 @@ class Versions:
         max_images: most images in one request.
         traffic: percent of the requests by version, for those that name none.
         on_change: called when a version comes or goes or ``ready`` may have changed.
+
+    Attributes:
+        source: the registry that the versions come from, and how it is; empty for none.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Versions:
         self._served: dict[str, ServedVersion] = {}
         self._able: frozenset[str] = frozenset()
         self._draining = False
+        self.source: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[ServedVersion]:
         return iter(self._served.values())
@@ -126,6 +130,10 @@ class Versions:
         """From now on, share requests out like this."""
         self._traffic = Traffic(traffic)
         self.changed()
+
+    def come_from(self, source: Mapping[str, str]) -> None:
+        """Know how the registry is."""
+        self.source = dict(source)
 
     def drain(self) -> None:
         """The pod is about to stop: not ready, while requests are still taken."""

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 from benchmarks.failing_network import with_failures
 from model_store.package import ModelPackage, Resize, load_package, write_manifest
 from model_store.packaging import PackageRequest, package
+from tests.registry.server import RegistryServer, running
 
 COLOURS = ("red", "green", "blue")
 COLOUR_SIZE = 16  # pixels, height and width of the colour network's input
@@ -146,6 +148,13 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
     """The same, but at images of ``failing_network``'s colours ONNX Runtime fails."""
     network = with_failures(colour_network())
     return package_colours(tmp_path_factory.mktemp("failing"), network, "failing")
+
+
+@pytest.fixture(scope="session")
+def registry_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """An MLflow server that all tests share; each has models of its own there."""
+    with running(tmp_path_factory.mktemp("registry")) as server:
+        yield server
 
 
 def as_version(package: ModelPackage, version: int, store: Path, **changes: object) -> ModelPackage:

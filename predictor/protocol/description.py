@@ -114,7 +114,13 @@ class Description:
             "default_model_filename": graph.file,
             "dynamic_batching": self._dynamic_batching(classifier.dispatcher.batch_sizes()),
             "model_transaction_policy": {"decoupled": False},
+            "parameters": self._parameters(),
         }
+
+    def _parameters(self) -> dict[str, Any]:
+        """Where the versions come from and how that is, where it is a registry."""
+        source = self._versions.source
+        return {name: {"string_value": text} for name, text in source.items() if text}
 
     def _dynamic_batching(self, preferred: list[int]) -> dict[str, Any]:
         settings = self._settings

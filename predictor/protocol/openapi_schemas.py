@@ -137,6 +137,7 @@ def _model_schemas(served: Served) -> Json:
                 priority_queue_policy={"type": "object", "additionalProperties": policy},
             ),
             model_transaction_policy=exactly(decoupled={"const": False}),
+            parameters={"type": "object", "additionalProperties": exactly(string_value=TEXT)},
         ),
         "Statistics": exactly(
             model_stats=list_of(
