@@ -135,8 +135,8 @@ def markdown(
             [_proof_cells(variant) for made in both for variant in made.manifest.variants[1:]],
         ),
         "",
-        "Images/s of bytes in and best classes out, by CPU time (each session computes in the thread "
-        "that calls it), so that what else runs on the machine disturbs little; medians of "
+        "Images/s of bytes in and best classes out, by CPU time (each session computes in the "
+        "thread that calls it), so that what else runs on the machine disturbs little; medians of "
         "alternating rounds. The ratio is taken within a round, slowest and fastest in brackets.",
         "",
         *table(
