@@ -14,7 +14,7 @@ OK, ANSWER_IS_NO, CANNOT = 0, 1, 2
 
 # A command's module is imported when it is called: `millrace --help` needs none of them.
 COMMANDS = {
-    "package": "turn an ONNX classifier and its labels into a model package",
+    "package": "turn a classifier and its labels into a model package",
     "models": "packages of a store, and versions in a registry: list, register, promote, …",
     "serve": "serve a package over HTTP and gRPC",
     "classify": "classify image files here, without a server",

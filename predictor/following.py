@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -17,6 +18,7 @@ from predictor.process import METRICS_FOLDER_VARIABLE
 
 logger = logging.getLogger(__name__)
 
+ENDING_S = 1.0  # for a follower that looks at nothing but its channel to see that it is closed
 PAUSE_S = 10.0  # before a follower that died is started again
 
 
@@ -72,10 +74,8 @@ class Following:
                 while await _readable(mine.socket) and (message := mine.receive()) is not None:
                     await self._obey(message, mine)
             finally:
-                # It holds nothing that would be lost: what it fetches is whole or goes on.
-                if process.returncode is None:
-                    process.kill()
-                await asyncio.shield(process.wait())
+                mine.close()  # which ends it, if it has not ended
+                await asyncio.shield(_end(process))
         finally:
             mine.close()
             theirs.close()
@@ -91,6 +91,19 @@ class Following:
             # A successor of the follower begins with what is served then.
             self._order = replace(self._order, version=content["version"])
         control.send(Message("moved", {"error": error}))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Wait for its end, for a short while; it holds nothing that would be lost.
+
+    What it fetches is whole, or is gone on with by its successor. One that has ended is not killed:
+    asyncio would take its exit code away from whoever waits for that.
+    """
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), ENDING_S)
+        return
+    process.kill()
+    await process.wait()
 
 
 async def _readable(connection: socket.socket) -> bool:

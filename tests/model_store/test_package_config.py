@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import subprocess
@@ -178,10 +179,30 @@ def test_no_room_for_a_file_leaves_nothing_half_written(bench, config, most_byte
     assert bench.left_behind() == []
 
 
+def test_without_pytorch_onnx_is_packaged_and_the_rest_says_what_to_install(bench, config):
+    """PyTorch is an extra: half precision and 8 bits of ONNX do without it."""
+    (bench.folder / "torch.py").write_text("raise ImportError('no torch here')", encoding="utf-8")
+    images = ("--calibration-images", bench.folder / "images", "--variants", "fp16,int8")
+    made = millrace("package", "--config", config, *images, path=bench.folder)
+    assert made.returncode == 0, made.stderr
+    checkpoint = ("any:factory", "--checkpoint", "any.pt", "--input-size", "8")
+    refused = millrace("package", *checkpoint, "--config", config, path=bench.folder)
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert line == "millrace: any:factory: needs PyTorch: install millrace[torch]"
+
+
 def millrace(
-    *arguments: object, cwd: Path | None = None, limit: tuple[int, int] | None = None
+    *arguments: object,
+    cwd: Path | None = None,
+    limit: tuple[int, int] | None = None,
+    path: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """The whole command in a process of its own, under a limit of the kernel's."""
+    """The whole command in a process of its own, under a limit of the kernel's.
+
+    ``path`` comes first where Python looks for modules.
+    """
+    roots = [str(root) for root in (path, os.environ.get("PYTHONPATH", ROOT)) if root]
 
     def bound() -> None:
         if limit is not None:
@@ -194,4 +215,5 @@ def millrace(
         cwd=cwd,
         check=False,
         preexec_fn=bound,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(roots)},
     )
