@@ -137,9 +137,10 @@ class _Loop:
 def _decode(work: Work, workers: Workers, loop: _Loop) -> Stage:
     if work.here_ns > work.pool_ns:
         return loop.stage("decode", loop.here_s)
+    decoded = work.pool_images + work.here_images  # by far not all of them may need a thread
     if not work.pool_images:
         return Stage("decode", None, None, workers.decode_threads, "decode thread")
-    busy_s = max(1e-9, work.pool_ns / work.pool_images / 1e9)
+    busy_s = max(1e-9, work.pool_ns / decoded / 1e9)
     capacity = workers.free_decode_threads / busy_s
     return Stage("decode", capacity, busy_s, workers.decode_threads, "decode thread")
 

@@ -18,6 +18,7 @@ class Work:
 
     Attributes:
         images: that were answered.
+        refused_ns: refusing requests, on the event loop.
         respond_ns: making their answers.
         held_ns: what their slots were held for decoding and for the way back.
         loop_ns: CPU time of the event loop.
@@ -31,6 +32,7 @@ class Work:
     """
 
     images: int = 0
+    refused_ns: int = 0
     respond_ns: int = 0
     held_ns: int = 0
     loop_ns: int = 0

@@ -146,7 +146,7 @@ class Frontend:
             self._versions, description, self._repository, self._aside, self._observer
         )
         self._rpc = GrpcServer(service, settings, order.grpc_port)
-        self._work = FrontendWork(Clocks(self._pool, readers.look).read)
+        self._work = FrontendWork(Clocks(self._pool, readers.look).read, settings.request_timeout_s)
         self._orders = FrontendOrders(
             control,
             order.frontend,

@@ -14,9 +14,13 @@ from typing import Protocol
 from predictor.counts import Work
 from predictor.statistics import RequestCounts
 
-HELD_NS = 10_000_000_000  # how long work waits for the images that it may be for
 UPKEEP = ("loop_ns", "other_ns")  # what goes on without images as well: timers, probes, scrapes
 LEAST_WEIGHT = 1 / 60  # of one more quiet interval, when much is known already
+LEAST_INTERVALS = 8  # before anything is known
+# Of a thread, that what always goes on takes of one interval at the most: a scrape takes a tenth of
+# that. What takes more, such as checking a new version's files, does not go on.
+MOST_UPKEEP = 0.1
+OWED_NS = 10_000_000_000  # of what is usual, that may be taken off later
 
 
 class Pool(Protocol):
@@ -78,16 +82,16 @@ class Upkeep:
         self._intervals += 1
         weight = max(LEAST_WEIGHT, 1 / self._intervals)
         for name, rate in self._rates.items():
-            self._rates[name] += weight * (done[name] / elapsed_ns - rate)
+            self._rates[name] += weight * (min(MOST_UPKEEP, done[name] / elapsed_ns) - rate)
 
     def less(self, name: str, done: int, elapsed_ns: int) -> int:
         """What is left for images of what was done.
 
         Where less was done than is usual, more is taken off another time: scrapes are rare.
         """
-        rate = self._rates[name]
+        rate = self._rates[name] if self._intervals >= LEAST_INTERVALS else 0.0
         left = done - rate * elapsed_ns - self._owed[name]
-        self._owed[name] = min(max(0.0, -left), rate * HELD_NS)
+        self._owed[name] = min(max(0.0, -left), rate * OWED_NS)
         return max(0, round(left))
 
 
@@ -96,24 +100,29 @@ class FrontendWork:
 
     Args:
         read: everything that this process has done since its start, ``images`` left out.
+        held_s: how long work waits for the images that it may be for: as long as a request may.
         clock: nanoseconds that only go up.
     """
 
     def __init__(
-        self, read: Callable[[], Work], clock: Callable[[], int] = time.monotonic_ns
+        self,
+        read: Callable[[], Work],
+        held_s: float,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._read, self._clock = read, clock
+        self._held_ns = int(held_s * 1e9)
         self._before, self._before_ns = read(), clock()
         self._quiet = False  # since then; what a process does at its start is not usual
         self._images: dict[RequestCounts, int] = {}  # as they stood then
         self._failed: dict[RequestCounts, int] = {}
+        self._refused_ns: dict[RequestCounts, int] = {}
         self._upkeep = Upkeep()
 
     def share_out(self, versions: Sequence[RequestCounts], *, busy: bool) -> None:
         """Count what was done since the last look to the versions whose images were answered.
 
-        A request that was refused takes an event loop as long as an image does (0.3 ms each), and
-        that part is nobody's.
+        What refusing others has taken is nobody's.
 
         Args:
             versions: their rows.
@@ -124,24 +133,28 @@ class FrontendWork:
         elapsed_ns = max(1, now_ns - self._before_ns)
         images = {each: each.images - self._images.get(each, each.images) for each in versions}
         failed = sum(each.failed - self._failed.get(each, each.failed) for each in versions)
+        refused_ns = sum(
+            each.refused_ns - self._refused_ns.get(each, each.refused_ns) for each in versions
+        )
         answered = sum(images.values())
         quiet = not (busy or answered or failed or done["pool_images"] or done["here_images"])
         if answered:
             for name in UPKEEP:
-                left = self._upkeep.less(name, done[name], elapsed_ns)
-                done[name] = left * answered // (answered + failed)
+                done[name] = self._upkeep.less(name, done[name], elapsed_ns)
+            done["loop_ns"] = max(done["here_ns"], done["loop_ns"] - refused_ns)
             for counts, some in images.items():
                 counts.worked(Work(**{name: n * some // answered for name, n in done.items()}))
         elif quiet and self._quiet:
             self._upkeep.learn(done, elapsed_ns)
-        elif busy and elapsed_ns < HELD_NS:
+        elif busy and elapsed_ns < self._held_ns:
             return  # what is done meanwhile is counted with the images that it is done for
         self._before, self._before_ns, self._quiet = now, now_ns, not busy
         self._images = {each: each.images for each in versions}
         self._failed = {each: each.failed for each in versions}
+        self._refused_ns = {each: each.refused_ns for each in versions}
 
 
-NAMES = tuple(field.name for field in fields(Work) if field.name != "images")
+NAMES = tuple(field.name for field in fields(Work) if field.name not in ("images", "refused_ns"))
 
 
 def thread_clock(ident: int | None) -> Callable[[], int]:

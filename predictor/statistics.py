@@ -51,6 +51,9 @@ class RequestCounts:
             self._count_images(observation, last)
         if observation.error or last is None:
             self._add(1, total_ns)
+            if last is None:
+                refused_ns = observation.ended_ns - (observation.read_ns or observation.began_ns)
+                self._cells[REFUSED_NS] += min(refused_ns, REFUSAL_NS)
             return
         self._add(0, total_ns)
         waited_ns = last.decode_began_ns - last.accepted_ns  # for a decoder
@@ -78,6 +81,11 @@ class RequestCounts:
         """Requests that were refused or failed so far, in the same way."""
         return self._cells[FAILED]
 
+    @property
+    def refused_ns(self) -> int:
+        """What that took of the event loop, in the same way."""
+        return self._cells[REFUSED_NS]
+
     def worked(self, work: Work) -> None:
         """Count what this frontend has done since it was last counted."""
         for place, name in enumerate(WORK, start=REQUEST_CELLS):
@@ -89,9 +97,12 @@ class RequestCounts:
 
 
 FAILED = 2 * DURATIONS.index("fail")
-IMAGES, RESPOND_NS, HELD_NS = (
-    REQUEST_CELLS + WORK.index(name) for name in ("images", "respond_ns", "held_ns")
+IMAGES, REFUSED_NS, RESPOND_NS, HELD_NS = (
+    REQUEST_CELLS + WORK.index(name) for name in ("images", "refused_ns", "respond_ns", "held_ns")
 )
+# Once it is read, a request is refused without waiting for anything, in 0.1 to 0.3 ms; what takes
+# longer has waited, for an instance or its deadline.
+REFUSAL_NS = 1_000_000
 LATENCIES = ROW_CELLS - LATENCY_CELLS
 
 

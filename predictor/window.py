@@ -55,7 +55,8 @@ class Window:
         first = _Look(clock(), read())
         self._looks = deque([first])
         # What was counted before this process began is better than nothing, for the beginning.
-        self._earlier = deque([_Look(first.counts.began_ns, first.counts.nothing())])
+        start = _Look(first.counts.began_ns, first.counts.nothing())
+        self._earlier = deque([start if first.at_ns - start.at_ns <= LONGEST_NS else first])
 
     def sample(self) -> bool:
         """Look at the counts, if it is time again; to be called a few times a second.

@@ -96,6 +96,8 @@ class Connection(HttpToolsProtocol):
         if answering is not None and answering.task is not None:
             answering.disconnected = True
             answering.task.cancel(CLIENT_LEFT)
+        self._answering = None
+        self._readers.gone(self)
 
     # What comes in
 

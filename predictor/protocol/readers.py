@@ -40,9 +40,17 @@ class Readers:
     def __init__(self) -> None:
         self._seen: dict[Reader, _Seen] = {}  # whom to look at next comes first
 
+    def __len__(self) -> int:
+        """Of how many connections something is known."""
+        return len(self._seen)
+
     def answered(self, connection: Reader, images: int) -> None:
         """A request of so many images, one at least, has been answered there."""
         self._seen.setdefault(connection, _Seen()).images += images
+
+    def gone(self, connection: Reader) -> None:
+        """That connection is closed; whatever lay there, nobody reads it any more."""
+        self._seen.pop(connection, None)
 
     def look(self) -> tuple[int, int]:
         """Look at them; to be called a few times a second.

@@ -156,6 +156,16 @@ def test_thumbnails_are_decoded_by_the_event_loop():
     assert decode.busy_s == pytest.approx(0.0001)
 
 
+def test_images_that_need_no_thread_count_as_well():
+    """One in ten is a photo of 10 ms; two threads stand 2,000 images a second of such traffic."""
+    work = worked(1000, pool_ns=100 * 10 * MS, pool_images=100, here_images=900, here_ns=900)
+    found = balance(work, SECONDS, [device(3200)], WORKERS)
+
+    assert capacities(found)["decode"] == pytest.approx(2000)
+    assert found.bottleneck is not None
+    assert found.bottleneck.name == "infer"
+
+
 def test_few_slots_keep_batches_small():
     """Two images, one that runs and one that waits, whatever batches might hold."""
     found = balance(worked(100, held_ns=0), SECONDS, [device(100, 1)], replace(WORKERS, slots=2))

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from predictor.counts import StatisticsLayout, Work
-from predictor.frontend_work import HELD_NS, Clocks, FrontendWork, thread_clock
+from predictor.frontend_work import LEAST_INTERVALS, Clocks, FrontendWork, thread_clock
 from predictor.observation import Observation
 from predictor.statistics import RequestCounts, Statistics
 from tests.predictor.test_statistics import answered
@@ -26,7 +26,7 @@ class Frontend:
         self._read = [each.read for each in statistics]
         self._now_ns = 0
         self.work = FrontendWork(
-            lambda: Work(**{n: getattr(self.done, n) for n in FIELDS}), lambda: self._now_ns
+            lambda: Work(**{n: getattr(self.done, n) for n in FIELDS}), HELD_S, lambda: self._now_ns
         )
         self.does(loop_ns=start_ns)
         self.look()
@@ -52,6 +52,7 @@ class Frontend:
         return self._read[version]().work
 
 
+HELD_S = 10.0
 FIELDS = Work.__slots__
 
 
@@ -63,7 +64,9 @@ def answer(counts: RequestCounts, images: int) -> None:
 def refuse(counts: RequestCounts, requests: int) -> None:
     """So many requests are refused."""
     for _ in range(requests):
-        counts.count(Observation("v2", "POST /", "id", error="the queue is full"))
+        refusal = Observation("v2", "POST /", "id", error="the queue is full")
+        refusal.began_ns, refusal.read_ns, refusal.ended_ns = 5, 1_000_000_005, 1_000_000_305
+        counts.count(refusal)
 
 
 def test_versions_share_work_by_their_images():
@@ -140,7 +143,7 @@ def test_work_that_no_image_comes_of_is_not_kept_for_the_next_one():
     frontend.does(loop_ns=1000)
     frontend.look(busy=True)
 
-    assert frontend.counted(0).loop_ns <= (HELD_NS / 250e6 + 1) * 1000
+    assert frontend.counted(0).loop_ns <= (4 * HELD_S + 1) * 1000
 
 
 def test_refusals_are_nobodys_work():
@@ -154,10 +157,36 @@ def test_refusals_are_nobodys_work():
     assert frontend.counted(0).loop_ns == 0
     answer(frontend.versions[0], 5)
     refuse(frontend.versions[0], 15)
-    frontend.does(loop_ns=6100)
+    frontend.does(loop_ns=100 + 15 * 300 + 5 * 350)
     frontend.look()
 
-    assert frontend.counted(0).loop_ns == 1500
+    assert frontend.counted(0).loop_ns == 5 * 350
+    assert frontend.counted(0).refused_ns == (400 + 15) * 300
+
+
+def test_what_is_done_once_does_not_go_on():
+    """A new version's files are checked while it is quiet; then there is load for hours."""
+    frontend = Frontend()
+    frontend.learns(loop_ns=100)
+    for _ in range(8):
+        frontend.does(other_ns=250_000_000)  # a whole core
+        frontend.look()
+    answer(frontend.versions[0], 1)
+    frontend.does(other_ns=10_000_000)
+    frontend.look()
+
+    assert frontend.counted(0).other_ns > 5_000_000
+
+
+def test_a_pod_that_is_asked_at_once_knows_of_no_upkeep():
+    """What it saw of it was its start."""
+    frontend = Frontend()
+    frontend.learns(loop_ns=10_000_000, times=LEAST_INTERVALS - 1)
+    answer(frontend.versions[0], 1)
+    frontend.does(loop_ns=50)
+    frontend.look()
+
+    assert frontend.counted(0).loop_ns == 50
 
 
 def test_what_a_process_does_at_its_start_is_not_what_goes_on():

@@ -22,7 +22,7 @@ from predictor.counts import (
     latency_end_ns,
 )
 from predictor.observation import ImageTimes, Observation
-from predictor.statistics import Statistics
+from predictor.statistics import REFUSAL_NS, Statistics
 
 LAYOUT = StatisticsLayout(frontends=2, instances=2, largest_batch=4)
 
@@ -69,6 +69,16 @@ def test_a_request_with_an_error_counts_as_one_failure():
     totals = statistics.read().requests
 
     assert (totals["success"].count, totals["fail"].count, totals["queue"].count) == (0, 2, 0)
+
+
+def test_what_refusing_takes_is_counted_from_when_the_request_was_read():
+    """It came slowly; one that waited for its deadline was no work for so long."""
+    statistics = Statistics(Statistics.create(LAYOUT), LAYOUT)
+    times = {"began_ns": 7, "read_ns": 5_000_000_000, "ended_ns": 5_000_100_000}
+    statistics.requests(0).count(Observation("v2", "POST /", "id", error="full", **times))
+    statistics.requests(0).count(Observation("v2", "POST /", "id", error="late", ended_ns=10**9))
+
+    assert statistics.read().work == Work(refused_ns=100_000 + REFUSAL_NS)
 
 
 def test_batches_are_counted_by_size_over_all_instances():

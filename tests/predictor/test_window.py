@@ -122,6 +122,16 @@ def test_what_was_long_ago_tells_nothing_any_more():
     assert window.telling().seconds < (LONGEST_NS + 2 * EARLIER_NS) / SECOND_NS
 
 
+def test_what_was_before_a_frontend_began_may_be_too_long_ago():
+    """A pod that was quiet for a day has one started again."""
+    pod = Pod()
+    pod.answers(TELLING)
+    pod.passes(86_400, 0.0, 0.0)
+    window = pod.window()
+
+    assert window.telling().counts.work.images == 0
+
+
 def test_it_is_not_looked_further_back_than_is_needed():
     """At six images a second a minute or two are enough, whatever was before."""
     pod = Pod()

@@ -68,6 +68,7 @@ class Toy:
     async def echo(self, request: Request) -> Response:
         """The body comes back."""
         self.seen.put(request)
+        request.observation.answered = 1
         return Response(200, request.body, b"application/octet-stream")
 
     async def slow(self, request: Request) -> Response:
@@ -95,6 +96,7 @@ class Served:
     observer: Watching
     loop: asyncio.AbstractEventLoop
     server: HttpServer
+    readers: Readers
 
     def connect(self) -> socket.socket:
         """A bare connection to it."""
@@ -126,14 +128,12 @@ def served(
     answer: list[Served] = []
 
     async def serve() -> None:
-        toy = Toy()
+        toy, readers = Toy(), Readers()
         limits = BodyLimits(max_bytes, timeout_s, max_buffered_bytes)
         application = Application(toy.table(), limits, observer, lambda: False, cors)
-        server = HttpServer(
-            application, Connections(limits, Readers()), keep_alive_s, stop_within_s
-        )
+        server = HttpServer(application, Connections(limits, readers), keep_alive_s, stop_within_s)
         port = listener.getsockname()[1]
-        answer.append(Served(port, toy, observer, asyncio.get_running_loop(), server))
+        answer.append(Served(port, toy, observer, asyncio.get_running_loop(), server, readers))
         ready.set()
         await server.serve(sockets=[listener])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from tests.protocol.server import GET, WAIT_S, answered, everything, head_and_error, post, served
 
@@ -49,6 +50,26 @@ def test_a_client_that_leaves_takes_all_its_requests_with_it():
         with server.connect() as staying:
             staying.sendall(post("/slow", x_request_id="four"))
             assert server.toy.began.get(timeout=WAIT_S) == "four"
+
+
+def test_nothing_is_kept_of_clients_that_left(server):
+    """Those with a connection for each request, and one that leaves while its next is computed."""
+    for _ in range(20):
+        with server.connect() as short:
+            short.sendall(post("/echo", b"x", connection="close"))
+            assert everything(short).startswith(b"HTTP/1.1 200 ")
+    with server.connect() as leaving:
+        leaving.sendall(post("/echo", b"x"))
+        assert answered(leaving)[0] == 200
+        leaving.sendall(post("/slow", x_request_id="next"))
+        assert server.toy.began.get(timeout=WAIT_S) == "next"
+        assert len(server.readers) > 0
+    assert server.toy.ended.get(timeout=WAIT_S) == "next cancelled"
+
+    until = time.monotonic() + WAIT_S
+    while len(server.readers) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(server.readers) == 0
 
 
 def test_a_stop_that_cannot_wait_tells_the_client():

@@ -53,6 +53,17 @@ def test_who_takes_nothing_any_more_has_no_images():
     assert [readers.look() for _ in range(100)] == [(1, 0)] * 100
 
 
+def test_a_connection_that_is_closed_is_forgotten():
+    """Whatever it was doing."""
+    readers, left = Readers(), Connection(answering=True, untaken=True)
+    readers.answered(left, 1)
+    readers.look()
+    readers.gone(left)
+    readers.gone(left)
+
+    assert readers.look() == (0, 0)
+
+
 def test_idle_connections_are_not_looked_at():
     """A thousand clients that keep their connections cost nothing while they ask nothing."""
     readers = Readers()
