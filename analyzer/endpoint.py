@@ -120,6 +120,9 @@ class EndpointModel:
             raise AnalyzerError(f"{self.url}: {response.status_code}: {_reason(response)}")
         return found if isinstance(found, dict) else {}
 
+    def open(self) -> None:
+        """Nothing is loaded here."""
+
     def classify(
         self, numbers: Sequence[int], read: Read, answered: Callable[[Block], None]
     ) -> None:

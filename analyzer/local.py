@@ -104,6 +104,10 @@ class LocalModel:
             size_bytes=(self.package.path / self.variant.file).stat().st_size,
         )
 
+    def open(self) -> None:
+        """Load the network once for each lane, and let it settle."""
+        self._opened()
+
     def classify(
         self, numbers: Sequence[int], read: Read, answered: Callable[[Block], None]
     ) -> None:
@@ -146,4 +150,5 @@ class LocalModel:
                     shape,
                 )
             )
+            self._lanes[-1].warm_up()
         return self._lanes

@@ -75,6 +75,10 @@ class Lane:
         """Begin to run a batch; what fails in it is halved until it fails alone."""
         return self._thread.submit(run_batch, self.runtime.run, images)
 
+    def warm_up(self) -> None:
+        """Run a full batch of nothing: the first one allocates, and is captured on a GPU."""
+        self.run(self.buffers[0]).result()
+
     def close(self) -> None:
         """Give the runtime back."""
         self._thread.submit(self.runtime.close).result()

@@ -17,6 +17,9 @@ from analyzer.run_kept import Kept
 from analyzer.run_model import Block, Model
 
 
+SAVE_EVERY_S = 5.0
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one model said of one dataset.
@@ -74,24 +77,56 @@ def run(model: Model, survey: Survey, folder: Path, progress: Progress) -> Outco
 
 def _classify(model: Model, survey: Survey, kept: Kept, progress: Progress) -> None:
     left: NDArray[np.int64] = np.flatnonzero(~kept.done)
-    count = len(survey.dataset.items)
-    total, seconds = int(kept.facts.get("images", 0)), float(kept.facts.get("seconds", 0.0))
-    began, answered = time.perf_counter(), 0
-    what = f"{model.name} on {survey.dataset.name}"
-    if isinstance(model, EndpointModel):
-        model.learn({int(index): label for index, label in kept.facts.get("labels", [])})
+    taking = _Taking(model, kept, len(survey.dataset.items) - len(left))
+    what, count = f"{model.name} on {survey.dataset.name}", len(survey.dataset.items)
 
     def take(block: Block) -> None:
-        nonlocal answered
-        kept.put(block)
-        answered += len(block.numbers)
-        progress(what, count - len(left) + answered, count)
+        taking.take(block)
+        progress(what, taking.done, count)
 
+    if isinstance(model, EndpointModel):
+        model.learn({int(index): label for index, label in kept.facts.get("labels", [])})
     try:
         if len(left):
+            model.open()
+            taking.begin()
             model.classify(left.tolist(), survey.read, take)
     finally:
-        kept.facts["images"] = total + answered
-        kept.facts["seconds"] = seconds + time.perf_counter() - began
-        if isinstance(model, EndpointModel):
-            kept.facts["labels"] = list(model.learnt.items())
+        taking.note()
+
+
+class _Taking:
+    """Keeps what comes, and how long it took; every few seconds also what it knows of that."""
+
+    def __init__(self, model: Model, kept: Kept, done: int) -> None:
+        self.done = done
+        self._model = model
+        self._kept = kept
+        self._images = int(kept.facts.get("images", 0))
+        self._seconds = float(kept.facts.get("seconds", 0.0))
+        self._last = time.perf_counter()
+        self._saved = self._last
+
+    def begin(self) -> None:
+        """From now on time counts."""
+        self._last = self._saved = time.perf_counter()
+
+    def take(self, block: Block) -> None:
+        """One block more."""
+        self._kept.put(block)
+        self.done += len(block.numbers)
+        self._images += len(block.numbers)
+        now = time.perf_counter()
+        self._seconds += now - self._last
+        self._last = now
+        if now - self._saved > SAVE_EVERY_S:
+            self._saved = now
+            self.note()
+            self._kept.save_facts()
+
+    def note(self) -> None:
+        """Put down what is known so far."""
+        facts = self._kept.facts
+        facts["images"], facts["seconds"] = self._images, self._seconds
+        if isinstance(self._model, EndpointModel):
+            facts["labels"] = list(self._model.learnt.items())

@@ -61,6 +61,10 @@ class Kept:
     ) -> None:
         self._rows.flush()
         self._error_file.close()
+        self.save_facts()
+
+    def save_facts(self) -> None:
+        """Write ``facts``, whole or not at all."""
         temporary = self.folder / (FACTS + ".new")
         temporary.write_text(json.dumps(self.facts), encoding="utf-8")
         temporary.replace(self.folder / FACTS)

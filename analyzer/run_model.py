@@ -65,6 +65,9 @@ class Model(Protocol):
     def facts(self) -> ModelFacts:
         """For the report."""
 
+    def open(self) -> None:
+        """Get ready to classify: what is loaded only once."""
+
     def classify(
         self, numbers: Sequence[int], read: Read, answered: Callable[[Block], None]
     ) -> None:
