@@ -1,14 +1,26 @@
-"""What an analysis cannot do."""
+"""What an analysis cannot do, each as one line that says why and what to do."""
 
 from __future__ import annotations
 
 
 class AnalyzerError(Exception):
-    """An analysis cannot go on; the text is one line that says what to do."""
+    """Root of everything this room refuses; its text is fit to be shown to a user as it is."""
 
 
 class DatasetError(AnalyzerError):
     """A dataset cannot be read at all."""
+
+
+class HierarchyError(AnalyzerError):
+    """A file of groups of labels cannot be used with a model."""
+
+
+class AgreementError(AnalyzerError):
+    """Two models' answers cannot be compared."""
+
+
+class GateError(AnalyzerError):
+    """A gate cannot be read, or there is nothing that it could judge."""
 
 
 class BrokenImageError(Exception):
