@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,16 @@ from analyzer.result import Result
 
 _UNFIT = re.compile(r"[^\w ./:-]+")  # what MLflow takes no metric's name with
 MOST_CHARACTERS = 500  # of a parameter
+
+
+def check() -> None:
+    """Before anything is measured: is MLflow here?
+
+    Raises:
+        AnalyzerError: it is not installed.
+    """
+    if importlib.util.find_spec("mlflow") is None:
+        raise AnalyzerError("--mlflow needs MLflow: install millrace[registry]")
 
 
 def log(result: Result, files: Path) -> str:
@@ -27,13 +38,11 @@ def log(result: Result, files: Path) -> str:
         The run's id.
 
     Raises:
-        AnalyzerError: MLflow is not installed, or refuses.
+        AnalyzerError: MLflow refuses.
     """
-    try:
-        import mlflow
-        from mlflow.exceptions import MlflowException
-    except ImportError:
-        raise AnalyzerError("--mlflow needs MLflow: install millrace[registry]") from None
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
     try:
         with mlflow.start_run() as run:
             mlflow.set_tags({"millrace": "analyze"})

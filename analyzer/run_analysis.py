@@ -19,7 +19,6 @@ from analyzer.dataset import Dataset
 from analyzer.dataset_survey import Progress, Survey, survey
 from analyzer.endpoint import EndpointModel
 from analyzer.errors import AgreementError, AnalyzerError
-from analyzer.gate import judge, read_gate
 from analyzer.hierarchy import read_hierarchy
 from analyzer.local import LocalModel, Place
 from analyzer.predictions import NO_TRUTH, Predictions
@@ -95,7 +94,10 @@ def analyse(request: Request, progress: Progress) -> Analysis:
     """
     here, environment = place_of(request.device, request.settings)
     os.environ.update(environment)  # before a runtime is imported
-    gate = read_gate(request.gate) if request.gate else None
+    if request.gate:
+        from analyzer.gate import judge, read_gate
+
+        gate = read_gate(request.gate)
     datasets = open_datasets(request.datasets)
     opened = open_models(
         request.models,
@@ -119,7 +121,7 @@ def analyse(request: Request, progress: Progress) -> Analysis:
     finally:
         for model in opened.models:
             model.close()
-    if gate is not None:
+    if request.gate:
         judged = judge(gate, result, opened.champion)
         result = result.model_copy(update={"gate": judged})
     return Analysis(result, tuple(found.predictions), datasets)
