@@ -23,7 +23,6 @@ SPOILT = 0.01  # share of the images
 UNEVEN = 10.0  # images of the largest class for one of the smallest
 
 
-
 def broken(dataset: Dataset, errors: Sequence[str]) -> Iterator[Finding]:
     """Images without an answer, and why the first one has none."""
     numbers = [number for number, error in enumerate(errors) if error]
@@ -84,15 +83,13 @@ def imbalance(dataset: Dataset) -> Iterator[Finding]:
         yield Finding(
             kind="imbalance",
             severity="warning",
-            text=f"{most!r} has {largest} images and {least!r} {smallest}: plain accuracy is mostly "
-            "that of large classes, so look at the balanced one",
+            text=f"{most!r} has {largest} images and {least!r} {smallest}: plain accuracy is that of "
+            "large classes, so look at the balanced one",
             count=largest,
         )
 
 
-def empty_classes(
-    labels: Sequence[str], truth: NDArray[np.int64], model: str
-) -> Iterator[Finding]:
+def empty_classes(labels: Sequence[str], truth: NDArray[np.int64], model: str) -> Iterator[Finding]:
     """Classes of the model that the dataset has no image of; nothing where it has no truths."""
     there = set(truth[truth != NO_TRUTH].tolist())
     if not there:
@@ -124,4 +121,3 @@ def _labels(dataset: Dataset, group: Sequence[int]) -> list[str]:
 
 def _names(dataset: Dataset, numbers: Sequence[int]) -> tuple[str, ...]:
     return tuple(dataset.items[number].name for number in numbers[:MOST_IMAGES])
-

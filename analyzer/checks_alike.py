@@ -2,7 +2,7 @@
 
 Two images are taken as alike if a perceptual hash of them (dHash: whether brightness rises or
 falls from one place to the next, 240 of them) differs in at most 4 places and their thumbnails
-(32×32, grey) by at most 3 of 255 levels on average. The hash alone takes every black T-shirt for
+(32 by 32, grey) by at most 3 of 255 levels on average. The hash alone takes every black T-shirt for
 the next; the thumbnails alone take whatever is dim and smooth for alike.
 """
 
@@ -95,9 +95,7 @@ def _hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return packed
 
 
-def _thumbnails(
-    survey: Survey, progress: Progress
-) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+def _thumbnails(survey: Survey, progress: Progress) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """The numbers of the images that can be decoded, and their thumbnails."""
     count = len(survey.digests)
     thumbnails = np.zeros((count, SIDE, SIDE), np.uint8)

@@ -1,4 +1,4 @@
-"""A dataset: which images it has, what their classes are called there, and their bytes on demand."""
+"""A dataset: which images it has, what their classes are called, and their bytes on demand."""
 
 from __future__ import annotations
 

@@ -63,8 +63,9 @@ class _Labels:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._count = len(labels)
-        self._exact, self._alike = defaultdict[str, list[int]](list), defaultdict[str, list[int]](
-            list
+        self._exact, self._alike = (
+            defaultdict[str, list[int]](list),
+            defaultdict[str, list[int]](list),
         )
         for index, label in enumerate(labels):
             self._exact[label].append(index)

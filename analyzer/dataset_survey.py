@@ -41,7 +41,7 @@ class Survey:
         whole = hashlib.sha256()
         for item, digest in zip(self.dataset.items, self.digests, strict=True):
             label = "-" if item.label is None else f"={item.label}"
-            whole.update(f"{item.name}\0{label}\0{digest}\0".encode("utf-8", "surrogateescape"))
+            whole.update(f"{item.name}\0{label}\0{digest}\0".encode())
         return whole.hexdigest()
 
     def read(self, number: int) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.local_lanes import Decoding, DecodeTime, Lane, Stream
+from analyzer.local_lanes import DecodeTime, Decoding, Lane, Stream
 from analyzer.result import ModelFacts
 from analyzer.run_model import Block, Read
 from model_store.package import ModelPackage, Variant

@@ -62,7 +62,9 @@ class DecodeTime:
 class Lane:
     """One runtime in a thread of its own, and the buffers that batches are gathered in."""
 
-    def __init__(self, load: Callable[[], Runtime], batch: int, shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, load: Callable[[], Runtime], batch: int, shape: tuple[int, int, int]
+    ) -> None:
         self._thread = ThreadPoolExecutor(1, "infer")
         self.runtime = self._thread.submit(load).result()
         self.batch = min(batch, self.runtime.largest_batch or batch)
@@ -200,9 +202,7 @@ def _block(batch: _Batch, ran: BatchRun) -> Block:
     return Block(np.array(batch.numbers, np.int64), indices, scores, errors)
 
 
-def decoded(
-    numbers: Sequence[int], read: Read, decoding: Decoding
-) -> Iterator[tuple[int, Pixels]]:
+def decoded(numbers: Sequence[int], read: Read, decoding: Decoding) -> Iterator[tuple[int, Pixels]]:
     """The images that can be decoded, one after the other."""
     for number in numbers:
         try:

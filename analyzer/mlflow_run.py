@@ -15,7 +15,7 @@ MOST_CHARACTERS = 500  # of a parameter
 
 
 def check() -> None:
-    """Before anything is measured: is MLflow here?
+    """See that MLflow is here, before anything is measured.
 
     Raises:
         AnalyzerError: it is not installed.

@@ -16,7 +16,6 @@ from analyzer.predictions import Predictions
 from analyzer.run_kept import Kept
 from analyzer.run_model import Block, Model
 
-
 SAVE_EVERY_S = 5.0
 
 

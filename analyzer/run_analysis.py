@@ -18,7 +18,7 @@ from analyzer.agreement import agreement
 from analyzer.dataset import Dataset
 from analyzer.dataset_survey import Progress, Survey, survey
 from analyzer.endpoint import EndpointModel
-from analyzer.errors import AgreementError, AnalyzerError
+from analyzer.errors import AgreementError
 from analyzer.hierarchy import read_hierarchy
 from analyzer.local import LocalModel, Place
 from analyzer.predictions import NO_TRUTH, Predictions
@@ -113,10 +113,10 @@ def analyse(request: Request, progress: Progress) -> Analysis:
             _on_dataset(opened, dataset, request, found, progress)
         speeds = found.pods
         if request.speed:
-            here_run = [model for model in opened.models if isinstance(model, LocalModel)]
-            for model in here_run:
-                model.close()  # its threads and memory are not to be measured
-            speeds = speeds | speed.measure(here_run, environment, progress)
+            ours = [model for model in opened.models if isinstance(model, LocalModel)]
+            for one in ours:
+                one.close()  # its threads are not to be measured
+            speeds = speeds | speed.measure(ours, environment, progress)
         result = _result(opened, found, speeds)
     finally:
         for model in opened.models:
@@ -193,7 +193,9 @@ def _dataset_facts(
     dataset = seen.dataset
     errors = list(seen.errors)
     for outcome in outcomes:  # what one of them could not take
-        errors = [known or new for known, new in zip(errors, outcome.predictions.errors, strict=True)]
+        errors = [
+            known or new for known, new in zip(errors, outcome.predictions.errors, strict=True)
+        ]
     findings = [
         *checks.broken(dataset, errors),
         *checks.exact_duplicates(seen),

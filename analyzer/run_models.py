@@ -87,7 +87,9 @@ def open_models(
             if reference == champion:
                 champions.append(places[key])
     if champion and len(set(champions)) != 1:
-        raise AnalyzerError(f"{champion}: name one variant of the champion, such as {champion}#fp32")
+        raise AnalyzerError(
+            f"{champion}: name one variant of the champion, such as {champion}#fp32"
+        )
     models = _named(chosen, place)
     return Opened(models, models[champions[0]].name if champion else None)
 
@@ -108,9 +110,7 @@ def _meant(
     wanted = (variant,) if variant else variants or (package.manifest.variants[0].file,)
     found: list[_Chosen | EndpointModel] = []
     for each in wanted:
-        files = (
-            [one.file for one in package.manifest.variants] if each == ALL else [each]
-        )
+        files = [one.file for one in package.manifest.variants] if each == ALL else [each]
         for file in files:
             (one,) = candidates(package.manifest, file, place.kind)[:1]
             found.append(_Chosen(reference, package, one))

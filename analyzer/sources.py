@@ -78,13 +78,14 @@ def _of_mlflow(source: str) -> Path:
         raise DatasetError(f"{source}: needs MLflow: install millrace[registry]") from None
     run_id, _, wanted = source.removeprefix(MLFLOW).partition("/")
     try:
-        inputs = MlflowClient().get_run(run_id).inputs.dataset_inputs
+        inputs = MlflowClient().get_run(run_id).inputs
     except MlflowException as error:
         raise DatasetError(f"{source}: {str(error).splitlines()[0]}") from None
-    logged = [one.dataset for one in inputs if not wanted or one.dataset.name == wanted]
+    there = [one.dataset for one in inputs.dataset_inputs] if inputs else []
+    logged = [one for one in there if not wanted or one.name == wanted]
     if len(logged) != 1:
-        there = ", ".join(one.dataset.name for one in inputs) or "none"
-        raise DatasetError(f"{source}: name one dataset of that run; it has: {there}")
+        names = ", ".join(one.name for one in there) or "none"
+        raise DatasetError(f"{source}: name one dataset of that run; it has: {names}")
     return _local_path(source, logged[0].source)
 
 

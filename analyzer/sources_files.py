@@ -46,7 +46,9 @@ def open_folder(folder: Path, source: str) -> Dataset:
     except OSError as error:
         raise DatasetError(f"{error.filename or folder}: {error.strerror or error}") from None
     if not names:
-        raise DatasetError(f"{folder}: holds no images; a folder for each class, or images, go here")
+        raise DatasetError(
+            f"{folder}: holds no images; a folder for each class, or images, go here"
+        )
     items = tuple(
         Item(name, label, str(folder / name))
         for name, label in zip(names, by_folders(names), strict=True)

@@ -68,7 +68,5 @@ def _columns(first: list[str], name: str) -> tuple[int, int | None, bool]:
         return 0, 1 if len(first) > 1 else None, False
     labels = [words.index(word) for word in LABEL_HEADERS if word in words]
     if not labels and len(first) > 1:
-        raise DatasetError(
-            f"{name}: has no column `label`; its header is {', '.join(first)}"
-        )
+        raise DatasetError(f"{name}: has no column `label`; its header is {', '.join(first)}")
     return files[0], labels[0] if labels else None, True

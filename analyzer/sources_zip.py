@@ -68,7 +68,9 @@ def open_zip(file: Path, source: str) -> Dataset:
         raise DatasetError(f"{file}: refused, two files in it have the same name")
     tables = [name for name in names if name.lower().endswith(".csv")]
     if len(tables) > 1:
-        raise DatasetError(f"{file}: holds {len(tables)} tables ({', '.join(tables[:3])}); one only")
+        raise DatasetError(
+            f"{file}: holds {len(tables)} tables ({', '.join(tables[:3])}); one only"
+        )
     items = _listed(members, tables[0], file) if tables else _in_folders(names)
     if not items:
         raise DatasetError(f"{file}: holds no images")

@@ -80,7 +80,7 @@ def of_model(model: LocalModel, environment: dict[str, str]) -> Speed:
         machine=machine_name(),
         variants=(variant,),
         stages=_stages(found),
-        bottleneck=found.bottleneck and found.bottleneck.name,
+        bottleneck=found.bottleneck.name if found.bottleneck else None,
         cores_per_device=feed,
         note=_note(feed, model.place, found),
     )
@@ -175,7 +175,9 @@ def _ordered(order: Order, environment: dict[str, str]) -> Measured:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise AnalyzerError(f"{order.file}: measuring its speed took over {_ORDER_S:.0f} s") from None
+        raise AnalyzerError(
+            f"{order.file}: measuring its speed took over {_ORDER_S:.0f} s"
+        ) from None
     if ran.returncode != 0:
         last = (ran.stderr.strip().splitlines() or ["no word"])[-1]
         raise AnalyzerError(f"{order.file}: its speed cannot be measured: {last}")
@@ -205,7 +207,9 @@ def _note(feed: float | None, place: Place, found: Balance) -> str:
         return "what feeds it was not measured: all answers were known already"
     device = "instance of one thread" if place.on_cores else "of these"
     limit = f"{found.capacity:.0f} images/s on {place.cores} cores, limited by "
-    limit += f"the cores ({found.bottleneck.name} takes most)" if found.by_cores else (
-        found.bottleneck.name
+    limit += (
+        f"the cores ({found.bottleneck.name} takes most)"
+        if found.by_cores
+        else (found.bottleneck.name)
     )
     return f"feed one {device} with {feed:.1f} cores; {limit}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -106,9 +105,9 @@ def _number(value: float | None) -> str:
 def _table(file: Path, rows: Iterable[Sequence[object]]) -> Path:
     temporary = file.with_name(f".{file.name}.new")
     try:
-        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
             csv.writer(stream).writerows(rows)
-        os.replace(temporary, file)
+        temporary.replace(file)
     except OSError as error:
         raise AnalyzerError(f"{file}: cannot be written: {error.strerror or error}") from None
     return file
@@ -117,7 +116,7 @@ def _table(file: Path, rows: Iterable[Sequence[object]]) -> Path:
 def _whole(file: Path, text: str) -> Path:
     temporary = file.with_name(f".{file.name}.new")
     try:
-        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(file)
     except OSError as error:
         raise AnalyzerError(f"{file}: cannot be written: {error.strerror or error}") from None

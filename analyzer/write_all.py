@@ -17,9 +17,7 @@ HISTORY_FOLDER = "history"
 MOST_EARLIER = 50
 
 
-def write_all(
-    found: Analysis, folder: Path, history: Sequence[Path], progress: Progress
-) -> Path:
+def write_all(found: Analysis, folder: Path, history: Sequence[Path], progress: Progress) -> Path:
     """Write all of it and say where the report, or else the result, is.
 
     A result that lies there already moves to ``history/``, and is compared with in the report.
@@ -64,7 +62,9 @@ def read_result(file: Path) -> Result:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise AnalyzerError(f"{file}: is no result of this version: {where}: {first['msg']}") from None
+        raise AnalyzerError(
+            f"{file}: is no result of this version: {where}: {first['msg']}"
+        ) from None
 
 
 def _keep_earlier(folder: Path) -> None:

@@ -67,7 +67,9 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
         type=click.Path(path_type=Path),
         help="CSV: label, then coarser and coarser groups.",
     ),
-    click.option("--gate", type=click.Path(path_type=Path), help="Rules; exit code 1 if one fails."),
+    click.option(
+        "--gate", type=click.Path(path_type=Path), help="Rules; exit code 1 if one fails."
+    ),
     click.option("--champion", help="Model that the others are compared with, as in --model."),
     click.option("--robustness", is_flag=True, help="Also with rain, blur, noise, …: much slower."),
     click.option("--no-speed", is_flag=True, help="Leave batches and stages unmeasured."),
@@ -100,7 +102,7 @@ class _Refusal(click.ClickException):
 @click.command("analyze")
 @_with_options
 @click.pass_context
-def command(context: click.Context, as_json: bool, **given: Any) -> None:
+def command(context: click.Context, /, as_json: bool, **given: Any) -> None:
     """Measure models on datasets and write a report into --out.
 
     Accuracy with intervals, calibration, confusion, speed of batches and of the stages, agreement
@@ -213,4 +215,4 @@ def _rate(rate: Rate | None) -> str:
     """In percent, with its interval."""
     if rate is None or not rate.of:
         return ""
-    return f"{rate.rate:.1%} ({100 * rate.low:.1f}–{100 * rate.high:.1f})"
+    return f"{rate.rate:.1%} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
