@@ -83,8 +83,8 @@ def imbalance(dataset: Dataset) -> Iterator[Finding]:
         yield Finding(
             kind="imbalance",
             severity="warning",
-            text=f"{most!r} has {largest} images and {least!r} {smallest}: plain accuracy is that of "
-            "large classes, so look at the balanced one",
+            text=f"{most!r} has {largest} images and {least!r} {smallest}: plain accuracy is that "
+            "of large classes, so look at the balanced one",
             count=largest,
         )
 

@@ -42,21 +42,23 @@ def open_folder(folder: Path, source: str) -> Dataset:
         DatasetError: there is no image in it.
     """
     try:
-        names = sorted(_names(folder))
+        places = sorted(_places(folder))
     except OSError as error:
         raise DatasetError(f"{error.filename or folder}: {error.strerror or error}") from None
-    if not names:
+    if not places:
         raise DatasetError(
             f"{folder}: holds no images; a folder for each class, or images, go here"
         )
+    # A name that is no UTF-8 can neither be shown nor written into a result.
+    names = unique([os.fsencode(place).decode("utf-8", "backslashreplace") for place in places])
     items = tuple(
-        Item(name, label, str(folder / name))
-        for name, label in zip(names, by_folders(names), strict=True)
+        Item(name, label, str(folder / place))
+        for name, label, place in zip(names, by_folders(names), places, strict=True)
     )
     return Dataset(default_name(source), source, items, Files(), folders=True)
 
 
-def _names(root: Path) -> Iterator[str]:
+def _places(root: Path) -> Iterator[str]:
     def refuse(error: OSError) -> None:
         raise error
 
