@@ -48,20 +48,22 @@ _ALL = (
         "white moved from 6,500 K towards 2,200 K or 25,000 K, i of the way in mired",
         light.temperature,
     ),
-    Augmentation("blur", "Gaussian, sigma i x 3 % of the shorter side", detail.blur),
+    Augmentation("blur", "Gaussian, sigma 0.4 pixels and i x 2 % of the shorter side", detail.blur),
     Augmentation(
         "noise",
-        "Gaussian, sigma i x 60 levels, each channel by itself, grains 1/256 of the shorter side",
+        "Gaussian, sigma i x 40 levels, each channel by itself, grains 1/256 of the shorter side",
         detail.noise,
     ),
     Augmentation(
-        "snow", "flakes over i x 8 % of the area, ground whitened by i x 35 %", weather.snow
+        "snow",
+        "flakes of i x 8 % of the area, smeared by wind; ground whitened by i x 35 %",
+        weather.snow,
     ),
     Augmentation(
         "rain", "slanting streaks over i x 8 % of the area, light less by i x 35 %", weather.rain
     ),
     Augmentation("fog", "i x 50 % to i x 90 % hidden behind uneven light grey", weather.fog),
-    Augmentation("pixelate", "blocks of 1 + i x 4 % of the shorter side", detail.pixelate),
+    Augmentation("pixelate", "blocks of 1 + i x 1.8 % of the shorter side", detail.pixelate),
     Augmentation(
         "vignette", "corners darkened by i x 100 %, the middle not at all", light.vignette
     ),

@@ -6,23 +6,24 @@ import io
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from predictor.types import Pixels
 
-BLUR = 0.03  # sigma at most, of the shorter side
-LEAST_BLUR = 1.2  # pixels, so that a thumbnail's is one at all
-NOISE_LEVELS = 60.0
+BLUR = 0.02  # sigma at most, of the shorter side
+FINEST_BLUR, LEAST_BLUR = 0.4, 0.6  # pixels: below the first there is none to be seen
+NOISE_LEVELS = 40.0
 GRAIN = 1 / 256  # of the shorter side; a pixel at least
-BLOCK = 0.04  # of the shorter side
-LEAST_BLOCK = 2.0  # pixels, that blocks grow by
+BLOCK = 0.018  # of the shorter side: 4 pixels of 224, the coarsest that ImageNet-C has
+LEAST_BLOCK = 1.0  # pixels, that blocks grow by
 BEST_QUALITY, WORST_QUALITY = 95, 8  # equal steps between them look equal in ratio
 BLENDED = 0.5
 
 
 def blur(picture: Pixels, intensity: float, _chance: np.random.Generator) -> Pixels:
     """Out of focus."""
-    sigma = intensity * max(LEAST_BLUR, BLUR * min(picture.shape[:2]))
+    sigma = FINEST_BLUR + intensity * max(LEAST_BLUR, BLUR * min(picture.shape[:2]))
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.uint8)
 
 
@@ -42,11 +43,19 @@ def noise(picture: Pixels, intensity: float, chance: np.random.Generator) -> Pix
 
 def pixelate(picture: Pixels, intensity: float, _chance: np.random.Generator) -> Pixels:
     """In blocks of their mean colour."""
-    height, width = picture.shape[:2]
-    block = 1 + intensity * max(LEAST_BLOCK, BLOCK * min(height, width))
-    few = max(1, round(width / block)), max(1, round(height / block))
-    small = cv2.resize(picture, few, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+    block = 1 + intensity * max(LEAST_BLOCK, BLOCK * min(picture.shape[:2]))
+    rows, columns = (_edges(side, block) for side in picture.shape[:2])
+    tall, wide = np.diff(rows), np.diff(columns)
+    sums = np.add.reduceat(picture.astype(np.float32), rows[:-1], axis=0)
+    sums = np.add.reduceat(sums, columns[:-1], axis=1)
+    means = np.rint(sums / (tall[:, np.newaxis] * wide)[:, :, np.newaxis]).astype(np.uint8)
+    return means.repeat(tall, axis=0).repeat(wide, axis=1)
+
+
+def _edges(side: int, block: float) -> NDArray[np.int64]:
+    """Where blocks begin along a side, and where the last one ends; whole pixels, rising."""
+    inside = np.rint(np.arange(block, side, block)).astype(np.int64)
+    return np.unique(np.concatenate(([0], inside, [side])))
 
 
 def jpeg(picture: Pixels, intensity: float, _chance: np.random.Generator) -> Pixels:

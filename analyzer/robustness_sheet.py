@@ -12,7 +12,7 @@ from analyzer.augmentations import AUGMENTATIONS, augment
 from analyzer.robustness_pictures import bounded
 from predictor.types import Pixels
 
-ROW, WIDEST, GAP, NAME, TITLE = 112, 224, 4, 132, 22  # pixels
+ROW, WIDEST, GAP, NAME, TITLE = 176, 240, 4, 132, 22  # pixels
 COLUMNS = 2  # of augmentations
 PAPER, INK = (255, 255, 255), (30, 30, 30)
 
