@@ -49,7 +49,7 @@ def pixelate(picture: Pixels, intensity: float, _chance: np.random.Generator) ->
     sums = np.add.reduceat(picture.astype(np.float32), rows[:-1], axis=0)
     sums = np.add.reduceat(sums, columns[:-1], axis=1)
     means = np.rint(sums / (tall[:, np.newaxis] * wide)[:, :, np.newaxis]).astype(np.uint8)
-    return means.repeat(tall, axis=0).repeat(wide, axis=1)
+    return np.repeat(np.repeat(means, tall, axis=0), wide, axis=1)
 
 
 def _edges(side: int, block: float) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ from analyzer.augmentations import AUGMENTATIONS, VERSION, augment
 from analyzer.dataset_survey import Progress
 from analyzer.errors import AnalyzerError
 from analyzer.intervals import TAIL, rate
+from analyzer.predictions import NO_TRUTH
 from analyzer.result import Robustness, RobustnessPoint
 from analyzer.robustness_batches import Classify
 from analyzer.robustness_kept import KeptUnits, Unit, UnitAnswers
@@ -132,7 +133,7 @@ def robustness(
         cv2.setNumThreads(threads)
     clean = UnitAnswers(clean.best[good], clean.confidence[good])
     expected = truth[numbers[good]]
-    against_truth = bool((truth >= 0).any())
+    against_truth = bool((truth != NO_TRUTH).any())
     return _judged(clean, units, augmented, expected if against_truth else None)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias
 
 import numpy as np
+from PIL import Image as PillowImage
 
 from analyzer.errors import BrokenImageError
 from analyzer.run_model import Block, Read, no_answers
@@ -18,17 +20,23 @@ Classify: TypeAlias = Callable[[Sequence[int], Read, Callable[[Block], None]], N
 BATCH = 32
 
 
-def in_batches(answer: Callable[[Sequence[Image]], Answers], size: int = BATCH) -> Classify:
+def in_batches(
+    answer: Callable[[Sequence[Image]], Answers], size: int = BATCH, *, encoded: bool = False
+) -> Classify:
     """Let ``answer`` classify images in batches, while threads prepare the next one.
 
     Args:
         answer: called in one thread with at most ``size`` images, encoded or pixels; row i answers
             image i. A row whose best class is -1 is an image that gave no answer.
         size: images of a batch.
+        encoded: give it files alone: pixels become PNGs, which lose nothing.
     """
 
     def classify(numbers: Sequence[int], read: Read, answered: Callable[[Block], None]) -> None:
-        for batch, images, errors in _read_ahead(numbers, read, size):
+        def reading(number: int) -> Image:
+            return png(read(number)) if encoded else read(number)
+
+        for batch, images, errors in _read_ahead(numbers, reading, size):
             if images:
                 found = answer(images)
                 answered(Block(np.array(batch, np.int64), found.indices, found.scores))
@@ -36,6 +44,15 @@ def in_batches(answer: Callable[[Sequence[Image]], Answers], size: int = BATCH) 
                 answered(no_answers(tuple(errors), 1, errors))
 
     return classify
+
+
+def png(image: Image) -> Image:
+    """An image as a file: pixels (h, w, 3) as a PNG, files as they are."""
+    if not isinstance(image, np.ndarray):
+        return image
+    stream = io.BytesIO()
+    PillowImage.fromarray(image).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
 
 
 def _read_ahead(

@@ -165,13 +165,20 @@ def test_a_server_gives_the_same_figures(colours, model):
     variant = colours.manifest.variants[0]
     runtime = OnnxRuntime(colours.path / variant.file, "cpu", threads=1)
     target = colours.manifest.input
-    by_batches = measured(
-        in_batches(lambda images: runtime.run(np.stack([decode(i, target) for i in images])), 4),
-        data,
-    )
+    kinds = set()
+
+    def answer(images):
+        kinds.update(type(image) for image in images)
+        return runtime.run(np.stack([decode(image, target) for image in images]))
+
+    by_batches = measured(in_batches(answer, 4), data)
+    assert kinds == {np.ndarray}
+    kinds.clear()
+    by_files = measured(in_batches(answer, 4, encoded=True), data)
+    assert kinds == {bytes}
 
     here = measured(model.classify, data)
-    for other in (by_wire, by_batches):
+    for other in (by_wire, by_batches, by_files):
         assert [p.top1 for p in other.points] == [p.top1 for p in here.points]
         assert [p.mean_confidence for p in other.points] == pytest.approx(
             [p.mean_confidence for p in here.points], abs=1e-4
