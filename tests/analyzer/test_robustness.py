@@ -133,6 +133,7 @@ def test_without_truth_answers_are_held_against_those_to_clean_images(packages, 
 def test_figures_are_those_of_the_images_one_by_one(colours, model):
     """Every augmented image decoded and classified by itself, by plain code."""
     data = Colours()
+    data.truth[:5] = 2  # as somebody said who was wrong
     result = measured(model.classify, data)
     target = colours.manifest.input
 
@@ -147,6 +148,7 @@ def test_figures_are_those_of_the_images_one_by_one(colours, model):
         assert (point.top1.count, point.top1.of) == (hits, 18)
         assert (point.top1.low, point.top1.high) == (low, high)
         assert point.mean_confidence == pytest.approx(np.mean(scores), abs=1e-5)
+    assert (result.against, result.clean.count) == ("truth", 13)
     assert result.mean_drop == pytest.approx(
         result.clean.rate - np.mean([point.top1.rate for point in result.points])
     )
@@ -278,7 +280,16 @@ def test_another_model_or_sample_takes_nothing_that_is_kept(model, tmp_path):
     assert more.asked == 18
 
 
-@pytest.mark.parametrize("damage", ["", "[]", '{"best": [1]}', '{"best": 1, "confidence": "x"}'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "",
+        "[]",
+        '{"best": [1]}',
+        '{"best": [1], "confidence": [0.5]}',
+        '{"best": 1, "confidence": "x"}',
+    ],
+)
 def test_a_damaged_unit_is_done_again(model, tmp_path, damage):
     """And is whole afterwards."""
     data, keeping = Colours(), Keeping(tmp_path, "one")
