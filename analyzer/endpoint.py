@@ -56,12 +56,15 @@ class EndpointModel:
         self._learnt: dict[int, str] = {}
         self._learning = threading.Lock()
         self._ended = threading.Event()
-        self._metadata = self.get("")
-        config = self.get("/config", optional=True)
-        self._images = max(1, min(MOST_IMAGES, int(config.get("max_batch_size") or 1)))
-        self._top_k = _top_k(self._metadata)
+        try:
+            self._metadata = self.get("")
+            self._config = self.get("/config", optional=True)
+            self._top_k = _top_k(self._metadata)
+        except AnalyzerError:
+            self.close()
+            raise
+        self._images = max(1, min(MOST_IMAGES, int(self._config.get("max_batch_size") or 1)))
         self._version = match["version"] or _newest(self._metadata)
-        self._config = config
 
     @property
     def identity(self) -> str:

@@ -82,7 +82,7 @@ def of_model(model: LocalModel, environment: dict[str, str]) -> Speed:
         stages=_stages(found),
         bottleneck=found.bottleneck.name if found.bottleneck else None,
         cores_per_device=feed,
-        note=_note(feed, model.place, found),
+        note=note(feed, model.place, found),
     )
 
 
@@ -202,9 +202,10 @@ def _stages(found: Balance) -> tuple[StageCapacity, ...]:
     )
 
 
-def _note(feed: float | None, place: Place, found: Balance) -> str:
+def note(feed: float | None, place: Place, found: Balance) -> str:
+    """What it takes to keep a device busy, and what this machine does; one line."""
     if feed is None or found.bottleneck is None:
-        return "what feeds it was not measured: all answers were known already"
+        return "no image of the dataset could be decoded"
     device = "instance of one thread" if place.on_cores else "of these"
     limit = f"{found.capacity:.0f} images/s on {place.cores} cores, limited by "
     limit += (

@@ -26,7 +26,9 @@ def labels_of(dataset):
 
 def test_class_folders_are_classes(tmp_path):
     """In the order of their names; hidden files and what is no image are left out."""
-    write_folder(tmp_path, files(2) | {".hidden.png": RED, "red/notes.txt": b"x", ".git/a.png": RED})
+    write_folder(
+        tmp_path, files(2) | {".hidden.png": RED, "red/notes.txt": b"x", ".git/a.png": RED}
+    )
 
     dataset = open_dataset(str(tmp_path))
 
@@ -135,7 +137,9 @@ def test_an_archive_may_hold_a_table(tmp_path):
     assert dataset.read(0) == RED
 
 
-@pytest.mark.parametrize("name", ["../up.png", "/root.png", "a/../../b.png", "C:x.png", "a\\..\\b.png"])
+@pytest.mark.parametrize(
+    "name", ["../up.png", "/root.png", "a/../../b.png", "C:x.png", "a\\..\\b.png"]
+)
 def test_an_archive_with_a_name_that_leads_out_is_refused(tmp_path, name):
     """Though nothing is unpacked: others may."""
     archive = write_zip(tmp_path / "slip.zip", {"red/a.png": RED, name: RED})
