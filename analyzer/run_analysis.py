@@ -154,7 +154,7 @@ def _on_dataset(
         found.evaluations.append(evaluation)
         found.predictions.append(outcome.predictions)
         if isinstance(model, EndpointModel):
-            said = speed.of_pod(model.get("/stages", optional=True))
+            said = speed.of_pod(model.stages())
             if said is not None:
                 found.pods[model.name] = said
     found.agreements += _agreements([each.predictions for each in outcomes], opened)

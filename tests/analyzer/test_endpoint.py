@@ -60,7 +60,7 @@ def test_a_pod_says_which_stage_limits_it(pod, seen, tmp_path):
     """All seven, as its own page has them."""
     model = EndpointModel("", f"{pod.url}/v2/models/colours/versions/1")
     run(model, seen, tmp_path, quiet)
-    found = speed.of_pod(model.get("/stages", optional=True))
+    found = speed.of_pod(model.stages())
     model.close()
 
     assert found is not None

@@ -75,5 +75,5 @@ def test_what_cannot_be_measured_is_said_in_one_line(colours):
     model = local(colours)
     model.place = Place("rocm", 1, LIMITS, scaled=True)
 
-    with pytest.raises(AnalyzerError, match="ROCMExecutionProvider"):
+    with pytest.raises(AnalyzerError, match="device rocm: this ONNX Runtime has no"):
         speed.of_model(model, {})
