@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analyzer import intervals
 
@@ -62,6 +62,10 @@ class Estimate:
             _bucket(high, edges, counts)[1],
             f"{total:,} values",
         )
+
+    def on(self, basis: str) -> Estimate:
+        """The same, with another word on what it rests on."""
+        return replace(self, basis=basis)
 
     def less(self, other: Estimate) -> Estimate:
         """The difference of two independent estimates, or of two that rise and fall together.
