@@ -15,10 +15,11 @@ from pathlib import Path
 from analyzer import checks, checks_alike, checks_parity, speed
 from analyzer.accuracy import accuracy
 from analyzer.agreement import agreement
-from analyzer.dataset import Dataset
-from analyzer.dataset_survey import Progress, Survey, survey
+from analyzer.dataset_survey import KEPT_BYTES, Progress, Survey, survey
 from analyzer.endpoint import EndpointModel
 from analyzer.errors import AgreementError
+from analyzer.gate import judge
+from analyzer.gate_file import read_gate
 from analyzer.hierarchy import read_hierarchy
 from analyzer.local import LocalModel, Place
 from analyzer.predictions import NO_TRUTH, Predictions
@@ -72,7 +73,7 @@ class Analysis:
 
     result: Result
     predictions: tuple[Predictions, ...]
-    datasets: tuple[Dataset, ...]
+    surveys: tuple[Survey, ...]
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ class _Found:
     predictions: list[Predictions] = field(default_factory=list)
     agreements: list[Agreement] = field(default_factory=list)
     pods: dict[str, Speed] = field(default_factory=dict)
+    surveys: list[Survey] = field(default_factory=list)
 
 
 def analyse(request: Request, progress: Progress) -> Analysis:
@@ -94,10 +96,7 @@ def analyse(request: Request, progress: Progress) -> Analysis:
     """
     here, environment = place_of(request.device, request.settings)
     os.environ.update(environment)  # before a runtime is imported
-    if request.gate:
-        from analyzer.gate import judge, read_gate
-
-        gate = read_gate(request.gate)
+    gate = read_gate(request.gate) if request.gate else None
     datasets = open_datasets(request.datasets)
     opened = open_models(
         request.models,
@@ -110,7 +109,8 @@ def analyse(request: Request, progress: Progress) -> Analysis:
     found = _Found()
     try:
         for dataset in datasets:
-            _on_dataset(opened, dataset, request, found, progress)
+            found.surveys.append(survey(dataset, progress, KEPT_BYTES // len(datasets)))
+            _on_dataset(opened, found.surveys[-1], request, found, progress)
         speeds = found.pods
         if request.speed:
             ours = [model for model in opened.models if isinstance(model, LocalModel)]
@@ -121,10 +121,10 @@ def analyse(request: Request, progress: Progress) -> Analysis:
     finally:
         for model in opened.models:
             model.close()
-    if request.gate:
+    if gate is not None:
         judged = judge(gate, result, opened.champion)
         result = result.model_copy(update={"gate": judged})
-    return Analysis(result, tuple(found.predictions), datasets)
+    return Analysis(result, tuple(found.predictions), tuple(found.surveys))
 
 
 def place_of(device: str, settings: Settings) -> tuple[Place, dict[str, str]]:
@@ -141,9 +141,8 @@ def place_of(device: str, settings: Settings) -> tuple[Place, dict[str, str]]:
 
 
 def _on_dataset(
-    opened: Opened, dataset: Dataset, request: Request, found: _Found, progress: Progress
+    opened: Opened, seen: Survey, request: Request, found: _Found, progress: Progress
 ) -> None:
-    seen = survey(dataset, progress)
     outcomes: list[Outcome] = []
     findings: list[Finding] = []
     for model in opened.models:
