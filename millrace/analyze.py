@@ -137,13 +137,14 @@ def _request(store: Path | None, no_speed: bool, labels: Path | None, **given: A
 def _run(request: Request, history: tuple[Path, ...], *, to_mlflow: bool, as_json: bool) -> bool:
     from analyzer import mlflow_run
     from analyzer.run_analysis import analyse
-    from analyzer.write_all import write_all
+    from analyzer.write_all import read_result, write_all
 
+    earlier = [read_result(file) for file in history]
     if to_mlflow:
         mlflow_run.check()
     with Display() as progress:
         found = analyse(request, progress)
-        report = write_all(found, request.out, history, progress)
+        report = write_all(found, request.out, earlier, progress)
     run_id = mlflow_run.log(found.result, request.out) if to_mlflow else None
     if as_json:
         outcome = _as_json(found.result) | {"report": str(report), "mlflow_run": run_id}

@@ -157,7 +157,7 @@ def test_speed_is_measured_unless_it_is_declined(colours, folder, tmp_path):
 def test_a_gate_decides_the_exit_code(colours, folder, tmp_path, at_least, code):
     """By bounds: 90 of 91 do not show 97 %."""
     gate = tmp_path / "gate.yaml"
-    gate.write_text(f"absolute:\n  top1: {{at_least: {at_least}}}\n")
+    gate.write_text(f"absolute: {{top1: {{at_least: {at_least}}}, unanswered: {{at_most: 0.1}}}}\n")
 
     ran = analyze(
         colours, "--model", "colours", "--dataset", folder, "--out", tmp_path / "out",
@@ -207,7 +207,7 @@ def test_an_analysis_that_is_stopped_goes_on(colours, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--model", "nobody", "--dataset", "."], "no model 'nobody'"),
+        (["--model", "nobody", "--dataset", "{set}"], "no model 'nobody'"),
         (["--model", "colours", "--dataset", "nowhere"], "no dataset 'nowhere'"),
         (["--model", "colours#int4", "--dataset", "{set}"], "has no 'int4'"),
         (["--model", "http://127.0.0.1:9/v2/models/m", "--dataset", "{set}"], "cannot be asked"),
