@@ -77,6 +77,8 @@ class Calibration(Part):
 
     bins: tuple[Bin, ...]
     ece: float  # expected calibration error
+    ece_low: float | None = None  # its 95 % interval
+    ece_high: float | None = None
     mce: float  # largest of a bin that has images
     brier: float | None  # of the best class: mean (score - hit)²
 
@@ -100,14 +102,14 @@ class Curve(Part):
 
 
 class HierarchyScores(Part):
-    """Scores that forgive mistakes within a group; docs/analyzer.md defines each. 0 to 1."""
+    """How bad mistakes are, by groups of classes; docs/analyzer-metrics.md defines each."""
 
-    levels: tuple[str, ...]
-    accuracy_by_level: tuple[float, ...]
-    standard: float
-    confidence_aware: float
-    error_aware: float
-    hierarchy_aware: float
+    levels: tuple[str, ...]  # of groups, fine to coarse, by the names the file gives them
+    accuracy_by_level: tuple[float, ...]  # right at least in the group
+    standard: float  # 0 to 1
+    confidence_aware: float  # 0 to 1
+    error_aware: float  # -1 to 1
+    hierarchy_aware: float  # -1 to 1
 
 
 class Accuracy(Part):
@@ -159,6 +161,12 @@ class BatchSpeed(Part):
     images_per_second: float
     latency_s: float  # of a batch, median
     p99_s: float
+    # 95 % intervals; None where nothing bounds it. `analyzer.durations` makes all of them.
+    images_per_second_low: float | None = None
+    images_per_second_high: float | None = None
+    p99_low_s: float | None = None
+    p99_high_s: float | None = None  # takes 368 batches
+    batches: int = 0  # that were timed
 
 
 class VariantSpeed(Part):
@@ -208,6 +216,8 @@ class Agreement(Part):
     mcnemar_p: float | None  # exact two-sided; None without truths
     changed: tuple[tuple[str, int, int, int], ...]  # (image, truth or -1, first, second), ≤ 1,000
     by_class: tuple[tuple[int, int, int], ...]  # (class, right by first, right by second)
+    # The same paired: (class, both right, only first, only second, neither).
+    pairs_by_class: tuple[tuple[int, int, int, int, int], ...] = ()
 
 
 class Finding(Part):
@@ -265,10 +275,11 @@ class RuleVerdict(Part):
     model: str
     dataset: str | None
     passed: bool
-    figure: float | None
-    bound: float  # of its confidence interval, that was compared
+    figure: float | None  # None: it was not measured
+    bound: float | None  # of its 95 % interval, that was compared; None: nothing bounds it
     threshold: float
     text: str  # one line for people
+    decided: bool = True  # False: neither proven nor refuted; more of the same could tell
 
 
 class GateResult(Part):
