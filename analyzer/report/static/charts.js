@@ -1,9 +1,8 @@
 // Charts as SVG: lines over numbers, and bars. Colours are the page's, so that both themes and
 // paper draw them right.
 
-const WIDTH = 520;
-const HEIGHT = 300;
-const EDGE = { left: 52, right: 14, top: 12, bottom: 42 };
+const SIZES = { usual: [520, 300], small: [300, 200], wide: [1060, 320] }; // of the drawing's own units
+const EDGE = { left: 66, right: 18, top: 12, bottom: 42 };
 const NEAR = 28; // pixels from a point within which the pointer means it
 
 function ticksOf(low, high, about = 5) {
@@ -20,29 +19,30 @@ function scaleOf(axis, from, to) {
   return (value) => from + ((place(value) - low) / (high - low || 1)) * (to - from);
 }
 
-function axesOf(x, y, left, top) {
+function axesOf(x, y, left, top, [width, height]) {
   const xTicks = x.ticks ?? ticksOf(...x.domain);
   const yTicks = y.ticks ?? ticksOf(...y.domain);
-  const base = HEIGHT - EDGE.bottom;
+  const base = height - EDGE.bottom;
   return [
     yTicks.map((tick) => svg("g", { transform: `translate(0 ${top(tick)})` },
-      svg("line", { class: "grid", x1: EDGE.left, x2: WIDTH - EDGE.right }),
-      svg("text", { class: "tick", x: EDGE.left - 8, dy: "0.32em", "text-anchor": "end" }, (y.format ?? String)(tick)))),
+      svg("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right }),
+      svg("text", { class: "tick", x: EDGE.left - 8, dy: "0.32em", "text-anchor": "end" }, (y.format ?? plain)(tick)))),
     xTicks.map((tick) => svg("g", { transform: `translate(${left(tick)} ${base})` },
       svg("line", { class: "axis", y2: 4 }),
-      svg("text", { class: "tick", y: 17, "text-anchor": "middle" }, (x.format ?? String)(tick)))),
-    svg("line", { class: "axis", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: base, y2: base }),
-    svg("text", { class: "axis-name", x: (EDGE.left + WIDTH - EDGE.right) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, x.label),
-    svg("text", { class: "axis-name", transform: `translate(12 ${(EDGE.top + base) / 2}) rotate(-90)`, "text-anchor": "middle" }, y.label),
-  ];
+      svg("text", { class: "tick", y: 17, "text-anchor": "middle" }, (x.format ?? plain)(tick)))),
+    svg("line", { class: "axis", x1: EDGE.left, x2: width - EDGE.right, y1: base, y2: base }),
+    svg("text", { class: "axis-name", x: (EDGE.left + width - EDGE.right) / 2, y: height - 6, "text-anchor": "middle" }, x.label),
+    y.label && svg("text", { class: "axis-name", transform: `translate(12 ${(EDGE.top + base) / 2}) rotate(-90)`, "text-anchor": "middle" }, y.label),
+  ].filter(Boolean);
 }
 
 // series: [{name, colour, dash, area, marks, points: [{x, y, low, high, tip}]}]. extra(left, top) adds what lies below.
-function lineChart({ title, x, y, series, extra }) {
-  const left = scaleOf(x, EDGE.left, WIDTH - EDGE.right);
-  const top = scaleOf(y, HEIGHT - EDGE.bottom, EDGE.top);
-  const drawn = svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title, "data-tells": "" });
-  drawn.append(...axesOf(x, y, left, top).flat(), ...(extra ? extra(left, top) : []));
+function lineChart({ title, x, y, series, extra, kind = "usual" }) {
+  const [width, height] = SIZES[kind];
+  const left = scaleOf(x, EDGE.left, width - EDGE.right);
+  const top = scaleOf(y, height - EDGE.bottom, EDGE.top);
+  const drawn = svg("svg", { class: `chart ${kind}`, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title, "data-tells": "" });
+  drawn.append(...axesOf(x, y, left, top, [width, height]).flat(), ...(extra ? extra(left, top) : []));
   const spots = [];
   for (const one of series) {
     const points = one.points.filter((point) => known(point.y));
@@ -54,7 +54,7 @@ function lineChart({ title, x, y, series, extra }) {
       group.append(svg("path", { class: "band", d: `M${points.map((point) => place(point, point.high)).join("L")}L${back.map((point) => place(point, point.low)).join("L")}Z` }));
     }
     if (one.area && points.length) {
-      const base = HEIGHT - EDGE.bottom;
+      const base = height - EDGE.bottom;
       group.append(svg("path", { class: "band", d: `M${left(points[0].x)} ${base}L${path}L${left(points.at(-1).x)} ${base}Z` }));
     }
     if (path) group.append(svg("path", { class: "line", d: `M${path}`, "stroke-dasharray": one.dash }));
@@ -71,7 +71,7 @@ function lineChart({ title, x, y, series, extra }) {
 
 function pointed(event, drawn, spots, cursor) {
   const box = drawn.getBoundingClientRect();
-  const ratio = WIDTH / box.width;
+  const ratio = drawn.viewBox.baseVal.width / box.width;
   const [x, y] = [(event.clientX - box.left) * ratio, (event.clientY - box.top) * ratio];
   let [best, distance] = [null, NEAR];
   for (const spot of spots) {

@@ -6,24 +6,24 @@ draws("classes", () => {
   if (!all.length) return el("p", { class: "nothing" }, `Nothing is known of ${state.model} on ${state.dataset}.`);
   const colour = colourOf(state.model);
   const share = (key, of, label, tipped) => ({
-    key, label, numeric: true, width: "minmax(92px, 1fr)", tip: tipped,
+    key, label, numeric: true, bars: true, width: "minmax(104px, 1fr)", tip: tipped,
     value: (one) => (of(one).of ? of(one).rate : null),
     cell: (one) => (of(one).of ? bar(of(one).rate, percent(of(one).rate), { colour, tip: `${whole(of(one).count)} of ${whole(of(one).of)}, 95 % interval ${interval(of(one))}` }) : "–"),
   });
-  const plain = (key, label, read, show, width = "84px", tipped = undefined) => ({ key, label, numeric: true, width, value: read, cell: (one) => show(read(one)), tip: tipped });
+  const column = (key, label, read, show, width = "84px", tipped = undefined) => ({ key, label, numeric: true, width, value: read, cell: (one) => show(read(one)), tip: tipped });
   const wanted = [
     { key: "label", label: "Class", width: "minmax(120px, 1.6fr)", value: (one) => one.label, cell: (one) => el("span", { class: "clip", title: one.label }, one.label) },
-    plain("support", "Images", (one) => one.support, whole, "76px"),
+    column("support", "Images", (one) => one.support, whole, "76px"),
     share("recall", (one) => one.recall, "Recall", "of its images, how many were recognised: its top-1"),
     share("precision", (one) => one.precision, "Precision", "of the images said to be it, how many are"),
-    plain("f1", "F1", (one) => (one.support || one.predicted ? one.f1 : null), fixed, "66px", "harmonic mean of precision and recall"),
+    column("f1", "F1", (one) => (one.support || one.predicted ? one.f1 : null), fixed, "66px", "harmonic mean of precision and recall"),
     share("top5", (one) => one.top5, "Top-5"),
-    plain("confidence", "Score", (one) => one.mean_confidence, fixed, "70px", "mean score of the images of the class"),
-    plain("auc", "AUC", (one) => one.roc_auc, fixed, "66px", "area under its ROC curve, one against the rest"),
-    plain("ap", "AP", (one) => one.average_precision, fixed, "66px", "average precision"),
+    column("confidence", "Score", (one) => one.mean_confidence, fixed, "70px", "mean score of the images of the class"),
+    column("auc", "AUC", (one) => one.roc_auc, fixed, "66px", "area under its ROC curve, one against the rest"),
+    column("ap", "AP", (one) => one.average_precision, fixed, "66px", "average precision"),
     { key: "taken", label: "Taken for", width: "minmax(120px, 1.5fr)", value: (one) => one.confused_with[0]?.[1] ?? 0, cell: taken, numeric: false },
   ];
-  const columns = wanted.filter((column) => all.some((one) => known(column.value(one)) && column.value(one) !== ""));
+  const columns = wanted.filter(({ value }) => all.some((one) => known(value(one)) && value(one) !== ""));
   const grid = new Grid({
     label: `Classes of ${state.model}`, columns, rowHeight: 34, height: Math.min(440, 34 * all.length + 2),
     open: tables.get(state.dataset) && ((one) => showImages([[{ column: "truth", op: "is", value: one.label }]])),

@@ -132,7 +132,7 @@ class Matrix {
   }
 
   show(truth, said, span = Math.min(this.count, 16)) {
-    this.moved({ span, x: said - span / 2 + 0.5, y: truth - span / 2 + 0.5 });
+    this.moved({ span, x: Math.round(said - span / 2), y: Math.round(truth - span / 2) });
   }
 
   cellAt(event) {

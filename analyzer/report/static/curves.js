@@ -68,7 +68,7 @@ draws("thresholds", () => {
   const taken = (each, one) => each.taken / (one.accuracy.judged || 1);
   const right = line((each) => each.accuracy, "of those taken are right");
   const lowest = Math.min(...right.flatMap((one) => one.points.map((point) => point.y).filter(known)));
-  const floor = Math.max(0, Math.floor(lowest * 10) / 10);
+  const floor = Number.isFinite(lowest) ? Math.min(0.9, Math.floor(lowest * 10) / 10) : 0;
   const words = el("div", { class: "threshold-words", "aria-live": "polite" });
   const slider = el("input", { type: "range", min: 0, max: 100, value: 80, "aria-label": "Least score that is taken", oninput: () => tellThreshold() });
   const tellThreshold = () => words.replaceChildren(...shown.map((one) => thresholdWords(one, slider.value / 100)));

@@ -108,12 +108,18 @@ function fileOf(images, row) {
   }
 }
 
+// The model that is right most often comes first, so that its mistakes are what one sees.
+function bestOn(dataset) {
+  const ranked = judgedOn(dataset).sort((a, b) => (topOf(b.accuracy, 1)?.rate ?? 0) - (topOf(a.accuracy, 1)?.rate ?? 0));
+  return ranked[0]?.model ?? models[0];
+}
+
 // What the sections show; whoever draws by it is told of changes, the first of which is the start.
 const state = {
   dataset: datasets.find((name) => judgedOn(name).length) ?? datasets[0],
-  model: models[0],
   listeners: [],
 };
+state.model = bestOn(state.dataset);
 
 function draws(id, draw) {
   const body = bodyOf(id);

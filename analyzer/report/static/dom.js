@@ -24,6 +24,7 @@ const bodyOf = (id) => find(`#${id} > .body`);
 
 const known = (value) => value !== null && value !== undefined && !Number.isNaN(value);
 const GROUPS = new Intl.NumberFormat("en");
+const plain = (value) => GROUPS.format(value);
 const whole = (value) => (known(value) ? GROUPS.format(Math.round(value)) : "–");
 const fixed = (value, digits = 3) => (known(value) ? value.toFixed(digits) : "–");
 const percent = (value, digits = 1) => (known(value) ? `${(100 * value).toFixed(digits)} %` : "–");
@@ -55,14 +56,13 @@ const moment = (iso) => iso.replace("T", " ").replace(/(:\d\d)(\.\d+)?(Z|\+00:00
 const day = (iso) => iso.slice(0, 10);
 
 function table(caption, heads, rows, attributes = {}) {
+  const aligned = (at) => (rows[0]?.children[at]?.classList.contains("number") ? "number" : null);
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
     el("table", attributes,
       el("caption", { class: "unseen" }, caption),
-      el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
+      el("thead", {}, el("tr", {}, heads.map((head, at) => el("th", { scope: "col", class: aligned(at) }, head)))),
       el("tbody", {}, rows)));
 }
-
-const cells = (...values) => el("tr", {}, values.map((value) => (value instanceof HTMLTableCellElement ? value : el("td", {}, value))));
 
 const pick = (label, options, chosen, onchange) =>
   el("label", { class: "pick" }, el("span", {}, label),

@@ -1,5 +1,5 @@
 // A table of any number of rows of which only those in sight exist. Columns: {key, label, width,
-// value(row), cell(row), numeric, plain, tip}; rows are anything, and value is what they are sorted by.
+// value(row), cell(row), numeric, bars, plain, tip}; rows are anything, and value is what they are sorted by.
 
 const BEYOND = 6; // rows kept above and below those in sight
 const ON_PAPER = 60; // rows that are printed
@@ -29,8 +29,14 @@ class Grid {
   setColumns(columns) {
     this.columns = columns;
     this.sorting = this.sorting.filter(([key]) => columns.some((column) => column.key === key));
-    this.node.style.setProperty("--columns", columns.map((column) => column.width ?? "1fr").join(" "));
+    this.widths();
     this.heads();
+  }
+
+  // On paper all columns share the width that there is.
+  widths() {
+    const wide = (column) => (this.printing && !column.plain ? "minmax(0, 1fr)" : column.width ?? "1fr");
+    this.node.style.setProperty("--columns", this.columns.map(wide).join(" "));
   }
 
   heads() {
@@ -38,7 +44,7 @@ class Grid {
     this.head.replaceChildren(...this.columns.map((column) => {
       const way = first.get(column.key);
       const sorted = way === 1 ? "ascending" : way === -1 ? "descending" : "none";
-      const attributes = { role: "columnheader", class: column.numeric ? "number" : "", "aria-sort": column.plain ? null : sorted };
+      const attributes = { role: "columnheader", class: column.numeric && !column.bars ? "number" : "", "aria-sort": column.plain ? null : sorted };
       if (column.plain) return el("div", attributes, column.label);
       const sort = (event) => this.sortBy(column.key, event.shiftKey);
       return el("div", attributes, button([column.label, el("i", {}, way === 1 ? "▲" : way === -1 ? "▼" : "")], sort, { "data-tip": column.tip, "data-key": column.key }));
@@ -104,7 +110,7 @@ class Grid {
       "aria-rowindex": place + 2, "aria-selected": chosen ? "true" : null,
       style: { "--top": `${place * this.rowHeight}px`, "--row": `${this.rowHeight}px` },
       onclick: () => { this.choose(place); this.open?.(row, place); },
-    }, this.columns.map((column) => el("div", { role: "gridcell", class: column.numeric ? "number" : "" }, column.cell ? column.cell(row) : column.value(row))));
+    }, this.columns.map((column) => el("div", { role: "gridcell", class: column.numeric && !column.bars ? "number" : "" }, column.cell ? column.cell(row) : column.value(row))));
   }
 
   choose(place) {
@@ -130,6 +136,7 @@ class Grid {
 
   print(on) {
     this.printing = on;
+    this.widths();
     this.node.classList.toggle("printing", on);
     const left = this.shown.length - ON_PAPER;
     this.paper.textContent = left > 0 ? `The first ${ON_PAPER} of ${whole(this.shown.length)} rows.` : "";

@@ -26,7 +26,7 @@ draws("history", () => {
 function runList() {
   return el("ul", { class: "runs" }, runs.map((one) => el("li", {}, el("label", { class: "check" },
     el("input", { type: "checkbox", checked: one.chosen, onchange: (event) => { one.chosen = event.target.checked; change({}); } }),
-    el("b", {}, one.name), el("span", { class: "note" }, `${moment(one.run.created)} · ${one.run.models.map((model) => `${model.name} ${model.version}`).join(", ")}`),
+    el("b", {}, one.name), el("span", { class: "note" }, `${one.name === moment(one.run.created) ? "" : `${moment(one.run.created)} · `}${one.run.models.map((model) => `${model.name} ${model.version}`).join(", ")}`),
     one.run.gate && el("span", { class: `pill ${one.run.gate.passed ? "good" : "bad"}` }, one.run.gate.passed ? "✓ gate" : "✗ gate")))));
 }
 
@@ -75,7 +75,7 @@ function historyChart(chosen, [key, title, format, read]) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const room = (high - low) * 0.1 || Math.abs(high) * 0.05 || 1;
   const x = { label: "run", domain: [-0.2, chosen.length - 0.8], ticks: chosen.map((_, at) => at), format: (at) => (chosen[at].name === "this run" ? "this run" : day(chosen[at].run.created)) };
-  return lineChart({ title, x, y: { label: "", domain: [Math.max(0, low - room), high + room], format }, series });
+  return lineChart({ kind: "wide", title, x, y: { label: "", domain: [Math.max(0, low - room), high + room], format }, series });
 }
 
 function historyTable(chosen, [key, title, format, read, way]) {

@@ -6,12 +6,14 @@ const FEW = 3; // models for which said and score have a column of their own
 const board = bodyOf("images") && {
   search: el("input", { type: "search", placeholder: "Search names and classes", "aria-label": "Search names and classes" }),
   count: el("span", { class: "note", role: "status" }),
+  chips: el("div", { class: "chips", role: "group", "aria-label": "Common conditions" }),
   labels: el("datalist", { id: "labels" }),
 };
 
 draws("images", () => {
   const images = tables.get(state.dataset);
   if (!images) return el("p", { class: "nothing" }, `The page has no images of ${state.dataset}.`);
+  board.chips.replaceChildren(...chips(images));
   if (board.images === images) return board.node;
   Object.assign(board, { images, fields: fieldsOf(images), words: null });
   board.grid = new Grid({ label: `Images of ${state.dataset}`, columns: columnsOf(images), rowHeight: ROW, height: 12 * ROW, open: (row, place) => openImage(images, board.grid.shown, place), nothing: "No image is like that." });
@@ -22,7 +24,7 @@ draws("images", () => {
   for (const each of images.answers) for (const label of labelsOf.get(each.model) ?? []) known_.add(label);
   board.labels.replaceChildren(...[...known_].sort(COLLATOR.compare).map((label) => el("option", { value: label })));
   const missing = images.of > images.count && el("p", { class: "note" }, `The page has ${whole(images.count)} of ${whole(images.of)} images: mistakes first. The CSV files have all.`);
-  board.node = el("div", { class: "panel" }, el("div", { class: "tools" }, board.search, board.count, button("Save these as CSV", save, { class: "quiet" })), chips(images), board.conditions.node, board.labels, missing, board.grid.node);
+  board.node = el("div", { class: "panel" }, el("div", { class: "tools" }, board.search, board.count, button("Save these as CSV", save, { class: "quiet" })), board.chips, board.conditions.node, board.labels, missing, board.grid.node);
   narrow();
   return board.node;
 });
@@ -33,7 +35,7 @@ function columnsOf(images) {
   const picture = { key: "picture", label: "", width: "56px", plain: true, value: () => "", cell: (row) => pictureOf(images, row) };
   const own = images.answers.flatMap((each) => [
     { key: `said:${each.model}`, label: each.model, width: "minmax(120px, 1.2fr)", value: (row) => each.label(row), cell: (row) => saidCell(each, row) },
-    images.answers.length <= FEW && { key: `score:${each.model}`, label: "score", numeric: true, width: "84px", tip: `score of ${each.model}`, value: (row) => (each.said(row) < 0 ? null : each.score(row)), cell: (row) => (each.said(row) < 0 ? "" : bar(each.score(row), fixed(each.score(row)), { colour: colourOf(each.model) })) },
+    images.answers.length <= FEW && { key: `score:${each.model}`, label: "score", numeric: true, bars: true, width: "108px", tip: `score of ${each.model}`, value: (row) => (each.said(row) < 0 ? null : each.score(row)), cell: (row) => (each.said(row) < 0 ? "" : bar(each.score(row), fixed(each.score(row)), { colour: colourOf(each.model) })) },
   ]).filter(Boolean);
   return [picture, name, truth, ...own];
 }
@@ -52,19 +54,23 @@ function pictureOf(images, row) {
 const initials = (label) => [...label].slice(0, 2).join("") || "?";
 
 function chips(images) {
-  const mine = state.model && images.answers.some((each) => each.model === state.model) ? state.model : images.answers[0].model;
-  const each = (op, value) => images.answers.map((one) => [{ column: `right:${one.model}`, op, value }]);
+  const mine = (images.answers.find((each) => each.model === state.model) ?? images.answers[0]).model;
+  const right = (value) => ({ column: `right:${mine}`, op: "is", value });
+  const score = (op, value) => ({ column: `score:${mine}`, op, value });
   const quick = [
     ["All", []],
-    ["Mistakes", each("is", "no")],
-    ["Sure and wrong", images.answers.map((one) => [{ column: `right:${one.model}`, op: "is", value: "no" }, { column: `score:${one.model}`, op: "least", value: "0.9" }]), `score:${mine}`],
-    ["Right but unsure", images.answers.map((one) => [{ column: `right:${one.model}`, op: "is", value: "yes" }, { column: `score:${one.model}`, op: "most", value: "0.5" }])],
+    [images.answers.length > 1 ? `Mistakes of ${mine}` : "Mistakes", [[right("no")]]],
+    ["Sure and wrong", [[right("no"), score("least", "0.9")]], -1],
+    ["Right but unsure", [[right("yes"), score("most", "0.5")]], 1],
     images.answers.length > 1 && ["Models differ", [[{ column: "agree", op: "is", value: "no" }]]],
     images.answers.length > 1 && ["All wrong", [[{ column: "wrong", op: "least", value: String(images.answers.length) }]]],
     images.answers.some((one) => one.errors.size) && ["No answer", images.answers.map((one) => [{ column: `answered:${one.model}`, op: "is", value: "no" }])],
   ].filter(Boolean);
-  return el("div", { class: "chips", role: "group", "aria-label": "Common conditions" }, quick.map(([text, groups, sort]) =>
-    button(text, () => { board.search.value = ""; board.conditions.set(groups); if (sort) board.grid.sortBy(sort, false, -1); }, { class: "chip" })));
+  return quick.map(([text, groups, way]) => button(text, () => {
+    board.search.value = "";
+    board.conditions.set(groups);
+    if (way && board.grid.columns.some((column) => column.key === `score:${mine}`)) board.grid.sortBy(`score:${mine}`, false, way);
+  }, { class: "chip" }));
 }
 
 function narrow() {

@@ -1,6 +1,7 @@
 // The pop-up of one image: its picture, and the best classes of every model. ← and → go through the
 // rows that the table shows.
 
+const COARSE = 100; // pixels of width below which an image is shown as the squares it is made of
 const popup = find("#popup");
 let opened = null; // {images, rows, place}
 
@@ -49,7 +50,7 @@ function drawPopup() {
 function largePicture(images, row) {
   const [small, file] = [thumbnailOf(images, row), fileOf(images, row)];
   if (!small && !file) return el("p", { class: "nothing" }, "no picture in this page");
-  const picture = el("img", { alt: images.names[row], src: small ?? file });
+  const picture = el("img", { alt: images.names[row], src: small ?? file, onload: () => picture.classList.toggle("coarse", picture.naturalWidth < COARSE) });
   const instead = el("p", { class: "nothing" }, "the file is not beside this page any more");
   if (!small) picture.onerror = () => picture.replaceWith(instead);
   else if (file) { // the file itself, if it is still there

@@ -28,7 +28,7 @@ draws("robustness", () => {
     return lost.reduce((sum, value) => sum + value, 0) / (lost.length || 1);
   };
   const charts = names.sort((a, b) => drop(b) - drop(a)).map((name) => lineChart({
-    title: name, x: { ...shareAxis("intensity"), format: String }, y: shareAxis("right"),
+    kind: "small", title: name, x: { ...shareAxis("intensity"), ticks: [0, 0.5, 1], format: String }, y: { ...shareAxis(""), ticks: [0, 0.5, 1] },
     series: shown.map((one) => curveOf(one, name)),
   }));
   const rows = shown.map((one) => el("tr", {}, swatched(one.model), number(percent(one.robustness.clean.rate)), number(percent(one.robustness.mean_drop)),

@@ -82,7 +82,7 @@ const judged = (one, value) => (one.accuracy.judged ? percent(value) : "–");
 
 function rateCell(rate, one, low, high) {
   if (!rate?.of) return el("td", {}, "no truth");
-  return el("td", { class: "rate" }, el("b", {}, percent(rate.rate)), whisker(rate, { low, high, colour: colourOf(one.model) }), el("small", {}, interval(rate)));
+  return el("td", { class: "rate" }, el("div", {}, el("b", {}, percent(rate.rate)), whisker(rate, { low, high, colour: colourOf(one.model) }), el("small", {}, interval(rate))));
 }
 
 function gateBox() {
