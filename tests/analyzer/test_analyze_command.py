@@ -13,6 +13,7 @@ import pytest
 
 from analyzer.result import Result
 from analyzer.write_all import read_result
+from millrace.cli import main
 from model_store.package import load_package
 from model_store.packaging import package
 from model_store.request import PackageRequest
@@ -220,14 +221,22 @@ def test_an_analysis_that_is_stopped_goes_on(colours, tmp_path):
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(
-    colours, folder, tmp_path, arguments, words
+    colours, folder, tmp_path, arguments, words, monkeypatch, capsys
 ):
     """And leaves no result."""
     given = [str(argument).replace("{set}", str(folder)) for argument in arguments]
+    store, out = str(colours.path.parents[1]), str(tmp_path / "out")
+    monkeypatch.setattr(
+        sys, "argv", ["millrace", "analyze", "--store", store, "--out", out, *given]
+    )
 
-    ran = analyze(colours, *given, "--out", tmp_path / "out", code=2)
+    with pytest.raises(SystemExit) as ended:
+        main()
 
-    assert words in ran.stderr
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1 or said.startswith("Usage")
     assert not (tmp_path / "out" / "result.json").exists()
 
 
