@@ -118,7 +118,7 @@ def analyse(request: Request, progress: Progress) -> Analysis:
             ours = [model for model in opened.models if isinstance(model, LocalModel)]
             for one in ours:
                 one.close()  # its threads are not to be measured
-            speeds = speeds | speed.measure(ours, environment, progress)
+            speeds = speeds | speed.measure(ours, found.surveys[0], environment, progress)
         result = _result(opened, found, speeds)
     finally:
         for model in opened.models:

@@ -109,8 +109,11 @@ def command(context: click.Context, /, as_json: bool, **given: Any) -> None:
     between models, and what is odd about the data: report.html, result.json and CSV tables. What
     was classified is kept there, so a run that was interrupted goes on.
     """
-    from analyzer.errors import AnalyzerError
-
+    try:
+        from analyzer.errors import AnalyzerError
+        from analyzer.write_all import write_all  # noqa: F401 (needs all of the extra)
+    except ImportError as error:
+        raise _Refusal(f"needs {error.name}: install millrace[analyzer]") from error
     # Batches that fail cost their images, whose rows say so; the runtime's trace helps nobody here.
     logging.getLogger("predictor").addHandler(logging.NullHandler())
     logging.getLogger("predictor").propagate = False

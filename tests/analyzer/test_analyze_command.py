@@ -240,6 +240,21 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(
     assert not (tmp_path / "out" / "result.json").exists()
 
 
+def test_without_its_extra_the_command_says_what_to_install(folder, tmp_path):
+    """In one line."""
+    without = (
+        "import sys; sys.modules['scipy'] = None; "
+        f"sys.argv = 'millrace analyze --model m --dataset {folder} --out o'.split(); "
+        "from millrace.cli import main; main()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", without], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 2
+    assert ran.stderr == "millrace: needs scipy: install millrace[analyzer]\n"
+
+
 def test_an_analysis_is_logged_to_mlflow(colours, folder, tmp_path):
     """Figures, parameters and files, to the run that the environment says."""
     pytest.importorskip("mlflow")
