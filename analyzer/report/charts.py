@@ -50,7 +50,7 @@ def write_charts(result: Result, folder: Path) -> tuple[Path, ...]:
 
 def _file_name(parts: Sequence[str]) -> str:
     """Letters and digits alone: names of models and datasets are somebody else's."""
-    words = (re.sub(r"[^A-Za-z0-9.]+", "_", part).strip("._") or "unnamed" for part in parts)
+    words = (re.sub(r"[^A-Za-z0-9.-]+", "_", part).strip("._-") or "unnamed" for part in parts)
     return "-".join(words)[:LONGEST]
 
 
@@ -219,7 +219,9 @@ def _speed(figure: type[Figure], model: str, speed: Speed, colour: str) -> Figur
         batches.plot(sizes, rates, f"o{line}", color=colour, label=_text(variant.file))
     batches.set(xlabel="batch size", ylabel="images/s", title=_text(model))
     if speed.variants:
+        every = sorted({each.batch_size for one in speed.variants for each in one.batches})
         batches.set_xscale("log", base=2)
+        batches.set_xticks(every, [str(size) for size in every])
         batches.set_ylim(bottom=0)
         batches.legend()
     measured = [(each.stage, each.capacity) for each in speed.stages if each.capacity]
@@ -229,4 +231,7 @@ def _speed(figure: type[Figure], model: str, speed: Speed, colour: str) -> Figur
         stages.set_xscale("log")
         stages.invert_yaxis()
     stages.set(xlabel="capacity, images/s", title=_text(speed.note) if speed.note else "stages")
+    for at, (name, _) in enumerate(measured):
+        if name == speed.bottleneck:
+            stages.annotate("  bottleneck", (measured[at][1], at), va="center", fontsize=9)
     return drawn
