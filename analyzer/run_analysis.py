@@ -20,7 +20,7 @@ from analyzer.endpoint import EndpointModel
 from analyzer.errors import AgreementError
 from analyzer.gate import judge
 from analyzer.gate_file import read_gate
-from analyzer.hierarchy import read_hierarchy
+from analyzer.hierarchy import Hierarchy, read_hierarchy
 from analyzer.local import LocalModel, Place
 from analyzer.predictions import NO_TRUTH, Predictions
 from analyzer.result import Agreement, DatasetFacts, Evaluation, Finding, Result, Speed
@@ -108,6 +108,8 @@ def analyse(request: Request, progress: Progress) -> Analysis:
     )
     found = _Found()
     try:
+        for model in opened.models:
+            _groups(request, model.labels)  # what is wrong with them is said before anything runs
         for dataset in datasets:
             found.surveys.append(survey(dataset, progress, KEPT_BYTES // len(datasets)))
             _on_dataset(opened, found.surveys[-1], request, found, progress)
@@ -116,7 +118,7 @@ def analyse(request: Request, progress: Progress) -> Analysis:
             ours = [model for model in opened.models if isinstance(model, LocalModel)]
             for one in ours:
                 one.close()  # its threads are not to be measured
-            speeds = speeds | speed.measure(ours, environment, progress)
+            speeds = speeds | speed.measure(ours, found.surveys[0], environment, progress)
         result = _result(opened, found, speeds)
     finally:
         for model in opened.models:
@@ -164,7 +166,6 @@ def _evaluation(
     model: Model, seen: Survey, outcome: Outcome, request: Request, progress: Progress
 ) -> tuple[Evaluation, list[Finding]]:
     said = outcome.predictions
-    groups = read_hierarchy(request.hierarchy, said.labels) if request.hierarchy else None
     findings = [*outcome.truth.findings]
     findings += checks.empty_classes(said.labels, said.truth, model.name)
     compared = None
@@ -177,13 +178,18 @@ def _evaluation(
         Evaluation(
             model=model.name,
             dataset=said.dataset,
-            accuracy=accuracy(said, groups),
+            accuracy=accuracy(said, _groups(request, said.labels)),
             parity=compared,
             seconds=outcome.seconds,
             images_per_second=outcome.images_per_second,
         ),
         findings,
     )
+
+
+def _groups(request: Request, labels: tuple[str, ...]) -> Hierarchy | None:
+    """Groups of a model's classes; None without any, or where an endpoint's are not known yet."""
+    return read_hierarchy(request.hierarchy, labels) if request.hierarchy and labels else None
 
 
 def _dataset_facts(

@@ -9,16 +9,16 @@ import pydantic
 
 from analyzer.dataset_survey import Progress, Survey
 from analyzer.errors import AnalyzerError, BrokenImageError
-from analyzer.report import Pictures, write_report
+from analyzer.report import Pictures, ReportError, write_charts, write_report
 from analyzer.result import Result
 from analyzer.run_analysis import Analysis
 from analyzer.write import RESULT_FILE, write_result, write_tables
 
-HISTORY_FOLDER = "history"
+HISTORY_FOLDER, CHARTS_FOLDER = "history", "charts"
 MOST_EARLIER = 50
 
 
-def write_all(found: Analysis, folder: Path, history: Sequence[Path], progress: Progress) -> Path:
+def write_all(found: Analysis, folder: Path, history: Sequence[Result], progress: Progress) -> Path:
     """Write all of it and say where the report is.
 
     A result that lies there already moves to ``history/``, and is compared with in the report.
@@ -30,9 +30,9 @@ def write_all(found: Analysis, folder: Path, history: Sequence[Path], progress: 
         progress: told how it goes.
 
     Raises:
-        AnalyzerError: the folder cannot be written, or what ``history`` names is no result.
+        AnalyzerError: the folder cannot be written, or what charts are made with is not here.
     """
-    earlier = [read_result(file) for file in history]
+    earlier = list(history)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _keep_earlier(folder)
@@ -47,14 +47,18 @@ def write_all(found: Analysis, folder: Path, history: Sequence[Path], progress: 
     earlier.sort(key=lambda result: result.created)
     write_tables(found.predictions, [each.accuracy for each in found.result.evaluations], folder)
     write_result(found.result, folder)
-    return write_report(
-        found.result,
-        found.predictions,
-        folder,
-        pictures={seen.dataset.name: _pictures(seen) for seen in found.surveys},
-        history=earlier,
-        progress=progress,
-    )
+    try:
+        write_charts(found.result, folder / CHARTS_FOLDER)
+        return write_report(
+            found.result,
+            found.predictions,
+            folder,
+            pictures={seen.dataset.name: _pictures(seen) for seen in found.surveys},
+            history=earlier,
+            progress=progress,
+        )
+    except ReportError as error:
+        raise AnalyzerError(str(error)) from error
 
 
 def read_result(file: Path) -> Result:

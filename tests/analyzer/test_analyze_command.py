@@ -13,6 +13,7 @@ import pytest
 
 from analyzer.result import Result
 from analyzer.write_all import read_result
+from millrace.cli import main
 from model_store.package import load_package
 from model_store.packaging import package
 from model_store.request import PackageRequest
@@ -157,7 +158,7 @@ def test_speed_is_measured_unless_it_is_declined(colours, folder, tmp_path):
 def test_a_gate_decides_the_exit_code(colours, folder, tmp_path, at_least, code):
     """By bounds: 90 of 91 do not show 97 %."""
     gate = tmp_path / "gate.yaml"
-    gate.write_text(f"absolute:\n  top1: {{at_least: {at_least}}}\n")
+    gate.write_text(f"absolute: {{top1: {{at_least: {at_least}}}, unanswered: {{at_most: 0.1}}}}\n")
 
     ran = analyze(
         colours, "--model", "colours", "--dataset", folder, "--out", tmp_path / "out",
@@ -207,7 +208,7 @@ def test_an_analysis_that_is_stopped_goes_on(colours, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--model", "nobody", "--dataset", "."], "no model 'nobody'"),
+        (["--model", "nobody", "--dataset", "{set}"], "no model 'nobody'"),
         (["--model", "colours", "--dataset", "nowhere"], "no dataset 'nowhere'"),
         (["--model", "colours#int4", "--dataset", "{set}"], "has no 'int4'"),
         (["--model", "http://127.0.0.1:9/v2/models/m", "--dataset", "{set}"], "cannot be asked"),
@@ -220,15 +221,38 @@ def test_an_analysis_that_is_stopped_goes_on(colours, tmp_path):
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(
-    colours, folder, tmp_path, arguments, words
+    colours, folder, tmp_path, arguments, words, monkeypatch, capsys
 ):
     """And leaves no result."""
     given = [str(argument).replace("{set}", str(folder)) for argument in arguments]
+    store, out = str(colours.path.parents[1]), str(tmp_path / "out")
+    monkeypatch.setattr(
+        sys, "argv", ["millrace", "analyze", "--store", store, "--out", out, *given]
+    )
 
-    ran = analyze(colours, *given, "--out", tmp_path / "out", code=2)
+    with pytest.raises(SystemExit) as ended:
+        main()
 
-    assert words in ran.stderr
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1 or said.startswith("Usage")
     assert not (tmp_path / "out" / "result.json").exists()
+
+
+def test_without_its_extra_the_command_says_what_to_install(folder, tmp_path):
+    """In one line."""
+    without = (
+        "import sys; sys.modules['scipy'] = None; "
+        f"sys.argv = 'millrace analyze --model m --dataset {folder} --out o'.split(); "
+        "from millrace.cli import main; main()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", without], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 2
+    assert ran.stderr == "millrace: needs scipy: install millrace[analyzer]\n"
 
 
 def test_an_analysis_is_logged_to_mlflow(colours, folder, tmp_path):
