@@ -1,20 +1,22 @@
-"""The report's charts as PNG files, for slides, wikis and MLflow; matplotlib is imported here only."""
+"""The report's charts as PNG files, for slides, wikis and MLflow; only here is matplotlib used."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.report.errors import ReportError
+from analyzer.errors import ReportError
 from analyzer.result import Accuracy, Evaluation, Result, Robustness, Speed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    Draw = Callable[[Axes, Accuracy, dict[str, Any]], None]
 
 COLOURS = ("#0b7f79", "#c8591c", "#5355c9", "#ad2e75", "#6c7a06", "#2477b5", "#85543c", "#5c6670")
 NAMED_CLASSES = 40  # up to so many have their names beside the matrix
@@ -48,7 +50,7 @@ def write_charts(result: Result, folder: Path) -> tuple[Path, ...]:
 
 def _file_name(parts: Sequence[str]) -> str:
     """Letters and digits alone: names of models and datasets are somebody else's."""
-    words = (re.sub(r"[^A-Za-z0-9.]+", "_", part).strip("._") or "unnamed" for part in parts)
+    words = (re.sub(r"[^A-Za-z0-9.-]+", "_", part).strip("._-") or "unnamed" for part in parts)
     return "-".join(words)[:LONGEST]
 
 
@@ -60,9 +62,7 @@ def _free(folder: Path, name: str, taken: dict[Path, None]) -> Path:
 
 
 def _charts(result: Result, figure: type[Figure]) -> Iterator[tuple[tuple[str, ...], Figure]]:
-    colours = {
-        model.name: COLOURS[at % len(COLOURS)] for at, model in enumerate(result.models)
-    }
+    colours = {model.name: COLOURS[at % len(COLOURS)] for at, model in enumerate(result.models)}
     for dataset in dict.fromkeys(each.dataset for each in result.evaluations):
         judged = [e for e in result.evaluations if e.dataset == dataset and e.accuracy.judged]
         if judged:
@@ -84,7 +84,7 @@ def _lines(
     figure: type[Figure],
     shown: Sequence[Evaluation],
     colours: dict[str, str],
-    draw: Any,
+    draw: Draw,
     dataset: str,
 ) -> Figure:
     drawn = figure(figsize=(6.4, 4.4), layout="constrained")
@@ -98,7 +98,7 @@ def _lines(
 
 
 def _text(name: str) -> str:
-    """A name as it is: matplotlib would set what stands between dollars, and dislikes surrogates."""
+    """A name as it is: matplotlib would set what is between dollars, and dislikes surrogates."""
     plain = name.encode("utf-8", "replace").decode("utf-8")
     return plain.replace("$", r"\$").lstrip("_") or "unnamed"
 
@@ -116,9 +116,9 @@ def _draw_reliability(axes: Axes, accuracy: Accuracy, style: dict[str, Any]) -> 
         return
     bins = [each for each in accuracy.calibration.bins if each.confidence is not None]
     style = style | {"label": f"{style['label']}, ECE {accuracy.calibration.ece:.3f}"}
-    points = [each.confidence for each in bins], [each.accuracy for each in bins]
+    points = [(each.confidence or 0, each.accuracy or 0) for each in bins]
     axes.plot([0, 1], [0, 1], ":", color="#888888")
-    axes.plot(*points, "o-", **style)
+    axes.plot(*zip(*points, strict=True), "o-", **style)
     axes.set(xlabel="mean score", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
 
 
@@ -147,7 +147,7 @@ def _draw_thresholds(axes: Axes, accuracy: Accuracy, style: dict[str, Any]) -> N
     axes.set(xlabel="least score that is taken", ylabel="share")
 
 
-_CURVES = (
+_CURVES: tuple[tuple[str, Callable[[Accuracy], object], Draw], ...] = (
     ("calibration", lambda accuracy: accuracy.calibration, _draw_reliability),
     ("roc", lambda accuracy: accuracy.roc, _draw_roc),
     ("precision-recall", lambda accuracy: accuracy.precision_recall, _draw_precision),
@@ -219,7 +219,9 @@ def _speed(figure: type[Figure], model: str, speed: Speed, colour: str) -> Figur
         batches.plot(sizes, rates, f"o{line}", color=colour, label=_text(variant.file))
     batches.set(xlabel="batch size", ylabel="images/s", title=_text(model))
     if speed.variants:
+        every = sorted({each.batch_size for one in speed.variants for each in one.batches})
         batches.set_xscale("log", base=2)
+        batches.set_xticks(every, [str(size) for size in every])
         batches.set_ylim(bottom=0)
         batches.legend()
     measured = [(each.stage, each.capacity) for each in speed.stages if each.capacity]
@@ -229,4 +231,7 @@ def _speed(figure: type[Figure], model: str, speed: Speed, colour: str) -> Figur
         stages.set_xscale("log")
         stages.invert_yaxis()
     stages.set(xlabel="capacity, images/s", title=_text(speed.note) if speed.note else "stages")
+    for at, (name, _) in enumerate(measured):
+        if name == speed.bottleneck:
+            stages.annotate("  bottleneck", (measured[at][1], at), va="center", fontsize=9)
     return drawn

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analyzer.errors import ReportError
 from analyzer.predictions import Predictions
-from analyzer.report.embedding import as_json, packed
-from analyzer.report.errors import ReportError
 from analyzer.report.contents import brief, for_page, sections
+from analyzer.report.embedding import as_json, packed
 from analyzer.report.rows import Table, tables
 from analyzer.report.selection import fitting
 from analyzer.report.thumbnails import Pictures, Progress, in_base64, thumbnails
@@ -66,8 +66,8 @@ def write_report(
 
     It holds the images of all predictions with their best five classes, and thumbnails of a few by
     chance, of all mistakes, of what models differ on and of the rest, as far as ``most_bytes``
-    goes. Only of data sets so large that names and answers alone would take more than half of it are
-    images left out, in the reverse order; the page then says so.
+    goes. Only where names and answers alone would take more than half of it are images left out,
+    in the reverse order; the page then says so.
 
     Args:
         result: what was found.

@@ -42,9 +42,7 @@ class Answers:
     def at(self, rows: NDArray[np.int64]) -> Answers:
         """The same of some rows, in that order."""
         errors = {
-            place: self.errors[row]
-            for place, row in enumerate(rows.tolist())
-            if row in self.errors
+            place: self.errors[row] for place, row in enumerate(rows.tolist()) if row in self.errors
         }
         return Answers(
             self.model,

@@ -31,7 +31,8 @@ def _row_bytes(table: Table) -> NDArray[np.float64]:
     for each in table.answers:
         for row, text in each.errors.items():
             errors[row] += len(as_json(text)) + 12
-    return names + errors + (width + 4) * 4 / 3
+    found: NDArray[np.float64] = names + errors + (width + 4) * 4 / 3
+    return found
 
 
 def fitting(tables: Sequence[Table], budget_bytes: int) -> list[Table]:

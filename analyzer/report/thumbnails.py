@@ -14,7 +14,7 @@ from analyzer.report.rows import Table
 from analyzer.report.selection import ranked
 from predictor.decode import DEFAULT_LIMITS, FORMATS
 
-# Longest sides in pixels, and what a photo of that size takes as WebP in base64, in bytes, on average.
+# Longest sides in pixels, and bytes that a photo of that size takes as WebP in base64, or less.
 SIZES = ((320, 15_000), (224, 8_500), (160, 5_000), (96, 2_200))
 QUALITY = 70
 EFFORT = 2  # of 0 to 6: a third larger than the best, five times as fast

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import io
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,32 +13,26 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from analyzer.accuracy import accuracy
+from analyzer.agreement import agreement
+from analyzer.durations import batch_speed
+from analyzer.hierarchy import Hierarchy
+from analyzer.intervals import rate
 from analyzer.predictions import Predictions
 from analyzer.report import Pictures, write_charts, write_report
 from analyzer.result import (
     Accuracy,
-    Agreement,
-    BatchSpeed,
-    Bin,
-    Calibration,
-    ClassFigures,
-    ConfusedPair,
-    Curve,
     DatasetFacts,
     Evaluation,
     Finding,
     GateResult,
-    HierarchyScores,
     ModelFacts,
-    Rate,
     Result,
     Robustness,
     RobustnessPoint,
     RuleVerdict,
     Speed,
     StageCapacity,
-    Threshold,
-    TopK,
     VariantSpeed,
 )
 
@@ -47,21 +40,17 @@ GARMENTS = (
     *("T-shirt", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
+KINDS = Hierarchy(
+    levels=("kind", "wearable"),
+    groups=np.array(
+        [[0, 0], [1, 0], [0, 0], [1, 0], [0, 0], [2, 0], [0, 0], [2, 0], [3, 1], [2, 0]]
+    ),
+)
 TOP_K = 5
 AUGMENTATIONS = ("rotation", "blur", "noise", "brightness", "snow", "JPEG quality")
 
 
-def rate(count: int, of: int) -> Rate:
-    """Wilson's 95 % interval."""
-    if of == 0:
-        return Rate(count=0, of=0, rate=0.0, low=0.0, high=1.0)
-    z, share = 1.959964, count / of
-    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
-    half = z / (1 + z * z / of) * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return Rate(count=count, of=of, rate=share, low=middle - half, high=middle + half)
-
-
-def draw_predictions(  # noqa: PLR0913 (a generator of test data)
+def draw_predictions(
     model: str,
     dataset: str,
     labels: Sequence[str],
@@ -109,150 +98,9 @@ def draw_predictions(  # noqa: PLR0913 (a generator of test data)
     )
 
 
-def accuracy_of(asked: Predictions) -> Accuracy:
-    """The figures, reckoned in the plainest way."""
-    judged = asked.judged
-    truth, said = asked.truth[judged], asked.indices[judged, 0]
-    score, hit = asked.scores[judged, 0].astype(float), truth == said
-    pairs, images = np.unique(np.column_stack([truth, said]), axis=0, return_counts=True)
-    confusion = [(int(t), int(s), int(n)) for (t, s), n in zip(pairs, images, strict=True)]
-    support = np.bincount(truth, minlength=len(asked.labels))
-    wrong = sorted((c for c in confusion if c[0] != c[1]), key=lambda c: -c[2])[:50]
-    classes = tuple(_class(asked, c, confusion, support) for c in range(len(asked.labels)))
-    steps = np.linspace(0, 1, 101)
-    return Accuracy(
-        images=len(asked.names),
-        answered=int(asked.answered.sum()),
-        judged=int(judged.sum()),
-        top=tuple(
-            TopK(k=k, hits=rate(int((asked.ranks[judged] < k).sum()), int(judged.sum())))
-            for k in range(1, asked.top_k + 1)
-        ),
-        mean_confidence=_mean(asked.scores[asked.answered, 0]),
-        mean_confidence_hits=_mean(score[hit]),
-        mean_confidence_misses=_mean(score[~hit]),
-        balanced_accuracy=_mean(np.array([c.recall.rate for c in classes if c.support])),
-        macro_f1=_mean(np.array([c.f1 for c in classes if c.support])),
-        classes=classes,
-        confusion=tuple(confusion),
-        confused=tuple(
-            ConfusedPair(truth=t, said=s, images=n, share=n / int(support[t])) for t, s, n in wrong
-        ),
-        calibration=_calibration(score, hit) if len(hit) else None,
-        thresholds=tuple(_threshold(float(step), score, hit) for step in steps) if len(hit) else (),
-        roc=_curve(steps, 1 - (1 - steps) ** 9, 0.97) if len(hit) else None,
-        precision_recall=_curve(steps, 1 - 0.4 * steps**6, 0.93) if len(hit) else None,
-        hierarchy=None,
-    )
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(values.mean()) if len(values) else None
-
-
-def _class(asked: Predictions, index: int, confusion: list, support: np.ndarray) -> ClassFigures:
-    right = sum(n for t, s, n in confusion if t == s == index)
-    said = sum(n for _, s, n in confusion if s == index)
-    of, own = int(support[index]), asked.judged & (asked.truth == index)
-    taken = sorted(((s, n) for t, s, n in confusion if t == index != s), key=lambda p: -p[1])[:5]
-    return ClassFigures(
-        index=index,
-        label=asked.labels[index],
-        support=of,
-        predicted=said,
-        precision=rate(right, said),
-        recall=rate(right, of),
-        f1=2 * right / (of + said) if of + said else 0.0,
-        top5=rate(int((asked.ranks[own] < TOP_K).sum()), of),
-        mean_confidence=_mean(asked.scores[own, 0]),
-        roc_auc=0.9 + 0.1 * right / of if of else None,
-        average_precision=right / of if of else None,
-        confused_with=tuple(taken),
-    )
-
-
-def _calibration(score: np.ndarray, hit: np.ndarray) -> Calibration:
-    edges = np.linspace(0, 1, 16)
-    bins, gaps = [], []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
-        own = (score >= low) & (score < high)
-        confidence, accuracy = _mean(score[own]), _mean(hit[own])
-        bins.append(
-            Bin(
-                low=float(low),
-                high=float(high),
-                images=int(own.sum()),
-                confidence=confidence,
-                accuracy=accuracy,
-            )
-        )
-        if confidence is not None and accuracy is not None:
-            gaps.append((abs(confidence - accuracy), int(own.sum())))
-    return Calibration(
-        bins=tuple(bins),
-        ece=sum(gap * n for gap, n in gaps) / len(hit),
-        mce=max(gap for gap, _ in gaps),
-        brier=float(((score - hit) ** 2).mean()),
-    )
-
-
-def _threshold(step: float, score: np.ndarray, hit: np.ndarray) -> Threshold:
-    taken = score >= step
-    right = int(hit[taken].sum())
-    return Threshold(
-        threshold=step,
-        taken=int(taken.sum()),
-        right=right,
-        wrong=int(taken.sum()) - right,
-        accuracy=_mean(hit[taken]),
-    )
-
-
-def _curve(x: np.ndarray, y: np.ndarray, area: float) -> Curve:
-    return Curve(x=tuple(x.tolist()), y=tuple(y.tolist()), area=area)
-
-
-def agreement_of(first: Predictions, second: Predictions) -> Agreement:
-    """Two models on one dataset."""
-    both = first.judged & second.judged
-    one = first.indices[:, 0] == first.truth
-    two = second.indices[:, 0] == second.truth
-    same = (first.indices[:, 0] == second.indices[:, 0]) & both
-    changed = np.flatnonzero(both & ~same)[:1000]
-    return Agreement(
-        first=first.model,
-        second=second.model,
-        dataset=first.dataset,
-        images=int(both.sum()),
-        same=rate(int(same.sum()), int(both.sum())),
-        both_right=int((both & one & two).sum()),
-        only_first_right=int((both & one & ~two).sum()),
-        only_second_right=int((both & ~one & two).sum()),
-        both_wrong=int((both & ~one & ~two).sum()),
-        mcnemar_p=0.00012,
-        changed=tuple(
-            (
-                first.names[row],
-                int(first.truth[row]),
-                int(first.indices[row, 0]),
-                int(second.indices[row, 0]),
-            )
-            for row in changed
-        ),
-        by_class=tuple(
-            (
-                c,
-                int((one & both & (first.truth == c)).sum()),
-                int((two & both & (first.truth == c)).sum()),
-            )
-            for c in range(len(first.labels))
-        ),
-    )
-
-
-def robustness_of(accuracy: Accuracy, loss: float) -> Robustness:
+def robustness_of(found: Accuracy, loss: float) -> Robustness:
     """Curves that fall the faster, the larger ``loss``."""
-    clean = accuracy.top[0].hits
+    clean = found.top[0].hits
     points = [
         RobustnessPoint(
             augmentation=name,
@@ -278,11 +126,8 @@ def speed_of(scale: float) -> Speed:
     """Two variants, seven stages."""
     batches = [
         tuple(
-            BatchSpeed(
-                batch_size=n,
-                images_per_second=scale * own * n / (0.4 + 0.6 * n),
-                latency_s=(0.4 + 0.6 * n) / (scale * own),
-                p99_s=1.3 * (0.4 + 0.6 * n) / (scale * own),
+            batch_speed(
+                n, [(0.4 + 0.6 * n) / (scale * own) * (1 + at % 7 / 50) for at in range(80)]
             )
             for n in (1, 2, 4, 8, 16, 32)
         )
@@ -327,9 +172,9 @@ def speed_of(scale: float) -> Speed:
     )
 
 
-def gate_of(model: str, accuracy: Accuracy) -> GateResult:
-    """A gate with a rule that held and one that did not."""
-    top = accuracy.top[0].hits
+def gate_of(model: str, found: Accuracy) -> GateResult:
+    """A gate with a rule that held, one that did not, and one that nothing is known for."""
+    top = found.top[0].hits
     rules = (("top1 >= 0.9", top.rate, top.low, 0.9), ("class_floor >= 0.5", 0.61, 0.55, 0.5))
     verdicts = tuple(
         RuleVerdict(
@@ -361,15 +206,13 @@ def result_of(
     """A result with every part there is, or with accuracy alone."""
     evaluations = []
     for at, asked in enumerate(predictions):
-        accuracy = accuracy_of(asked)
-        if whole and accuracy.judged:
-            accuracy = accuracy.model_copy(update={"hierarchy": _hierarchy(accuracy)})
-        robust = robustness_of(accuracy, 0.5 + 0.2 * at) if whole and accuracy.judged else None
+        found = accuracy(asked, KINDS if whole and asked.labels == GARMENTS else None)
+        robust = robustness_of(found, 0.5 + 0.2 * at) if whole and found.judged else None
         evaluations.append(
             Evaluation(
                 model=asked.model,
                 dataset=asked.dataset,
-                accuracy=accuracy,
+                accuracy=found,
                 robustness=robust,
                 seconds=len(asked.names) / 900,
                 images_per_second=900.0,
@@ -378,7 +221,7 @@ def result_of(
     models = list(dict.fromkeys(asked.model for asked in predictions))
     datasets = {asked.dataset: asked for asked in predictions}
     pairs = [
-        agreement_of(one, two)
+        agreement(one, two)
         for at, one in enumerate(predictions)
         for two in predictions[at + 1 :]
         if one.dataset == two.dataset and one.judged.any()
@@ -406,18 +249,6 @@ def result_of(
         speeds={name: speed_of(200.0 + 90 * at) for at, name in enumerate(models)} if whole else {},
         agreements=tuple(pairs) if whole else (),
         gate=gate_of(models[-1], evaluations[-1].accuracy) if whole and pairs else None,
-    )
-
-
-def _hierarchy(accuracy: Accuracy) -> HierarchyScores:
-    top = accuracy.top[0].hits.rate
-    return HierarchyScores(
-        levels=("class", "kind", "wearable"),
-        accuracy_by_level=(top, (1 + 2 * top) / 3, (1 + top) / 2),
-        standard=top,
-        confidence_aware=top * 0.9,
-        error_aware=(1 + top) / 2,
-        hierarchy_aware=(1 + 2 * top) / 3,
     )
 
 
@@ -489,7 +320,7 @@ def main(folder: Path, images: int, classes: int) -> None:
     pictures = {"garments": Pictures(picture)}
     page = write_report(result, predictions, folder, pictures=pictures, history=earlier)
     write_charts(result, folder / "charts")
-    print(page, page.stat().st_size)  # noqa: T201 (a script's answer)
+    print(page, page.stat().st_size)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ function changedGrid(one) {
       { key: "name", label: "Image", width: "minmax(160px, 2fr)", value: (row) => row.name, cell: (row) => el("span", { class: "clip", title: row.name }, row.name) },
       { key: "truth", label: "Truth", value: (row) => labelOf(one.first, row.truth) },
       { key: "first", label: one.first, value: (row) => labelOf(one.first, row.first), cell: (row) => said(one.first, row.first, row.truth) },
-      { key: "second", label: one.second, value: (row) => labelOf(one.second, row.second), cell: (row) => said(one.second, row.second, row.truth) },
+      { key: "second", label: one.second, value: (row) => labelOf(one.first, row.second), cell: (row) => said(one.first, row.second, row.truth) }, // classes are the first's
     ],
   });
   grid.setRows(rows);

@@ -12,8 +12,8 @@ draws("calibration", () => {
   }));
   const diagonal = (left, top) => [svg("line", { class: "diagonal", x1: left(0), y1: top(0), x2: left(1), y2: top(1) })];
   const rows = shown.map((one) => {
-    const { ece, mce, brier } = one.accuracy.calibration;
-    return el("tr", {}, swatched(one.model), number(fixed(ece)), number(fixed(mce)), number(fixed(brier)), el("td", {}, leaning(one.accuracy.calibration)));
+    const { ece, ece_low: low, ece_high: high, mce, brier } = one.accuracy.calibration;
+    return el("tr", {}, swatched(one.model), number(known(low) ? `${fixed(ece)} (${fixed(low)}–${fixed(high)})` : fixed(ece)), number(fixed(mce)), number(fixed(brier)), el("td", {}, leaning(one.accuracy.calibration)));
   });
   return [el("div", { class: "halves" },
     lineChart({ title: "Reliability", x: shareAxis("mean score of the bin"), y: shareAxis("share that is right"), series, extra: diagonal }),

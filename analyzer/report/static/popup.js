@@ -37,6 +37,7 @@ function drawPopup() {
   const { images, rows, place } = opened;
   const row = rows[place];
   const truth = truthOf(images, row);
+  const held = popup.contains(document.activeElement) && document.activeElement.getAttribute("aria-label");
   popup.replaceChildren(
     el("header", {}, el("h2", { id: "popup-title" }, images.names[row]),
       el("span", { class: "note" }, `${whole(place + 1)} of ${whole(rows.length)}`),
@@ -45,6 +46,8 @@ function drawPopup() {
     el("div", { class: "popup-body" },
       el("div", { class: "popup-picture" }, largePicture(images, row), el("p", {}, el("span", { class: "note" }, "truth "), el("b", {}, truth || "not known")), el("p", { class: "note" }, images.dataset)),
       el("div", { class: "popup-answers" }, images.answers.map((each) => answerOf(each, row)))));
+  // What had the focus is gone with it; keys would go nowhere.
+  if (popup.open) ((held && find(`[aria-label="${held}"]:not(:disabled)`, popup)) || popup).focus();
 }
 
 function largePicture(images, row) {

@@ -1,22 +1,22 @@
 // Hierarchy, and robustness: a small chart for each augmentation, a line for each model.
 
 const LEVEL_SCORES = [
-  ["standard", "Standard", "top-1, nothing forgiven"],
-  ["confidence_aware", "Confidence-aware", "weighed by the score"],
-  ["error_aware", "Error-aware", "mistakes within a group cost less"],
-  ["hierarchy_aware", "Hierarchy-aware", "every level counts"],
+  ["standard", "Standard", "top-1"],
+  ["confidence_aware", "Confidence-aware", "a hit counts its score"],
+  ["error_aware", "Error-aware", "and a mistake costs its score: −1 to 1"],
+  ["hierarchy_aware", "Hierarchy-aware", "the less, the nearer it is: −1 to 1"],
 ];
 
 draws("hierarchy", () => {
   const shown = judgedOn(state.dataset).filter((one) => one.accuracy.hierarchy);
   if (!shown.length) return nothingOn();
   const levels = shown[0].accuracy.hierarchy.levels;
-  const group = (title, note, read) => el("div", { class: "rates" }, el("h4", {}, title, note && el("small", {}, note)), shown.map((one) =>
+  const group = (title, note, read, show) => el("div", { class: "rates" }, el("h4", {}, title, note && el("small", {}, note)), shown.map((one) =>
     el("div", { class: "rate-line short" }, el("span", { class: "rate-name" }, el("i", { class: "swatch", style: { "--c": colourOf(one.model) } }), one.model),
-      bar(read(one.accuracy.hierarchy), percent(read(one.accuracy.hierarchy)), { colour: colourOf(one.model) }))));
+      bar(read(one.accuracy.hierarchy), show(read(one.accuracy.hierarchy)), { colour: colourOf(one.model) }))));
   return el("div", { class: "halves" },
-    el("div", { class: "panel" }, el("h3", {}, "Right at each level"), levels.map((level, at) => group(level, "", (one) => one.accuracy_by_level[at]))),
-    el("div", { class: "panel" }, el("h3", {}, "Scores"), LEVEL_SCORES.map(([field, title, note]) => group(title, note, (one) => one[field]))));
+    el("div", { class: "panel" }, el("h3", {}, "Right at least in the group"), levels.map((level, at) => group(level, "", (one) => one.accuracy_by_level[at], percent))),
+    el("div", { class: "panel" }, el("h3", {}, "Scores"), LEVEL_SCORES.map(([field, title, note]) => group(title, note, (one) => one[field], fixed))));
 });
 
 draws("robustness", () => {

@@ -20,7 +20,7 @@ function batchCharts(shown) {
   const slow = most((batch) => batch.latency_s);
   const unit = slow < 1 ? [1e3, "ms"] : [1, "s"];
   return el("div", { class: "halves" },
-    lineChart({ title: "Throughput", x, y: { label: "images/s", domain: [0, most((batch) => batch.images_per_second)] }, series: lines((batch) => batch.images_per_second, (batch) => `${figure(batch.images_per_second)} images/s`) }),
+    lineChart({ title: "Throughput", x, y: { label: "images/s", domain: [0, most((batch) => batch.images_per_second)] }, series: lines((batch) => batch.images_per_second, (batch) => `${figure(batch.images_per_second)} images/s${known(batch.images_per_second_low) ? ` (at least ${figure(batch.images_per_second_low)})` : ""}`) }),
     lineChart({ title: "Latency of a batch, median", x, y: { label: unit[1], domain: [0, slow * unit[0]] }, series: lines((batch) => batch.latency_s * unit[0], (batch) => `${seconds(batch.latency_s)}, p99 ${seconds(batch.p99_s)}`) }));
 }
 

@@ -88,8 +88,9 @@ function rateCell(rate, one, low, high) {
 function gateBox() {
   const gate = result.gate;
   if (!gate) return null;
+  const state_ = (one) => (one.passed ? ["good", "✓ held"] : one.decided === false ? ["warn", "? undecided"] : ["bad", "✗ failed"]);
   const rows = gate.verdicts.map((one) => el("tr", { class: one.passed ? "" : "failed" },
-    el("td", {}, el("span", { class: `pill ${one.passed ? "good" : "bad"}` }, one.passed ? "✓ held" : "✗ failed")),
+    el("td", {}, el("span", { class: `pill ${state_(one)[0]}`, "data-tip": one.decided === false ? "neither proven nor refuted: more of the same could tell" : null }, state_(one)[1])),
     el("td", {}, one.rule), el("td", {}, one.model), el("td", {}, one.dataset ?? "–"),
     number(figure(one.figure)), number(figure(one.bound)), number(figure(one.threshold)), el("td", { class: "words" }, one.text)));
   return el("div", { class: "panel" },
