@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from analyzer import intervals
+from tests.analyzer.answers import slow_machine
 
 COUNTS = st.integers(0, 3_000).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of)))
 
 
+@slow_machine
 @given(COUNTS.filter(lambda counts: counts[1] > 0))
 def test_rates_have_wilsons_interval(counts):
     """As scipy has it."""
@@ -26,6 +28,7 @@ def test_rates_have_wilsons_interval(counts):
     assert found.low <= found.rate <= found.high
 
 
+@slow_machine
 @given(COUNTS.filter(lambda counts: counts[1] > 0))
 def test_the_exact_interval_is_clopper_and_pearsons(counts):
     """As scipy has it."""
@@ -101,6 +104,7 @@ def test_models_that_never_differ_may_still_differ_a_little():
     )
 
 
+@slow_machine
 @given(
     st.integers(1, 400)
     .flatmap(lambda of: st.tuples(st.integers(0, of), st.integers(0, of), st.just(of)))
