@@ -13,6 +13,7 @@ from scipy import stats
 from analyzer import intervals
 from analyzer.estimate import Estimate
 from analyzer.gate_verdict import Subject, at_least, at_most, megabytes, milliseconds, number
+from tests.analyzer.answers import slow_machine
 
 SUBJECT = Subject("live.errors", "digits/4")
 
@@ -36,6 +37,7 @@ def test_a_latency_is_judged_by_a_histograms_buckets():
     assert not at_most(SUBJECT, found, 0.05, milliseconds).passed
 
 
+@slow_machine
 @given(st.lists(st.floats(0.001, 9), min_size=1, max_size=600), st.sampled_from([0.5, 0.9, 0.99]))
 def test_buckets_bound_what_their_values_would(values, share):
     """Less tightly, never less surely."""
@@ -99,6 +101,7 @@ def test_a_verdict_that_is_not_proven_says_how_much_more_it_takes():
     assert enough.passed
 
 
+@slow_machine
 @given(
     st.integers(0, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0, 1)
 )
