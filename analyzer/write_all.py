@@ -9,7 +9,7 @@ import pydantic
 
 from analyzer.dataset_survey import Progress, Survey
 from analyzer.errors import AnalyzerError, BrokenImageError
-from analyzer.report import Pictures, ReportError, write_charts, write_report
+from analyzer.report import Pictures, write_charts, write_report
 from analyzer.result import Result
 from analyzer.run_analysis import Analysis
 from analyzer.write import RESULT_FILE, write_result, write_tables
@@ -47,18 +47,15 @@ def write_all(found: Analysis, folder: Path, history: Sequence[Result], progress
     earlier.sort(key=lambda result: result.created)
     write_tables(found.predictions, [each.accuracy for each in found.result.evaluations], folder)
     write_result(found.result, folder)
-    try:
-        write_charts(found.result, folder / CHARTS_FOLDER)
-        return write_report(
-            found.result,
-            found.predictions,
-            folder,
-            pictures={seen.dataset.name: _pictures(seen) for seen in found.surveys},
-            history=earlier,
-            progress=progress,
-        )
-    except ReportError as error:
-        raise AnalyzerError(str(error)) from error
+    write_charts(found.result, folder / CHARTS_FOLDER)
+    return write_report(
+        found.result,
+        found.predictions,
+        folder,
+        pictures={seen.dataset.name: _pictures(seen) for seen in found.surveys},
+        history=earlier,
+        progress=progress,
+    )
 
 
 def read_result(file: Path) -> Result:
