@@ -91,7 +91,8 @@ def _hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
     small = thumbnails.reshape(-1, half, BLOCK, half, BLOCK).mean(axis=(2, 4))
     rises = np.zeros((len(small), half, half), np.bool_)
     rises[:, :, 1:] = small[:, :, 1:] > small[:, :, :-1]
-    packed: NDArray[np.uint64] = np.packbits(rises.reshape(len(small), -1), axis=1).view(np.uint64)
+    flat = rises.reshape(len(small), half * half)
+    packed: NDArray[np.uint64] = np.packbits(flat, axis=1).view(np.uint64)
     return packed
 
 

@@ -6,7 +6,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from model_store.reference import IMAGE_SUFFIXES
@@ -47,6 +47,7 @@ class Dataset:
         source: as the user named it.
         items: one at least.
         folders: whether classes are the folders that images lie in, and not a table's labels.
+        folder: where names are paths to files; None where they are in an archive.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Dataset:
     items: tuple[Item, ...]
     reader: Source
     folders: bool
+    folder: Path | None = None
 
     def read(self, number: int) -> bytes:
         """The bytes of one image.

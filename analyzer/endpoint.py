@@ -7,6 +7,7 @@ import io
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -27,6 +28,7 @@ MOST_IMAGES = 16  # of a request
 TIMEOUT_S = 60.0
 # A pod that refuses for want of room, or is just restarting, is asked again this often.
 TRIES, LONGEST_PAUSE_S = 30, 2.0
+LOOKS, LOOK_EVERY_S = 12, 0.25
 BUSY = (429, 502, 503, 504)
 BAD_REQUEST, TOO_LARGE, SERVER_FAILED = 400, 413, 500
 
@@ -56,12 +58,15 @@ class EndpointModel:
         self._learnt: dict[int, str] = {}
         self._learning = threading.Lock()
         self._ended = threading.Event()
-        self._metadata = self.get("")
-        config = self.get("/config", optional=True)
-        self._images = max(1, min(MOST_IMAGES, int(config.get("max_batch_size") or 1)))
-        self._top_k = _top_k(self._metadata)
+        try:
+            self._metadata = self.get("")
+            self._config = self.get("/config", optional=True)
+            self._top_k = _top_k(self._metadata)
+        except AnalyzerError:
+            self.close()
+            raise
+        self._images = max(1, min(MOST_IMAGES, int(self._config.get("max_batch_size") or 1)))
         self._version = match["version"] or _newest(self._metadata)
-        self._config = config
 
     @property
     def identity(self) -> str:
@@ -119,6 +124,19 @@ class EndpointModel:
         if not response.is_success and not optional:
             raise AnalyzerError(f"{self.url}: {response.status_code}: {_reason(response)}")
         return found if isinstance(found, dict) else {}
+
+    def stages(self) -> dict[str, Any]:
+        """What a pod of Millrace says of its stages; empty for others.
+
+        A pod counts four times a second, so what it has just done shows a little later.
+        """
+        found: dict[str, Any] = {}
+        for _ in range(LOOKS):
+            found = self.get("/stages", optional=True)
+            if not found or found.get("bottleneck") is not None:
+                break
+            time.sleep(LOOK_EVERY_S)
+        return found
 
     def open(self) -> None:
         """Nothing is loaded here."""

@@ -23,5 +23,9 @@ class GateError(AnalyzerError):
     """A gate cannot be read, or there is nothing that it could judge."""
 
 
+class ReportError(AnalyzerError):
+    """A report or its charts cannot be written."""
+
+
 class BrokenImageError(Exception):
     """One image of a dataset cannot be read; the text is its row's error, and the rest go on."""

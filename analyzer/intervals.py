@@ -1,4 +1,4 @@
-"""How sure a figure is: 95 % intervals, two-sided: each bound is missed in 2.5 % of samples.
+"""How sure a figure is: 95 % intervals, two-sided: a bound is to be missed in 2.5 % of samples.
 
 Reports show Wilson's interval of a rate. Gates compare exact ones (Clopper and Pearson's), whose
 2.5 % hold for every sample, however small; Wilson's hold on average only.
@@ -63,6 +63,8 @@ def exact(count: int, of: int) -> tuple[float, float]:
 
 def paired_difference(only_first: int, only_second: int, of: int) -> tuple[float, float]:
     """Tango's score interval (1998) of the first's share less the second's, both of the same.
+
+    It is not exact: from 20 images on a bound is missed in 3.6 % of samples at worst.
 
     Args:
         only_first: right by the first alone.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from analyzer.errors import AnalyzerError
 from analyzer.result import Result
+from analyzer.write_all import CHARTS_FOLDER
 
 _UNFIT = re.compile(r"[^\w ./:-]+")  # what MLflow takes no metric's name with
 MOST_CHARACTERS = 500  # of a parameter
@@ -32,7 +33,7 @@ def log(result: Result, files: Path) -> str:
 
     Args:
         result: of the analysis.
-        files: its folder; what lies in it is logged, folders in it are not.
+        files: its folder; what lies in it is logged, and the charts.
 
     Returns:
         The run's id.
@@ -51,6 +52,8 @@ def log(result: Result, files: Path) -> str:
             for file in sorted(files.iterdir()):
                 if file.is_file() and not file.name.startswith("."):
                     mlflow.log_artifact(str(file))
+            if (files / CHARTS_FOLDER).is_dir():
+                mlflow.log_artifacts(str(files / CHARTS_FOLDER), CHARTS_FOLDER)
             return str(run.info.run_id)
     except (MlflowException, OSError) as error:
         raise AnalyzerError(f"MLflow: {str(error).splitlines()[0]}") from None

@@ -15,11 +15,12 @@ from pathlib import Path
 from analyzer import checks, checks_alike, checks_parity, speed
 from analyzer.accuracy import accuracy
 from analyzer.agreement import agreement
-from analyzer.dataset import Dataset
-from analyzer.dataset_survey import Progress, Survey, survey
+from analyzer.dataset_survey import KEPT_BYTES, Progress, Survey, survey
 from analyzer.endpoint import EndpointModel
 from analyzer.errors import AgreementError
-from analyzer.hierarchy import read_hierarchy
+from analyzer.gate import judge
+from analyzer.gate_file import read_gate
+from analyzer.hierarchy import Hierarchy, read_hierarchy
 from analyzer.local import LocalModel, Place
 from analyzer.predictions import NO_TRUTH, Predictions
 from analyzer.result import Agreement, DatasetFacts, Evaluation, Finding, Result, Speed
@@ -72,7 +73,7 @@ class Analysis:
 
     result: Result
     predictions: tuple[Predictions, ...]
-    datasets: tuple[Dataset, ...]
+    surveys: tuple[Survey, ...]
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ class _Found:
     predictions: list[Predictions] = field(default_factory=list)
     agreements: list[Agreement] = field(default_factory=list)
     pods: dict[str, Speed] = field(default_factory=dict)
+    surveys: list[Survey] = field(default_factory=list)
 
 
 def analyse(request: Request, progress: Progress) -> Analysis:
@@ -94,10 +96,7 @@ def analyse(request: Request, progress: Progress) -> Analysis:
     """
     here, environment = place_of(request.device, request.settings)
     os.environ.update(environment)  # before a runtime is imported
-    if request.gate:
-        from analyzer.gate import judge, read_gate
-
-        gate = read_gate(request.gate)
+    gate = read_gate(request.gate) if request.gate else None
     datasets = open_datasets(request.datasets)
     opened = open_models(
         request.models,
@@ -109,22 +108,25 @@ def analyse(request: Request, progress: Progress) -> Analysis:
     )
     found = _Found()
     try:
+        for model in opened.models:
+            _groups(request, model.labels)  # what is wrong with them is said before anything runs
         for dataset in datasets:
-            _on_dataset(opened, dataset, request, found, progress)
+            found.surveys.append(survey(dataset, progress, KEPT_BYTES // len(datasets)))
+            _on_dataset(opened, found.surveys[-1], request, found, progress)
         speeds = found.pods
         if request.speed:
             ours = [model for model in opened.models if isinstance(model, LocalModel)]
             for one in ours:
                 one.close()  # its threads are not to be measured
-            speeds = speeds | speed.measure(ours, environment, progress)
+            speeds = speeds | speed.measure(ours, found.surveys[0], environment, progress)
         result = _result(opened, found, speeds)
     finally:
         for model in opened.models:
             model.close()
-    if request.gate:
+    if gate is not None:
         judged = judge(gate, result, opened.champion)
         result = result.model_copy(update={"gate": judged})
-    return Analysis(result, tuple(found.predictions), datasets)
+    return Analysis(result, tuple(found.predictions), tuple(found.surveys))
 
 
 def place_of(device: str, settings: Settings) -> tuple[Place, dict[str, str]]:
@@ -141,9 +143,8 @@ def place_of(device: str, settings: Settings) -> tuple[Place, dict[str, str]]:
 
 
 def _on_dataset(
-    opened: Opened, dataset: Dataset, request: Request, found: _Found, progress: Progress
+    opened: Opened, seen: Survey, request: Request, found: _Found, progress: Progress
 ) -> None:
-    seen = survey(dataset, progress)
     outcomes: list[Outcome] = []
     findings: list[Finding] = []
     for model in opened.models:
@@ -154,7 +155,7 @@ def _on_dataset(
         found.evaluations.append(evaluation)
         found.predictions.append(outcome.predictions)
         if isinstance(model, EndpointModel):
-            said = speed.of_pod(model.get("/stages", optional=True))
+            said = speed.of_pod(model.stages())
             if said is not None:
                 found.pods[model.name] = said
     found.agreements += _agreements([each.predictions for each in outcomes], opened)
@@ -165,7 +166,6 @@ def _evaluation(
     model: Model, seen: Survey, outcome: Outcome, request: Request, progress: Progress
 ) -> tuple[Evaluation, list[Finding]]:
     said = outcome.predictions
-    groups = read_hierarchy(request.hierarchy, said.labels) if request.hierarchy else None
     findings = [*outcome.truth.findings]
     findings += checks.empty_classes(said.labels, said.truth, model.name)
     compared = None
@@ -178,13 +178,18 @@ def _evaluation(
         Evaluation(
             model=model.name,
             dataset=said.dataset,
-            accuracy=accuracy(said, groups),
+            accuracy=accuracy(said, _groups(request, said.labels)),
             parity=compared,
             seconds=outcome.seconds,
             images_per_second=outcome.images_per_second,
         ),
         findings,
     )
+
+
+def _groups(request: Request, labels: tuple[str, ...]) -> Hierarchy | None:
+    """Groups of a model's classes; None without any, or where an endpoint's are not known yet."""
+    return read_hierarchy(request.hierarchy, labels) if request.hierarchy and labels else None
 
 
 def _dataset_facts(

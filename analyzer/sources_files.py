@@ -55,7 +55,7 @@ def open_folder(folder: Path, source: str) -> Dataset:
         Item(name, label, str(folder / place))
         for name, label, place in zip(names, by_folders(names), places, strict=True)
     )
-    return Dataset(default_name(source), source, items, Files(), folders=True)
+    return Dataset(default_name(source), source, items, Files(), folders=True, folder=folder)
 
 
 def _places(root: Path) -> Iterator[str]:
@@ -85,4 +85,4 @@ def open_csv(file: Path, source: str) -> Dataset:
         Item(name, row.label, str(file.parent / row.file))
         for name, row in zip(names, rows, strict=True)
     )
-    return Dataset(default_name(source), source, items, Files(), folders=False)
+    return Dataset(default_name(source), source, items, Files(), folders=False, folder=file.parent)

@@ -9,31 +9,31 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from analyzer import speed_pod
 from analyzer.dataset_survey import Progress, Survey
 from analyzer.errors import AnalyzerError, BrokenImageError
 from analyzer.local import LocalModel, Place
-from analyzer.result import BatchSpeed, Speed, StageCapacity, VariantSpeed
+from analyzer.result import Speed, StageCapacity, VariantSpeed
 from analyzer.speed_worker import Measured, Order
 from model_store.speed import device as machine_name
-from predictor.capacity import STAGES, Balance, DeviceWork, Workers, balance
-from predictor.counts import BatchTotals, Work
 from predictor.decode import decode
 from predictor.errors import BadImageError
-from predictor.warm_up import fit_cost, worthwhile_sizes
 
-SLOTS = 4096  # enough: what limits a machine is asked here, and not what a setting allows
-COUNTED = 1_000_000  # images that capacities are reckoned for; only ratios matter
 TIMED = 64  # images, to learn what decoding takes
 _ORDER_S = 600.0
 
 
 def measure(
-    models: Sequence[LocalModel], environment: dict[str, str], progress: Progress
+    models: Sequence[LocalModel],
+    survey: Survey,
+    environment: dict[str, str],
+    progress: Progress,
 ) -> dict[str, Speed]:
     """Measure each model's variant by itself, one after the other.
 
     Args:
         models: those that ran here; what they took to decode is known by then.
+        survey: of a dataset, which a pod is asked.
         environment: of the processes that measure, such as the visible GPU.
         progress: told how it goes.
 
@@ -43,13 +43,13 @@ def measure(
     found = {}
     for done, model in enumerate(models):
         progress("speed", done, len(models))
-        found[model.name] = of_model(model, environment)
+        found[model.name] = of_model(model, survey, environment)
     progress("speed", len(models), len(models))
     return found
 
 
-def of_model(model: LocalModel, environment: dict[str, str]) -> Speed:
-    """Measure one variant.
+def of_model(model: LocalModel, survey: Survey, environment: dict[str, str]) -> Speed:
+    """Measure one variant: batches in a process of its own, stages in a pod.
 
     Raises:
         AnalyzerError: it cannot be loaded here, or the process that measured failed.
@@ -74,15 +74,17 @@ def of_model(model: LocalModel, environment: dict[str, str]) -> Speed:
         memory_bytes=measured.memory_bytes,
         batches=measured.batches,
     )
-    found = balanced(measured.batches, decode_s, measured.cpu_s, model.place)
-    feed = None if decode_s is None else decode_s * _best(measured.batches)
+    pod = speed_pod.stages(model, survey)
+    served = of_pod(pod)
+    best = max(batch.images_per_second for batch in measured.batches)
+    feed = None if decode_s is None else decode_s * best
     return Speed(
         machine=machine_name(),
         variants=(variant,),
-        stages=_stages(found),
-        bottleneck=found.bottleneck.name if found.bottleneck else None,
+        stages=served.stages if served else (),
+        bottleneck=served.bottleneck if served else None,
         cores_per_device=feed,
-        note=_note(feed, model.place, found),
+        note=note(feed, model.place, pod),
     )
 
 
@@ -99,40 +101,6 @@ def time_decoding(model: LocalModel, survey: Survey) -> None:
         except (BadImageError, BrokenImageError):
             continue
         model.decode_time.add(1, time.thread_time_ns() - began_ns)
-
-
-def balanced(
-    batches: Sequence[BatchSpeed], decode_s: float | None, infer_cpu_s: float, place: Place
-) -> Balance:
-    """What decoders and devices of this machine could do, by the pod's own reckoning.
-
-    On cores there is one runtime of one thread for each; a GPU is one device.
-
-    Args:
-        batches: measured of one runtime.
-        decode_s: CPU seconds to decode an image of this dataset; None: not measured.
-        infer_cpu_s: CPU seconds that an image costs the process of the runtime.
-        place: with how many cores, on which device.
-    """
-    sizes = [batch.batch_size for batch in batches]
-    seconds = [batch.latency_s for batch in batches]
-    size = worthwhile_sizes(sizes, seconds)[0]
-    latency_s = seconds[sizes.index(size)]
-    runs = max(1, COUNTED // size)
-    infer_ns = int(runs * latency_s * 1e9)
-    devices = place.cores if place.on_cores else 1
-    device = DeviceWork(
-        fit_cost(sizes, seconds, size),
-        (BatchTotals(size, runs, (0, infer_ns, 0)),),
-        cpu_s=runs * size * infer_cpu_s,
-        on_cores=place.on_cores,
-    )
-    images = runs * size * devices
-    work = Work(images=images)
-    if decode_s is not None:
-        work.pool_images, work.pool_ns = images, int(images * decode_s * 1e9)
-    workers = Workers(frontends=1, decode_threads=place.cores, slots=SLOTS, cores=place.cores)
-    return balance(work, 1.0, [device] * devices, workers)
 
 
 def of_pod(stages: dict[str, Any]) -> Speed | None:
@@ -184,32 +152,20 @@ def _ordered(order: Order, environment: dict[str, str]) -> Measured:
     return Measured.model_validate_json(ran.stdout)
 
 
-def _best(batches: Sequence[BatchSpeed]) -> float:
-    return max(batch.images_per_second for batch in batches)
+def note(feed: float | None, place: Place, pod: dict[str, Any]) -> str:
+    """What it takes to keep a device busy, and what a pod on this machine could do; one line.
 
-
-def _stages(found: Balance) -> tuple[StageCapacity, ...]:
-    """All seven; those that only a pod has are not measured here."""
-    here = {stage.name: stage for stage in found.stages if stage.name in ("decode", "infer")}
-    return tuple(
-        StageCapacity(
-            stage=name,
-            seconds_per_image=here[name].busy_s if name in here else None,
-            workers=here[name].workers if name in here else 0,
-            capacity=here[name].capacity if name in here else None,
-        )
-        for name in STAGES
-    )
-
-
-def _note(feed: float | None, place: Place, found: Balance) -> str:
-    if feed is None or found.bottleneck is None:
-        return "what feeds it was not measured: all answers were known already"
-    device = "instance of one thread" if place.on_cores else "of these"
-    limit = f"{found.capacity:.0f} images/s on {place.cores} cores, limited by "
-    limit += (
-        f"the cores ({found.bottleneck.name} takes most)"
-        if found.by_cores
-        else (found.bottleneck.name)
-    )
-    return f"feed one {device} with {feed:.1f} cores; {limit}"
+    Args:
+        feed: cores; None where decoding was not measured.
+        place: of the device.
+        pod: what its ``/stages`` says.
+    """
+    said = []
+    if feed is not None:
+        device = "instance of one thread" if place.on_cores else "of these"
+        said.append(f"feed one {device} with {feed:.1f} cores")
+    if pod.get("bottleneck") and pod.get("capacity"):
+        limit = f"the cores ({pod['bottleneck']} takes most of them)"
+        limit = limit if pod.get("by_cores") else pod["bottleneck"]
+        said.append(f"a pod here could do {pod['capacity']:.0f} images/s, limited by {limit}")
+    return "; ".join(said) or "no image of the dataset could be decoded"

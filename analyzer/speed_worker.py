@@ -41,7 +41,6 @@ class Measured(pydantic.BaseModel):
     """What was found, or the one line that says why nothing was."""
 
     batches: tuple[BatchSpeed, ...] = ()
-    cpu_s: float = 0.0  # CPU time of an image in the batches of the best size
     memory_bytes: int | None = None
     error: str = ""
 
@@ -59,40 +58,35 @@ def measure(order: Order) -> Measured:
     on_cores = order.kind in ("cpu", "openvino")
     sizes = BATCHES_ON_CORES if on_cores else BATCHES_ON_DEVICES
     batches: list[BatchSpeed] = []
-    cpu: list[float] = []
     for size in sizes:
         if runtime.largest_batch is not None and size > runtime.largest_batch:
             break
         try:
-            batch, cpu_s = _timed(runtime, size, package.manifest.input.shape)
+            batches.append(_timed(runtime, size, package.manifest.input.shape))
         except OutOfMemoryError:
             break
-        batches.append(batch)
-        cpu.append(cpu_s)
     if not batches:
         return Measured(error=f"{order.file}: there is no memory for a single image")
-    best = max(range(len(batches)), key=lambda place: batches[place].images_per_second)
     memory = max(0, myself.memory_info().rss - before)
-    return Measured(batches=tuple(batches), cpu_s=cpu[best], memory_bytes=memory)
+    return Measured(batches=tuple(batches), memory_bytes=memory)
 
 
-def _timed(runtime: Runtime, size: int, shape: tuple[int, int, int]) -> tuple[BatchSpeed, float]:
-    """One batch size, and the CPU time of an image in it.
+def _timed(runtime: Runtime, size: int, shape: tuple[int, int, int]) -> BatchSpeed:
+    """One batch size.
 
     Noise and not zeros: some kernels are faster on nothing.
     """
     images = np.random.default_rng(1).integers(0, 256, (size, *shape), dtype=np.uint8)
     runtime.run(images)  # the first run of a size allocates
     seconds: list[float] = []
-    began, cpu = time.perf_counter(), time.process_time()
+    began = time.perf_counter()
     while len(seconds) < LEAST_RUNS or (
         len(seconds) < MOST_RUNS and time.perf_counter() - began < TIMING_S
     ):
         start = time.perf_counter()
         runtime.run(images)
         seconds.append(time.perf_counter() - start)
-    cpu = time.process_time() - cpu
-    return batch_speed(size, seconds), cpu / (size * len(seconds))
+    return batch_speed(size, seconds)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pydantic
 
-from analyzer.dataset_survey import Progress
-from analyzer.errors import AnalyzerError
+from analyzer.dataset_survey import Progress, Survey
+from analyzer.errors import AnalyzerError, BrokenImageError
+from analyzer.report import Pictures, write_charts, write_report
 from analyzer.result import Result
 from analyzer.run_analysis import Analysis
 from analyzer.write import RESULT_FILE, write_result, write_tables
 
-HISTORY_FOLDER = "history"
+HISTORY_FOLDER, CHARTS_FOLDER = "history", "charts"
 MOST_EARLIER = 50
 
 
-def write_all(found: Analysis, folder: Path, history: Sequence[Path], progress: Progress) -> Path:
-    """Write all of it and say where the report, or else the result, is.
+def write_all(found: Analysis, folder: Path, history: Sequence[Result], progress: Progress) -> Path:
+    """Write all of it and say where the report is.
 
     A result that lies there already moves to ``history/``, and is compared with in the report.
 
@@ -29,9 +30,9 @@ def write_all(found: Analysis, folder: Path, history: Sequence[Path], progress: 
         progress: told how it goes.
 
     Raises:
-        AnalyzerError: the folder cannot be written, or what ``history`` names is no result.
+        AnalyzerError: the folder cannot be written, or what charts are made with is not here.
     """
-    earlier = [read_result(file) for file in history]
+    earlier = list(history)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _keep_earlier(folder)
@@ -45,8 +46,16 @@ def write_all(found: Analysis, folder: Path, history: Sequence[Path], progress: 
             continue  # of another version of this schema
     earlier.sort(key=lambda result: result.created)
     write_tables(found.predictions, [each.accuracy for each in found.result.evaluations], folder)
-    result = write_result(found.result, folder)
-    return _report(found, folder, earlier, progress) or result
+    write_result(found.result, folder)
+    write_charts(found.result, folder / CHARTS_FOLDER)
+    return write_report(
+        found.result,
+        found.predictions,
+        folder,
+        pictures={seen.dataset.name: _pictures(seen) for seen in found.surveys},
+        history=earlier,
+        progress=progress,
+    )
 
 
 def read_result(file: Path) -> Result:
@@ -79,7 +88,14 @@ def _keep_earlier(folder: Path) -> None:
     file.replace(folder / HISTORY_FOLDER / f"{name}.json")
 
 
-def _report(
-    found: Analysis, folder: Path, earlier: Sequence[Result], progress: Progress
-) -> Path | None:
-    return None
+def _pictures(seen: Survey) -> Pictures:
+    """How the report gets at a dataset's images, by their names."""
+    numbers = {item.name: number for number, item in enumerate(seen.dataset.items)}
+
+    def read(name: str) -> bytes | None:
+        try:
+            return seen.read(numbers[name])
+        except (BrokenImageError, KeyError):
+            return None
+
+    return Pictures(read, seen.dataset.folder)

@@ -109,8 +109,11 @@ def command(context: click.Context, /, as_json: bool, **given: Any) -> None:
     between models, and what is odd about the data: report.html, result.json and CSV tables. What
     was classified is kept there, so a run that was interrupted goes on.
     """
-    from analyzer.errors import AnalyzerError
-
+    try:
+        from analyzer.errors import AnalyzerError
+        from analyzer.write_all import write_all  # noqa: F401 (needs all of the extra)
+    except ImportError as error:
+        raise _Refusal(f"needs {error.name}: install millrace[analyzer]") from error
     # Batches that fail cost their images, whose rows say so; the runtime's trace helps nobody here.
     logging.getLogger("predictor").addHandler(logging.NullHandler())
     logging.getLogger("predictor").propagate = False
@@ -137,13 +140,14 @@ def _request(store: Path | None, no_speed: bool, labels: Path | None, **given: A
 def _run(request: Request, history: tuple[Path, ...], *, to_mlflow: bool, as_json: bool) -> bool:
     from analyzer import mlflow_run
     from analyzer.run_analysis import analyse
-    from analyzer.write_all import write_all
+    from analyzer.write_all import read_result, write_all
 
+    earlier = [read_result(file) for file in history]
     if to_mlflow:
         mlflow_run.check()
     with Display() as progress:
         found = analyse(request, progress)
-        report = write_all(found, request.out, history, progress)
+        report = write_all(found, request.out, earlier, progress)
     run_id = mlflow_run.log(found.result, request.out) if to_mlflow else None
     if as_json:
         outcome = _as_json(found.result) | {"report": str(report), "mlflow_run": run_id}

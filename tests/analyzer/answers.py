@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 
 from analyzer.predictions import NO_TRUTH, Predictions
+
+# Properties hold however busy the machine is.
+slow_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def predictions(truth, indices, scores, *, labels=3, model="m", names=None, errors=None):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from analyzer.accuracy import accuracy
-from tests.analyzer.answers import predictions, random_answers
+from tests.analyzer.answers import predictions, random_answers, slow_machine
 
 NAN = float("nan")
 
@@ -129,6 +129,7 @@ def test_top_k_agrees_with_scikit_learn():
         )
 
 
+@slow_machine
 @given(st.integers(0, 60), st.integers(1, 9), st.integers(1, 6), st.integers(0, 1_000))
 def test_counts_add_up(images, classes, top_k, seed):
     """Whatever the answers."""

@@ -9,7 +9,7 @@ from scipy import stats
 
 from analyzer.agreement import MOST_CHANGED, agreement, mcnemar
 from analyzer.errors import AgreementError
-from tests.analyzer.answers import predictions, random_answers
+from tests.analyzer.answers import predictions, random_answers, slow_machine
 
 TRUTH = [0, 0, 1, 2, -1]
 
@@ -47,11 +47,12 @@ def test_images_and_classes_in_another_order_are_matched_by_name():
     """And those that one of them did not answer are left out."""
     ones = answers([0, 0, 0, 0, 1], "a", errors=["", "", "", "", "broken"])
     others = predictions(
-        [0, 1, 1],  # in that model's order of classes
-        [0, 1, 0],
-        [0.5] * 3,
+        [0, 1, 1, 2],  # in that model's order of classes
+        [0, 1, 0, -1],
+        [0.5, 0.5, 0.5, float("nan")],
         labels=("c2", "c0", "c1"),
-        names=("3.jpg", "0.jpg", "1.jpg"),
+        names=("3.jpg", "0.jpg", "1.jpg", "2.jpg"),
+        errors=["", "", "", "broken"],
         model="b",
     )
     found = agreement(ones, others)
@@ -69,6 +70,7 @@ def test_models_of_other_classes_are_not_compared():
         )
 
 
+@slow_machine
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_mcnemars_test_is_exact(only_first, only_second):
     """Twice the smaller tail of a fair coin."""
@@ -78,6 +80,7 @@ def test_mcnemars_test_is_exact(only_first, only_second):
     assert mcnemar(only_first, only_second) == pytest.approx(min(1.0, 2 * tail))
 
 
+@slow_machine
 @given(st.integers(1, 50), st.integers(0, 100))
 def test_counts_add_up_and_a_model_agrees_with_itself(images, seed):
     """Also with two of them in the other order."""

@@ -10,7 +10,7 @@ from scipy import stats
 
 from analyzer.calibration import BINS, calibration, ece_interval
 from analyzer.result import Bin
-from tests.analyzer.answers import predictions
+from tests.analyzer.answers import predictions, slow_machine
 
 
 def said_at(confidences, hits):
@@ -62,13 +62,14 @@ def test_the_interval_closes_in_on_the_truth():
     assert ece_interval(bins) == (found, low, high)
 
 
+@slow_machine
 @given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=60))
 def test_an_error_lies_between_its_bounds(answers):
     """Whatever the answers."""
     found = calibration(said_at([a[0] for a in answers], [a[1] for a in answers]))
 
     assert 0 <= found.ece_low <= found.ece <= found.ece_high <= 1
-    assert found.ece <= found.mce <= 1
+    assert found.ece - 1e-12 <= found.mce <= 1  # a mean of equal gaps rounds
     assert sum(b.images for b in found.bins) == len(answers)
 
 

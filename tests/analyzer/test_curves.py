@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from analyzer.curves import MOST_POINTS, class_areas, micro_curves
-from tests.analyzer.answers import as_a_full_matrix, predictions, random_answers
+from tests.analyzer.answers import as_a_full_matrix, predictions, random_answers, slow_machine
 
 
+@slow_machine
 @given(
     st.integers(2, 80),
     st.integers(2, 7),
@@ -39,6 +40,7 @@ def test_areas_of_classes_are_scikit_learns(images, classes, top_k, step, seed):
         )
 
 
+@slow_machine
 @given(st.integers(1, 60), st.integers(2, 7), st.integers(1, 7), st.integers(0, 1_000))
 def test_micro_averaged_curves_are_scikit_learns(images, classes, top_k, seed):
     """Area and points."""

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from analyzer import intervals
+from tests.analyzer.answers import slow_machine
 
 COUNTS = st.integers(0, 3_000).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of)))
 
 
+@slow_machine
 @given(COUNTS.filter(lambda counts: counts[1] > 0))
 def test_rates_have_wilsons_interval(counts):
     """As scipy has it."""
@@ -26,6 +28,7 @@ def test_rates_have_wilsons_interval(counts):
     assert found.low <= found.rate <= found.high
 
 
+@slow_machine
 @given(COUNTS.filter(lambda counts: counts[1] > 0))
 def test_the_exact_interval_is_clopper_and_pearsons(counts):
     """As scipy has it."""
@@ -101,6 +104,7 @@ def test_models_that_never_differ_may_still_differ_a_little():
     )
 
 
+@slow_machine
 @given(
     st.integers(1, 400)
     .flatmap(lambda of: st.tuples(st.integers(0, of), st.integers(0, of), st.just(of)))
@@ -115,7 +119,7 @@ def test_a_paired_difference_lies_between_its_bounds_and_turns_round(counts):
     assert intervals.paired_difference(second, first, of) == pytest.approx((-high, -low), abs=1e-9)
 
 
-@pytest.mark.parametrize("of", [10, 30, 80])
+@pytest.mark.parametrize("of", [10, 20, 40, 80])
 @pytest.mark.parametrize("margin", [0.02, 0.05, 0.1])
 def test_a_model_that_is_too_much_worse_is_seldom_taken_for_good_enough(of, margin):
     """At the margin itself, whatever the share of images on which the two differ: exactly."""
@@ -124,13 +128,15 @@ def test_a_model_that_is_too_much_worse_is_seldom_taken_for_good_enough(of, marg
         for first, second in itertools.product(range(of + 1), repeat=2)
         if first + second <= of and intervals.paired_difference(first, second, of)[0] >= -margin
     ]
-    for only_first in (0.0, 0.01, 0.05, 0.1, 0.2, 0.4):
+    for only_first in (0.0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.475, 0.49):
         shares = [only_first, only_first + margin, 1 - 2 * only_first - margin]
+        if shares[2] < 0:
+            continue
         odds = sum(
             stats.multinomial.pmf([first, second, of - first - second], of, shares)
             for first, second in cells
         )
-        assert odds <= 0.05
+        assert odds <= (0.05 if of < 20 else 0.036)  # as docs/gate.md says
 
 
 def test_a_high_quantile_takes_many_values_to_be_bounded():

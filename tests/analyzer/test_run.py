@@ -33,6 +33,7 @@ class Counting:
         return getattr(self._model, name)
 
     def classify(self, numbers, read, answered):
+        """Note what is asked for, and have it answered."""
         self.asked += numbers
         done = 0
 
