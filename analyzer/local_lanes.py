@@ -41,7 +41,7 @@ class Decoding:
 
 @dataclass(slots=True)
 class DecodeTime:
-    """CPU time of decoding, added up by all threads."""
+    """CPU time of decoding files, added up by all threads."""
 
     images: int = 0
     ns: int = 0
@@ -166,13 +166,19 @@ class Stream:
         self, numbers: Sequence[int], rows: NDArray[np.uint8], errors: dict[int, str]
     ) -> None:
         how = self._decoding
-        began_ns = time.thread_time_ns()
+        images = spent_ns = 0
         for number, row in zip(numbers, rows, strict=False):
             try:
-                row[:] = decode(self._read(number), how.target, how.limits, scaled=how.scaled)
+                image = self._read(number)
+                began_ns = time.thread_time_ns()
+                row[:] = decode(image, how.target, how.limits, scaled=how.scaled)
             except (BadImageError, BrokenImageError) as error:
                 errors[number] = str(error)
-        self._spent.add(len(numbers), time.thread_time_ns() - began_ns)
+                continue
+            if not isinstance(image, np.ndarray):  # pixels tell nothing of what files take
+                images += 1
+                spent_ns += time.thread_time_ns() - began_ns
+        self._spent.add(images, spent_ns)
 
     def _tell(self, batch: _Batch, ran: BatchRun) -> None:
         block = _block(batch, ran)

@@ -151,7 +151,10 @@ class Robustness(Part):
     clean: Rate  # of the same images, as they are
     points: tuple[RobustnessPoint, ...]
     mean_drop: float  # of top-1, over all augmentations and intensities
-    worst: str  # augmentation with the largest drop
+    # Its 95 % interval over images; the same ones underlie all points.
+    mean_drop_low: float | None = None
+    mean_drop_high: float | None = None
+    worst: str  # augmentation with the largest drop, over its intensities
 
 
 class BatchSpeed(Part):

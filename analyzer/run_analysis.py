@@ -23,7 +23,16 @@ from analyzer.gate_file import read_gate
 from analyzer.hierarchy import Hierarchy, read_hierarchy
 from analyzer.local import LocalModel, Place
 from analyzer.predictions import NO_TRUTH, Predictions
-from analyzer.result import Agreement, DatasetFacts, Evaluation, Finding, Result, Speed
+from analyzer.result import (
+    Agreement,
+    DatasetFacts,
+    Evaluation,
+    Finding,
+    Result,
+    Robustness,
+    Speed,
+)
+from analyzer.robustness import Keeping, Plan, robustness
 from analyzer.run import Outcome, run
 from analyzer.run_model import Model
 from analyzer.run_models import Opened, open_models
@@ -179,11 +188,29 @@ def _evaluation(
             model=model.name,
             dataset=said.dataset,
             accuracy=accuracy(said, _groups(request, said.labels)),
+            robustness=_robustness(model, seen, said, request, progress),
             parity=compared,
             seconds=outcome.seconds,
             images_per_second=outcome.images_per_second,
         ),
         findings,
+    )
+
+
+def _robustness(
+    model: Model, seen: Survey, said: Predictions, request: Request, progress: Progress
+) -> Robustness | None:
+    """What augmentations cost; None where that was not asked, or nothing can be classified."""
+    if not request.robustness or not said.answered.any():
+        return None
+    return robustness(
+        model.classify,
+        said.names,
+        seen.read,
+        said.truth,
+        progress,
+        Plan(limits=request.settings.decode_limits),
+        Keeping(request.out / KEPT_FOLDER / "robustness", f"{model.identity} {seen.digest}"),
     )
 
 

@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pydantic
 
+from analyzer import robustness_pictures
 from analyzer.dataset_survey import Progress, Survey
 from analyzer.errors import AnalyzerError, BrokenImageError
-from analyzer.report import Pictures, ReportError, write_charts, write_report
+from analyzer.report import Pictures, write_charts, write_report
 from analyzer.result import Result
+from analyzer.robustness import INTENSITIES
+from analyzer.robustness_sheet import contact_sheet
 from analyzer.run_analysis import Analysis
 from analyzer.write import RESULT_FILE, write_result, write_tables
+from predictor.decode import DEFAULT_LIMITS
 
 HISTORY_FOLDER, CHARTS_FOLDER = "history", "charts"
+SHEET_FILE = "augmentations.png"
 MOST_EARLIER = 50
 
 
@@ -47,18 +52,16 @@ def write_all(found: Analysis, folder: Path, history: Sequence[Result], progress
     earlier.sort(key=lambda result: result.created)
     write_tables(found.predictions, [each.accuracy for each in found.result.evaluations], folder)
     write_result(found.result, folder)
-    try:
-        write_charts(found.result, folder / CHARTS_FOLDER)
-        return write_report(
-            found.result,
-            found.predictions,
-            folder,
-            pictures={seen.dataset.name: _pictures(seen) for seen in found.surveys},
-            history=earlier,
-            progress=progress,
-        )
-    except ReportError as error:
-        raise AnalyzerError(str(error)) from error
+    write_charts(found.result, folder / CHARTS_FOLDER)
+    _write_sheet(found, folder / CHARTS_FOLDER / SHEET_FILE)
+    return write_report(
+        found.result,
+        found.predictions,
+        folder,
+        pictures={seen.dataset.name: _pictures(seen) for seen in found.surveys},
+        history=earlier,
+        progress=progress,
+    )
 
 
 def read_result(file: Path) -> Result:
@@ -89,6 +92,18 @@ def _keep_earlier(folder: Path) -> None:
         return  # overwritten: nothing here can read it
     (folder / HISTORY_FOLDER).mkdir(exist_ok=True)
     file.replace(folder / HISTORY_FOLDER / f"{name}.json")
+
+
+def _write_sheet(found: Analysis, file: Path) -> None:
+    """Show on one image what augmentations do, if they were asked for."""
+    for evaluation, said in zip(found.result.evaluations, found.predictions, strict=True):
+        if evaluation.robustness is None:
+            continue
+        (seen,) = (one for one in found.surveys if one.dataset.name == said.dataset)
+        number = int(said.answered.argmax())
+        picture = robustness_pictures.Pictures(seen.read, DEFAULT_LIMITS).picture(number)
+        file.write_bytes(contact_sheet(picture, said.names[number], INTENSITIES))
+        return
 
 
 def _pictures(seen: Survey) -> Pictures:

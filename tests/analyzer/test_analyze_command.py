@@ -154,6 +154,25 @@ def test_speed_is_measured_unless_it_is_declined(colours, folder, tmp_path):
     assert speed.cores_per_device > 0
 
 
+def test_robustness_is_measured_when_it_is_asked_for(colours, tmp_path):
+    """In the report, and with a sheet that shows what was done; the second time it is known."""
+    folder = write_folder(tmp_path / "set", files(3) | WRONG)
+    arguments = ["--model", "colours", "--dataset", folder, "--out", tmp_path / "out"]
+
+    analyze(colours, *arguments, "--robustness")
+    first = result_in(tmp_path / "out").evaluations[0].robustness
+    kept = {file: file.stat().st_mtime_ns for file in tmp_path.glob("out/predictions/robust*/**/*")}
+    analyze(colours, *arguments, "--robustness")
+
+    assert first.against == "truth"
+    assert first.clean.of == 10
+    assert len({point.augmentation for point in first.points}) == 17
+    assert result_in(tmp_path / "out").evaluations[0].robustness == first
+    assert kept
+    assert all(file.stat().st_mtime_ns == written for file, written in kept.items())
+    assert (tmp_path / "out" / "charts" / "augmentations.png").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize(("at_least", "code"), [(0.9, 0), (0.97, 1)])
 def test_a_gate_decides_the_exit_code(colours, folder, tmp_path, at_least, code):
     """By bounds: 90 of 91 do not show 97 %."""
