@@ -207,7 +207,7 @@ def result_of(
     evaluations = []
     for at, asked in enumerate(predictions):
         found = accuracy(asked, KINDS if whole and asked.labels == GARMENTS else None)
-        robust = robustness_of(found, 0.5 + 0.2 * at) if whole and found.judged else None
+        robust = robustness_of(found, 0.5 + 0.1 * min(at, 4)) if whole and found.judged else None
         evaluations.append(
             Evaluation(
                 model=asked.model,

@@ -246,6 +246,27 @@ def test_every_section_has_something(shown):
     assert "12 images are there twice" in text
 
 
+def test_dataset_and_model_are_chosen_for_all_sections(browser, tmp_path):
+    """The table of images and the matrix follow."""
+    asked = [
+        draw_predictions(model, dataset, GARMENTS, images, skill=skill, seed=seed)
+        for model, skill, seed in (("one", 0.3, 1), ("two", 0.6, 2))
+        for dataset, images in (("shop", 60), ("street", 45))
+    ]
+    page = opened(browser, write_report(result_of(asked), asked, tmp_path))
+    assert page.count() == "60 images"
+
+    page.page.get_by_label("Dataset", exact=True).select_option("street")
+    page.page.get_by_label("Model", exact=True).select_option("one")
+
+    assert page.count() == "45 images"
+    assert "what one said" in (page.page.locator("canvas").get_attribute("aria-label") or "")
+    mistakes = (asked[1].judged & (asked[1].indices[:, 0] != asked[1].truth)).sum()
+    page.page.get_by_role("button", name="Mistakes of one").click()
+    assert page.count() == f"{mistakes} of 45 images"
+    assert page.wrong == []
+
+
 def test_parts_that_are_none_are_absent(browser, tmp_path):
     """Accuracy alone, one model, no pictures."""
     alone = two_models(50)[:1]

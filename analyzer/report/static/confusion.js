@@ -17,7 +17,7 @@ draws("confusion", () => {
 class Matrix {
   constructor(evaluation) {
     this.model = evaluation.model;
-    this.count = labelsOf.get(this.model).length;
+    this.count = evaluation.accuracy.confusion.reduce((most, [truth, said]) => Math.max(most, truth + 1, said + 1), labelsOf.get(this.model).length);
     this.rows = new Map();
     for (const [truth, , images] of evaluation.accuracy.confusion) this.rows.set(truth, (this.rows.get(truth) ?? 0) + images);
     this.entries = evaluation.accuracy.confusion.map(([truth, said, images]) => ({ truth, said, images, share: images / this.rows.get(truth) }))

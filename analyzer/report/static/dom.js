@@ -66,7 +66,7 @@ function table(caption, heads, rows, attributes = {}) {
 
 const pick = (label, options, chosen, onchange) =>
   el("label", { class: "pick" }, el("span", {}, label),
-    el("select", { onchange: (event) => onchange(event.target.value) },
+    el("select", { "aria-label": label, onchange: (event) => onchange(event.target.value) },
       options.map((option) => {
         const [value, text] = Array.isArray(option) ? option : [option, option];
         return el("option", { value, selected: value === chosen }, text);

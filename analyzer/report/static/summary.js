@@ -44,7 +44,8 @@ function tiles() {
   const drops = evaluationsOn(state.dataset).filter((one) => one.robustness).sort((a, b) => a.robustness.mean_drop - b.robustness.mean_drop);
   if (drops.length) found.push(tile("Sturdiest", drops[0].model, `loses ${percent(drops[0].robustness.mean_drop)} on worse images`));
   const worst = result.datasets.flatMap((one) => one.findings).filter((one) => one.severity !== "info").length;
-  found.push(tile("Data", worst ? plural(worst, "finding") : "nothing odd", worst ? "to look at before trusting figures" : "in any dataset", worst ? "warn" : "good"));
+  const notes = result.datasets.reduce((sum, one) => sum + one.findings.length, 0) - worst;
+  found.push(tile("Data", worst ? plural(worst, "finding") : notes ? plural(notes, "note") : "nothing odd", worst ? "to look at before trusting figures" : notes ? "nothing that spoils the figures" : "in any dataset", worst ? "warn" : "good"));
   return el("ul", { class: "tiles" }, found);
 }
 
