@@ -45,7 +45,7 @@ bench: $(READY)
 lock:
 	rm -rf var/lock && $(PYTHON) -m venv var/lock
 	var/lock/bin/python -m pip install --quiet torch==2.13.0
-	var/lock/bin/python -m pip install --quiet '.[torch,pipelines,registry,mlperf,study,tracing,dev]' 'setuptools<81'
+	var/lock/bin/python -m pip install --quiet '.[torch,pipelines,registry,mlperf,analyzer,study,tracing,dev]' 'setuptools<81'
 	{ echo "# Written by 'make lock': every package of every extra, exact."; \
 	  var/lock/bin/python -m pip freeze --all --exclude millrace --exclude pip | sed 's/+cpu$$//'; } > requirements.lock
 	rm -rf var/lock

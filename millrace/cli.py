@@ -18,6 +18,7 @@ COMMANDS = {
     "models": "packages of a store, and versions in a registry: list, register, promote, …",
     "serve": "serve a package over HTTP and gRPC",
     "classify": "classify image files here, without a server",
+    "analyze": "measure models on datasets: accuracy, speed, agreement; a report and a gate",
     "top": "watch a pod: its stages, the one that limits it, its instances",
     "load": "send a pod load and measure it: closed and open loop, sweeps, peak under an SLO",
     "study": "how far it scales: real pods, and simulated ones beyond what a machine can hold",

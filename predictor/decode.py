@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -71,12 +72,36 @@ def decode(
             return image
         whole = PillowImage.fromarray(image)
         return np.asarray(_fit(whole, whole.size, 1, target))
+    return _read(image, limits, lambda opened: _decoded(opened, target, scaled))
+
+
+def decode_whole(image: Image, limits: DecodeLimits = DEFAULT_LIMITS) -> Pixels:
+    """The image as it is, upright and RGB: what ``decode`` resizes.
+
+    Returns:
+        uint8 (h, w, 3), of the image's own size. May be read-only.
+
+    Raises:
+        BadImageError: as ``decode``.
+    """
+    if isinstance(image, np.ndarray):
+        _check_size(image.shape[1], image.shape[0], limits)
+        return image
+    return _read(image, limits, lambda opened: np.asarray(_rgb(ImageOps.exif_transpose(opened))))
+
+
+def _read(
+    image: bytes | memoryview,
+    limits: DecodeLimits,
+    pixels: Callable[[PillowImage.Image], Pixels],
+) -> Pixels:
+    """Open an encoded image, look at its size, and let ``pixels`` decode it."""
     if len(image) == 0:
         raise BadImageError("the image is empty (zero bytes)")
     try:
         with PillowImage.open(io.BytesIO(image), formats=FORMATS) as opened:
             _check_size(opened.width, opened.height, limits)
-            return _decoded(opened, target, scaled)
+            return pixels(opened)
     except BadImageError:
         raise
     except UnidentifiedImageError:

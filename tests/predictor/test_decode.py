@@ -14,7 +14,7 @@ from PIL import Image
 
 from model_store.package import ImageInput, OriginalInput, Resize
 from model_store.reference import reference_pixels
-from predictor.decode import decode
+from predictor.decode import decode, decode_whole
 from predictor.errors import BadImageError
 from predictor.types import DecodeLimits
 
@@ -123,6 +123,19 @@ def test_a_large_jpeg_decoded_at_a_fraction_stays_close(kind, orientation):
     assert np.abs(got.astype(int) - wanted.astype(int)).mean() < 2.0
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_a_whole_image_is_what_decoding_resizes(name):
+    """Of its own size, upright and RGB; resized from there it is the very same."""
+    whole = decode_whole(FILES[name])
+
+    assert whole.dtype == np.uint8
+    assert whole.ndim == 3
+    assert whole.shape[2] == 3
+    for kind in TARGETS.values():
+        assert np.array_equal(decode(whole, kind), decode(FILES[name], kind, scaled=False))
+    assert decode_whole(whole) is whole
+
+
 def test_pixels_of_the_right_size_are_taken_as_they_are():
     """No copy, no resampling."""
     pixels = np.asarray(photo(32, 32))
@@ -184,6 +197,8 @@ def test_a_hostile_file_is_a_bad_image_with_a_reason(name):
 
     with pytest.raises(BadImageError, match=words):
         decode(data, target())
+    with pytest.raises(BadImageError, match=words):
+        decode_whole(data)
 
 
 def test_an_image_over_the_limit_is_refused_before_it_is_decoded():
