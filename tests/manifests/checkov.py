@@ -1,4 +1,4 @@
-"""The real checkov, in an environment of its own: it pins what the project has newer versions of."""
+"""The real checkov, in an environment of its own: it pins what the project has newer."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def failed(objects: Iterable[Object], *, baseline: bool = True) -> list[str]:
     """What checkov finds wrong with some objects, one line each.
 
     Args:
+        objects: of Kubernetes' own kinds.
         baseline: leave out what manifests/.checkov.yaml leaves out.
     """
     command = [_program(), "--framework", "kubernetes", "--quiet", "--skip-download", "-o", "json"]

@@ -127,7 +127,10 @@ def test_checkov_would_find_a_pod_that_runs_as_root():
     (deployment,) = deployments(overlay("local"))
     without = {line.split()[0] for line in failed([policy, deployment], baseline=False)}
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    container["image"] = f"millrace@sha256:{'0' * 64}"
+    by_digest = {line.split()[0] for line in failed([policy, deployment], baseline=False)}
     container["securityContext"]["privileged"] = True
 
     assert without == {"CKV_K8S_15", "CKV_K8S_43"}
+    assert by_digest == {"CKV_K8S_15"}
     assert any(line.startswith("CKV_K8S_16 ") for line in failed([policy, deployment]))

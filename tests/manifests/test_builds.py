@@ -117,7 +117,9 @@ def test_a_canary_is_the_stable_pod_with_another_package(tmp_path):
         for each in (predictors["predictor"], predictors["canary"][0]["predictor"])
     }
     assert len(uris) == 2
-    assert [each["name"] for each in route] == [each["metadata"]["name"] for each in (stable, canary)]
+    assert [each["name"] for each in route] == [
+        each["metadata"]["name"] for each in (stable, canary)
+    ]
     assert [each["weight"] for each in route] == [
         100 - predictors["canary"][0]["trafficPercent"],
         predictors["canary"][0]["trafficPercent"],

@@ -22,7 +22,8 @@ METRIC = re.compile(r"\bmillrace_[a-z_]+")
 PARTS = ("_bucket", "_sum", "_count")
 FAMILIES = (
     "import predictor.metrics as m, prometheus_client as p\n"
-    "print(*(f'{f.name}:{f.type}' for f in p.REGISTRY.collect() if f.name.startswith('millrace_')))\n"
+    "all = p.REGISTRY.collect()\n"
+    "print(*(f'{f.name}:{f.type}' for f in all if f.name.startswith('millrace_')))\n"
     "print(*m.COMPUTED)"
 )
 
@@ -51,9 +52,13 @@ def expressions(objects, rules):
     config = only(objects, "ConfigMap", "millrace-dashboard")
     dashboard = json.loads(config["data"]["dashboard.json"])
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    asked += [each["definition"] for each in dashboard["templating"]["list"] if "definition" in each]
+    asked += [
+        each["definition"] for each in dashboard["templating"]["list"] if "definition" in each
+    ]
     triggers = only(objects, "ScaledObject")["spec"]["triggers"]
-    return [rule["expr"] for rule in rules] + asked + [each["metadata"]["query"] for each in triggers]
+    return (
+        [rule["expr"] for rule in rules] + asked + [each["metadata"]["query"] for each in triggers]
+    )
 
 
 def served() -> set[str]:
@@ -96,7 +101,8 @@ def test_labels_are_asked_for_with_values_that_occur(expressions):
     assert set(re.findall(r'stage!?="(\w+)"', text)) <= set(STAGES)
 
     failed, client = (
-        re.compile(re.search(pattern, text)[1]) for pattern in (r'code=~"([^"]+)"', r'code!~"([^"]+)"')
+        re.compile(re.search(pattern, text)[1])
+        for pattern in (r'code=~"([^"]+)"', r'code!~"([^"]+)"')
     )
     codes = {str(status) for _, status, _ in TABLE} | {code.name for *_, code in TABLE}
     neither = {code for code in codes if not failed.fullmatch(code) and not client.fullmatch(code)}

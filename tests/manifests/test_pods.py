@@ -26,7 +26,9 @@ def pods(objects):
         names = [each["configMapRef"]["name"] for each in container["envFrom"]]
         data = [each["data"] for each in objects if each["metadata"]["name"] in names]
         variables = {name: value for each in data for name, value in each.items()}
-        variables |= {each["name"]: each.get("value", "from-a-secret") for each in container.get("env", ())}
+        variables |= {
+            each["name"]: each.get("value", "from-a-secret") for each in container.get("env", ())
+        }
         found.append((pod, container, variables))
     return found
 
@@ -106,7 +108,9 @@ def test_pods_have_no_rights_that_they_do_not_need(name):
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
         assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"}
-        writable = [each["mountPath"] for each in container["volumeMounts"] if not each.get("readOnly")]
+        writable = [
+            each["mountPath"] for each in container["volumeMounts"] if not each.get("readOnly")
+        ]
         assert writable == ["/tmp"]
         assert container["resources"]["requests"] == container["resources"]["limits"]
 
