@@ -6,6 +6,7 @@ import copy
 import itertools
 
 import pytest
+import yaml
 
 from tests.manifests.kustomize import (
     COMPONENTS,
@@ -60,6 +61,18 @@ def test_the_cluster_wide_runtime_is_the_namespaced_one():
 
     assert problems(cluster) == []
     assert cluster == runtime | {"kind": "ClusterServingRuntime"}
+
+
+def test_the_pod_that_holds_the_volume_is_taken_too():
+    """Applied on its own (docs/operations.md), to the overlay's namespace and claim."""
+    folder = MANIFESTS / "overlays" / "local"
+    pod = yaml.safe_load((folder / "store-pod.yaml").read_text(encoding="utf-8"))
+    (claim,) = (each["persistentVolumeClaim"]["claimName"] for each in pod["spec"]["volumes"])
+
+    assert problems(pod) == []
+    namespace = only(overlay("local"), "Namespace")["metadata"]["name"]
+    assert pod["metadata"]["namespace"] == namespace
+    assert claim == only(overlay("local"), "PersistentVolumeClaim")["metadata"]["name"]
 
 
 def test_what_an_api_server_refuses_is_refused_here():
