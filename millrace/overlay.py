@@ -13,7 +13,7 @@ from millrace.sizing import Sizing
 
 Patch = dict[str, Any]
 
-MODEL = "classifier"  # what the base calls it
+MODEL, NAMESPACE = "classifier", "millrace"  # as the base and its components have them
 # By what pods are given: the component, and the resource of one device.
 DEVICES = {
     "nvidia": ("gpu-nvidia", "nvidia.com/gpu"),
@@ -144,7 +144,7 @@ def _patches(wanted: Wanted, sizing: Sizing, queries: list[str]) -> list[Patch]:
 
 def _scaled(wanted: Wanted, sizing: Sizing, queries: list[str]) -> list[Patch]:
     named = [
-        _set(f"/spec/triggers/{place}/metadata/query", query.replace(MODEL, wanted.name))
+        _set(f"/spec/triggers/{place}/metadata/query", _of(query, wanted))
         for place, query in enumerate(queries)
     ]
     return [
@@ -156,6 +156,12 @@ def _scaled(wanted: Wanted, sizing: Sizing, queries: list[str]) -> list[Patch]:
         *named,
         _set("/spec/triggers/1/metadata/threshold", str(sizing.queue)),
     ]
+
+
+def _of(query: str, wanted: Wanted) -> str:
+    """A query of the base's model as one of this model in its namespace."""
+    query = query.replace(f'model="{MODEL}"', f'model="{wanted.name}"')
+    return query.replace(f'namespace="{NAMESPACE}"', f'namespace="{wanted.namespace}"')
 
 
 def _queries(manifests: Path) -> list[str]:

@@ -114,3 +114,21 @@ def _deployment(service: Object, predictor: Object, runtime: Object) -> Object:
             "template": {"metadata": {"labels": labels}, "spec": pod},
         },
     }
+
+
+def knative_service(objects: Iterable[Object]) -> Object:
+    """The Knative Service that KServe makes of the InferenceService in its Knative mode."""
+    objects = list(objects)
+    predictor = only(objects, "InferenceService")["spec"]["predictor"]
+    (deployment,) = deployments(objects)
+    pod = copy.deepcopy(deployment["spec"]["template"]["spec"])
+    pod |= {
+        "containerConcurrency": predictor["containerConcurrency"],
+        "timeoutSeconds": predictor["timeout"],
+    }
+    return {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": deployment["metadata"],
+        "spec": {"template": {"spec": pod}},
+    }

@@ -15,6 +15,7 @@ from tests.manifests.kustomize import (
     build,
     deployments,
     kinds,
+    knative_service,
     only,
     overlay,
     with_components,
@@ -161,14 +162,16 @@ def test_a_gpu_component_leaves_the_cpu_half_of_a_split_alone(tmp_path):
     assert {f"{step['serviceName']}-predictor" for step in steps} == set(by_name)
 
 
-def test_knative_gets_one_port_under_a_name_that_it_takes(tmp_path):
-    """Its webhook refuses a second one, and names other than http1 and h2c."""
-    objects = with_components(tmp_path, "autoscaling-knative")
+def test_knative_takes_what_kserve_makes_of_it(tmp_path):
+    """It knows fewer fields of a pod than Kubernetes, one port, and no other names for that."""
+    objects = with_components(tmp_path, "gpu-amd", "autoscaling-knative", "topology-spread")
+    service = knative_service(objects)
     (port,) = only(objects, "ServingRuntime")["spec"]["containers"][0]["ports"]
-    service = only(objects, "InferenceService")
+    annotations = only(objects, "InferenceService")["metadata"]["annotations"]
 
+    assert problems(service) == []
     assert port["name"] == "http1"
-    assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Knative"
+    assert annotations["serving.kserve.io/deploymentMode"] == "Knative"
 
 
 def test_keda_and_kserve_do_not_both_scale(tmp_path):
@@ -180,6 +183,17 @@ def test_keda_and_kserve_do_not_both_scale(tmp_path):
 
     assert annotations["serving.kserve.io/autoscalerClass"] == "external"
     assert scaled["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+
+
+def test_keda_counts_the_models_of_its_own_namespace_only():
+    """Another namespace may have a model of that name, such as staging's."""
+    scaled = only(overlay("production"), "ScaledObject")
+    namespace = scaled["metadata"]["namespace"]
+
+    for trigger in scaled["spec"]["triggers"]:
+        query = trigger["metadata"]["query"]
+        asked = query.count("millrace_")
+        assert query.count(f'{{namespace="{namespace}",model="classifier"') == asked > 0
 
 
 def test_the_cache_on_the_nodes_holds_what_production_serves():

@@ -144,7 +144,7 @@ def test_knative_is_given_the_concurrency_and_the_most(write):
 
 def test_keda_scales_the_deployment_and_asks_for_the_models_own_metrics(write):
     """The base's model is named nowhere any more."""
-    flags = ("--autoscaling", "keda", "--component", "monitoring", "--component", "topology-spread")
+    flags = ("--autoscaling", "keda", "--namespace", "shop", "--component", "monitoring")
     objects, _ = write("--pods", "12", "--target-rps", "9000", *TALK, *flags)
     scaled = only(objects, "ScaledObject")
 
@@ -152,7 +152,7 @@ def test_keda_scales_the_deployment_and_asks_for_the_models_own_metrics(write):
     assert scaled["spec"]["scaleTargetRef"]["name"] == "colours-predictor"
     assert (scaled["spec"]["minReplicaCount"], scaled["spec"]["maxReplicaCount"]) == (2, 12)
     queries = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
-    assert all('model="colours"' in query for query in queries)
+    assert all('namespace="shop",model="colours"' in query for query in queries)
     assert "classifier" not in json.dumps(objects)
 
 

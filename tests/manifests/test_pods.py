@@ -7,7 +7,14 @@ import pytest
 from predictor.processes import KILL_AFTER_S
 from predictor.settings import Settings, read_settings
 from predictor.supervisor import SETTLE_S
-from tests.manifests.kustomize import COMPONENTS, OVERLAYS, deployments, overlay, with_components
+from tests.manifests.kustomize import (
+    COMPONENTS,
+    OVERLAYS,
+    deployments,
+    only,
+    overlay,
+    with_components,
+)
 
 FOR_RUNTIMES = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "MIOPEN_")
 ROUTES = {
@@ -77,6 +84,17 @@ def test_a_pod_is_left_the_time_that_its_drain_takes(name):
         assert pod["terminationGracePeriodSeconds"] >= drain_s
         # Endpoints are withdrawn within seconds everywhere but in very large clusters.
         assert settings.drain_delay_s >= 5
+
+
+def test_knative_leaves_a_pod_that_time_by_its_timeout(tmp_path):
+    """It has no grace period of its own."""
+    objects = with_components(tmp_path, "autoscaling-knative")
+    predictor = only(objects, "InferenceService")["spec"]["predictor"]
+    ((_, _, variables),) = pods(objects)
+    settings = read(variables)
+
+    drain_s = settings.drain_delay_s + SETTLE_S + settings.drain_timeout_s + 2 * KILL_AFTER_S
+    assert predictor["timeout"] >= drain_s
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
