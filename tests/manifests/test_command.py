@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 
 from millrace.cli import commands
 from millrace.sizing import GIB, Measured, PodKind, read_measured, size
+from model_store.package import write_manifest
 from tests.conftest import colour_image
 from tests.end_to_end.conftest import Pod
 from tests.end_to_end.test_clients import until
@@ -208,3 +210,31 @@ def test_a_file_that_is_no_report_is_refused_in_one_line(colours, tmp_path):
 
     assert code == 2
     assert "no answer of /v2/models/NAME/stages" in line
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--manifests", "nowhere"), "nowhere: no base here: say --manifests FOLDER"),
+        (("--storage-uri", "pvc://x", "--gpus", "0"), "Invalid value for '--gpus'"),
+        (("--component", "canary"), "Invalid value for '--component'"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_in_one_line(colours, flags, said):
+    """Exit code 2."""
+    code, line = refusal(colours.path, "--target-rps", 100, *TALK, *flags)
+
+    assert code == 2
+    assert said in line
+
+
+def test_a_name_that_kserve_refuses_is_refused_here(colours, tmp_path):
+    """Packages may have dots and underscores in theirs."""
+    manifest = colours.manifest.model_copy(update={"name": "my_model.2"})
+    shutil.copytree(colours.path, tmp_path / "package")
+    write_manifest(tmp_path / "package", manifest)
+
+    code, line = refusal(tmp_path / "package", "--target-rps", 100, *TALK)
+
+    assert code == 2
+    assert line.startswith("Error: my_model.2: no name of an InferenceService")

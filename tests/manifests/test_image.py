@@ -152,6 +152,22 @@ def test_it_serves_a_photo_as_nobody_and_writes_nothing(image, requests, tmp_pat
     assert files(image.root) == before
 
 
+def test_without_a_builder_the_script_says_which_to_install(tmp_path):
+    """One line, and exit code 2."""
+    for name in ("bash", "dirname", "sed", "env"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    ran = subprocess.run(
+        [ROOT / "image" / "build.sh"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 2
+    assert ran.stderr == "image: neither buildah nor docker is here: install one of them\n"
+
+
 def test_its_user_can_write_nowhere_but_in_tmp(image):
     """By the files' modes; in a pod the root is read-only besides."""
     pruned = [part for name in WRITABLE for part in ("-path", f"./{name}", "-prune", "-o")]

@@ -125,6 +125,7 @@ def test_pods_have_no_rights_that_they_do_not_need(name):
         assert security["capabilities"] == {"drop": ["ALL"]}
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False
         assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"}
         writable = [
             each["mountPath"] for each in container["volumeMounts"] if not each.get("readOnly")
