@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check fuzz proto bench lock clean
+.PHONY: demo test check fuzz proto bench image lock clean
 
 $(READY): requirements.lock setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,6 +40,10 @@ fuzz: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# The predictor's image, by buildah or docker; VARIANT=cuda or rocm, BASE=… and TAG=… as image/build.sh says.
+image: $(READY)
+	PYTHON=$(BIN)/python image/build.sh
 
 # Resolves every extra afresh in an empty environment and writes the exact versions that came out.
 lock:

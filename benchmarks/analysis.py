@@ -23,6 +23,7 @@ from analyzer.run import run
 from analyzer.run_analysis import Request, analyse
 from analyzer.sources import open_dataset
 from analyzer.write_all import write_all
+from benchmarks import options
 from benchmarks.bare import BATCH_SIZES, bare_loop
 from benchmarks.errors import BenchmarkError
 from benchmarks.models import MODELS, package
@@ -64,14 +65,8 @@ class Compared:
 @click.command()
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=6.0, show_default=True, help="Of the bare loop, each round.")
-@click.option("--write", is_flag=True, help="Renew the section of RESULTS.md.")
-@click.option(
-    "--assets",
-    default="../shared/assets",
-    envvar="MILLRACE_TEST_ASSETS",
-    type=click.Path(path_type=Path, exists=True),
-    help="Folder of the models and photos; MILLRACE_TEST_ASSETS says the same.",
-)
+@options.write
+@options.assets
 def main(*, rounds: int, seconds: float, write: bool, assets: Path) -> None:
     """Compare the analyzer with the bare loop and print Markdown."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -86,10 +81,7 @@ def main(*, rounds: int, seconds: float, write: bool, assets: Path) -> None:
             ]
         except BenchmarkError as error:
             raise click.ClickException(str(error)) from error
-    section = SECTION.wrap(markdown(compared))
-    click.echo(section)
-    if write:
-        SECTION.write(section)
+    SECTION.publish(markdown(compared), write=write)
 
 
 def compare(

@@ -22,6 +22,7 @@ COMMANDS = {
     "top": "watch a pod: its stages, the one that limits it, its instances",
     "load": "send a pod load and measure it: closed and open loop, sweeps, peak under an SLO",
     "study": "how far it scales: real pods, and simulated ones beyond what a machine can hold",
+    "manifests": "write a kustomize overlay for a model, sized from measured figures",
     "settings": "print every setting with its default, bounds and meaning",
 }
 

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Builds the predictor's image and says its name, size and digest. Where the base cannot be pulled, a tree
+# by debootstrap is committed in its place: the same Debian release by the same packages.
+#   image/build.sh                     millrace:0.1.0 on debian:bookworm-slim, by buildah or docker
+#   VARIANT=cuda image/build.sh        for NVIDIA's GPUs; VARIANT=rocm BASE=… for AMD's
+#   BASE=debian:bookworm-slim@sha256:… image/build.sh
+#   PYTHON=.venv/bin/python            whose pip fetches the wheels, by its own configuration
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+variant=${VARIANT:-cpu}
+base=${BASE:-debian:bookworm-slim}
+version=$(sed -n 's/^version = //p' setup.cfg)
+tag=${TAG:-millrace:$version$([ "$variant" = cpu ] || echo "-$variant")}
+python=${PYTHON:-python3}
+work=var/image
+wheels=$work/wheels
+
+say() { echo "image: $*" >&2; }
+fail() { say "$*"; exit 2; }
+
+if command -v buildah >/dev/null; then
+  # Neither needs a kernel's leave to mount overlay file systems or to make user namespaces.
+  export STORAGE_DRIVER=${STORAGE_DRIVER:-vfs} BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
+elif ! command -v docker >/dev/null; then
+  fail "neither buildah nor docker is here: install one of them"
+fi
+
+# The packages, by the machine's own pip and so by its index, proxy and certificates: the build then needs none.
+fetch_wheels() {
+  mkdir -p "$wheels"
+  "$python" -m pip wheel --quiet --wheel-dir "$wheels" --constraint requirements.lock '.[tracing]' 'setuptools<81' wheel
+  "$python" -m pip wheel --quiet --wheel-dir "$wheels" cyclonedx-bom==7.5.0
+  rm -f "$wheels"/millrace-*.whl  # it is built from its source
+}
+
+# A container's tree without a registry; `slim` leaves out documentation, as the image of that name does.
+bootstrap() {
+  command -v debootstrap >/dev/null || fail "$base cannot be pulled, and debootstrap is not here to make one"
+  [ "$(id -u)" = 0 ] || fail "$base cannot be pulled, and debootstrap needs root"
+  local tree=$work/base
+  if [ ! -e "$tree/etc/debian_version" ]; then
+    rm -rf --one-file-system "$tree"
+    debootstrap --variant=minbase bookworm "$tree" >"$work/debootstrap.log" 2>&1 \
+      || { tail -n 3 "$work/debootstrap.log" >&2; rm -rf --one-file-system "$tree"; fail "debootstrap failed"; }
+    rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/* \
+      "$tree"/usr/share/doc/* "$tree"/usr/share/man/* "$tree"/usr/share/locale/*
+  fi
+  local container
+  container=$(buildah from scratch)
+  buildah add --quiet "$container" "$tree" / >/dev/null
+  buildah commit --quiet --rm "$container" localhost/debian:bookworm-slim >/dev/null
+  base=localhost/debian:bookworm-slim
+}
+
+build_with_buildah() {
+  if ! buildah inspect --type image "$base" >/dev/null 2>&1 && ! buildah pull --quiet "$base" >/dev/null 2>&1; then
+    base_was=$base
+    buildah inspect --type image localhost/debian:bookworm-slim >/dev/null 2>&1 \
+      && base=localhost/debian:bookworm-slim || bootstrap
+    say "$base_was cannot be pulled: built on a tree by debootstrap instead"
+  fi
+  # Docker's format, since OCI's knows no HEALTHCHECK.
+  buildah bud --quiet --format docker --network host --pull-never --file Containerfile \
+    --build-arg BASE="$base" --build-arg VARIANT="$variant" "${arguments[@]}" --tag "$tag" . >/dev/null
+}
+
+arguments=()
+if [ "$variant" = cpu ]; then
+  fetch_wheels
+  arguments=(--build-arg "WHEELS=$wheels")
+fi
+if command -v buildah >/dev/null; then
+  build_with_buildah
+  size=$(buildah images --format '{{.Size}}' "$tag" | head -n 1)
+  digest=$(buildah inspect --type image --format '{{.FromImageDigest}}' "$tag")
+else
+  docker build --file Containerfile --build-arg BASE="$base" --build-arg VARIANT="$variant" "${arguments[@]}" --tag "$tag" .
+  size=$(docker image inspect --format '{{.Size}}' "$tag") digest=$(docker image inspect --format '{{.Id}}' "$tag")
+fi
+echo "$tag $size $digest"

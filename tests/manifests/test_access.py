@@ -1,0 +1,136 @@
+"""Nobody may do more than the code does: rights on the cluster, and what checkov finds wrong."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.manifests.checkov import INSTALL_S, RUN_S, failed
+from tests.manifests.kustomize import (
+    COMPONENTS,
+    OVERLAYS,
+    deployments,
+    only,
+    overlay,
+    with_components,
+)
+from tests.manifests.schemas import BUILT_IN
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("analyzer", "loadgen", "millrace", "model_store", "pipelines", "predictor", "study")
+# The calls of the Kubernetes client on custom objects, by the verb that each needs.
+VERBS = {
+    "create_namespaced_custom_object": "create",
+    "delete_namespaced_custom_object": "delete",
+    "get_namespaced_custom_object": "get",
+    "get_namespaced_custom_object_status": "get",
+    "list_namespaced_custom_object": "list",
+    "patch_namespaced_custom_object": "patch",
+    "replace_namespaced_custom_object": "update",
+}
+
+
+def verbs_used():
+    """The verbs that the code's calls of the Kubernetes API need, and the rooms that import it."""
+    verbs, rooms = set(), set()
+    for room in ROOMS:
+        for file in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Attribute) and node.attr in VERBS:
+                    verbs.add(VERBS[node.attr])
+                modules = [each.name for each in getattr(node, "names", ())]
+                modules.append(getattr(node, "module", None) or "")
+                if isinstance(node, ast.Import | ast.ImportFrom) and any(
+                    name.partition(".")[0] == "kubernetes" for name in modules
+                ):
+                    rooms.add(room)
+    return verbs, rooms
+
+
+def granted(objects):
+    """What each Role allows, as (group, resource, verb)."""
+    return {
+        (group, resource, verb)
+        for each in objects
+        if each["kind"] == "Role"
+        for rule in each["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def test_the_pipeline_may_touch_inferenceservices_of_its_namespace_alone(tmp_path):
+    """Neither make nor delete one, by no wildcard, and at least what the code asks for."""
+    objects = with_components(tmp_path, "pipeline-access")
+    allowed = granted(objects)
+    verbs, _ = verbs_used()
+
+    assert {(group, resource) for group, resource, _ in allowed} == {
+        ("serving.kserve.io", "inferenceservices")
+    }
+    assert {verb for *_, verb in allowed} == {"get", "list", "watch", "patch"}
+    assert verbs <= {verb for *_, verb in allowed}
+    (binding,) = (each for each in objects if each["kind"] == "RoleBinding")
+    assert [each["name"] for each in binding["subjects"]] == ["millrace-pipeline"]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_no_overlay_grants_anything_on_the_whole_cluster(name):
+    """And pods have no token to ask with."""
+    objects = overlay(name)
+
+    assert not [each["kind"] for each in objects if each["kind"].startswith("ClusterRole")]
+    assert all(verb != "*" for *_, verb in granted(objects))
+    for deployment in deployments(objects):
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["serviceAccountName"] == "millrace-predictor"
+
+
+def test_what_runs_in_a_pod_does_not_know_the_kubernetes_api():
+    """So its service account needs no rights at all."""
+    _, rooms = verbs_used()
+
+    assert rooms & {"model_store", "predictor"} == set()
+
+
+def test_no_secret_stands_in_the_manifests(tmp_path):
+    """They are made by hand and referred to by name."""
+    objects = [each for name in OVERLAYS for each in overlay(name)]
+    objects += with_components(tmp_path, *(set(COMPONENTS) - {"gpu-amd", "autoscaling-keda"}))
+
+    assert [each for each in objects if each["kind"] == "Secret"] == []
+
+
+@pytest.mark.timeout(INSTALL_S + RUN_S)
+def test_checkov_finds_nothing_beyond_the_stated_baseline():
+    """Of Kubernetes' own objects, and of the Deployments that KServe makes of ours."""
+    objects = [
+        each
+        for name in OVERLAYS
+        for each in (
+            *(thing for thing in overlay(name) if thing["apiVersion"] in BUILT_IN),
+            *deployments(overlay(name)),
+        )
+    ]
+
+    assert failed(objects) == []
+
+
+@pytest.mark.timeout(INSTALL_S + RUN_S)
+def test_checkov_would_find_a_pod_that_runs_as_root():
+    """The check is one that can fail, and the baseline leaves out no more than it says."""
+    policy = only(overlay("local"), "NetworkPolicy")
+    (deployment,) = deployments(overlay("local"))
+    without = {line.split()[0] for line in failed([policy, deployment], baseline=False)}
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    container["image"] = f"millrace@sha256:{'0' * 64}"
+    by_digest = {line.split()[0] for line in failed([policy, deployment], baseline=False)}
+    container["securityContext"]["privileged"] = True
+
+    assert without == {"CKV_K8S_15", "CKV_K8S_43"}
+    assert by_digest == {"CKV_K8S_15"}
+    assert any(line.startswith("CKV_K8S_16 ") for line in failed([policy, deployment]))
