@@ -71,7 +71,8 @@ class EndpointModel:
     @property
     def identity(self) -> str:
         """What it says of itself; a model that is changed under the same version looks alike."""
-        text = json.dumps([self.url, self._metadata, self._config], sort_keys=True)
+        graph = self._config.get("default_model_filename")  # which variant a pod chose
+        text = json.dumps([self.url, self._metadata, graph], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

@@ -106,18 +106,18 @@ class LocalModel:
 
     def open(self) -> None:
         """Load the network once for each lane, and let it settle."""
-        self._opened()
+        self._opened(self._lane_count)
 
     def classify(
         self, numbers: Sequence[int], read: Read, answered: Callable[[Block], None]
     ) -> None:
         """Classify images; see ``Model``."""
         stream = Stream(numbers, read, self.decoding, answered, self.decode_time)
-        stream.through(self._opened(), self.place.cores)
+        stream.through(self._opened(self._lane_count), self.place.cores)
 
     def run(self, pixels: NDArray[np.uint8]) -> Answers:
         """Classify a few images that are pixels already, uint8 (n, H, W, 3)."""
-        lane = self._opened()[0]
+        (lane, *_) = self._opened(1)
         indices, scores = [], []
         for first in range(0, len(pixels), lane.batch):
             for part in lane.run(pixels[first : first + lane.batch]).result().parts:
@@ -135,9 +135,13 @@ class LocalModel:
             lane.close()
         self._lanes = []
 
-    def _opened(self) -> list[Lane]:
-        count = min(self.place.cores, MOST_LANES) if self.place.on_cores else 1
-        threads = max(1, self.place.cores // count)
+    @property
+    def _lane_count(self) -> int:
+        return min(self.place.cores, MOST_LANES) if self.place.on_cores else 1
+
+    def _opened(self, count: int) -> list[Lane]:
+        """So many lanes at least."""
+        threads = max(1, self.place.cores // self._lane_count)
         batch = CPU_BATCH if self.place.on_cores else GPU_BATCH
         shape = self.package.manifest.input.shape
         while len(self._lanes) < count:

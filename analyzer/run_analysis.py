@@ -125,8 +125,6 @@ def analyse(request: Request, progress: Progress) -> Analysis:
         speeds = found.pods
         if request.speed:
             ours = [model for model in opened.models if isinstance(model, LocalModel)]
-            for one in ours:
-                one.close()  # its threads are not to be measured
             speeds = speeds | speed.measure(ours, found.surveys[0], environment, progress)
         result = _result(opened, found, speeds)
     finally:
@@ -163,6 +161,8 @@ def _on_dataset(
         findings += noticed
         found.evaluations.append(evaluation)
         found.predictions.append(outcome.predictions)
+        if isinstance(model, LocalModel):
+            model.close()  # several of them at once would take the memory of all
         if isinstance(model, EndpointModel):
             said = speed.of_pod(model.stages())
             if said is not None:
