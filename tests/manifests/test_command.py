@@ -18,7 +18,7 @@ from millrace.sizing import GIB, Measured, PodKind, read_measured, size
 from model_store.package import write_manifest
 from tests.conftest import colour_image
 from tests.end_to_end.conftest import Pod
-from tests.end_to_end.test_clients import until
+from tests.end_to_end.watching import until
 from tests.manifests.kustomize import build, deployments, only
 from tests.manifests.schemas import problems
 from tests.manifests.test_pods import read
