@@ -141,7 +141,7 @@ def _draw_precision(axes: Axes, accuracy: Accuracy, style: dict[str, Any]) -> No
 def _draw_thresholds(axes: Axes, accuracy: Accuracy, style: dict[str, Any]) -> None:
     least = [each.threshold for each in accuracy.thresholds]
     right = [np.nan if t.accuracy is None else t.accuracy for t in accuracy.thresholds]
-    taken = [each.taken / accuracy.judged for each in accuracy.thresholds]
+    taken = [each.taken / accuracy.answered for each in accuracy.thresholds]
     axes.plot(least, right, **style | {"label": f"{style['label']}: right, of those taken"})
     axes.plot(least, taken, "--", **style | {"label": f"{style['label']}: taken"})
     axes.set(xlabel="least score that is taken", ylabel="share")

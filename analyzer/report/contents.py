@@ -121,7 +121,7 @@ def _of_accuracy(evaluations: tuple[Evaluation, ...]) -> list[Section]:
     if any(each.roc or each.precision_recall for each in judged):
         lead = "All classes against the rest, micro-averaged."
         found.append(Section("curves", "ROC and precision-recall", lead))
-    if any(each.thresholds for each in judged):
+    if any(each.accuracy.thresholds and each.accuracy.answered for each in evaluations):
         lead = "If only answers with at least this score are taken: how many, and how many right."
         found.append(Section("thresholds", "Thresholds", lead))
     if any(each.hierarchy for each in judged):

@@ -88,6 +88,8 @@ def thumbnails(
             found[place][row] = small
         if progress:
             progress("thumbnails", done + 1, len(wanted))
+    if progress and wanted:
+        progress("thumbnails", len(wanted), len(wanted))  # also where the page is full
     return found
 
 

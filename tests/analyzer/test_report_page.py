@@ -217,6 +217,37 @@ def test_the_matrix_is_zoomed_by_keys(shown):
     assert canvas.evaluate("canvas => canvas.toDataURL()") == before
 
 
+def test_sure_and_wrong_shows_the_surest_mistake_first(shown, said):
+    """Of the model that is chosen at the top, which is the better one at first."""
+    resnet = said[1]
+    mistakes = resnet.judged & (resnet.indices[:, 0] != resnet.truth)
+
+    shown.page.get_by_role("button", name="Sure and wrong").click()
+
+    assert shown.column(2)[0] == resnet.names[np.argmax(np.where(mistakes, resnet.scores[:, 0], 0))]
+
+
+def test_the_slider_says_how_many_answers_a_threshold_takes(shown, said):
+    """Of all answers, for each model; those that are right, of the ones with a truth."""
+    resnet = said[1]
+    taken = resnet.scores[resnet.answered, 0] >= 0.5
+    right = resnet.ranks[resnet.judged & (resnet.scores[:, 0] >= 0.5)] == 0
+
+    shown.page.get_by_label("Least score that is taken").fill("50")
+
+    words = shown.page.locator("#thresholds .stack-line").nth(1).inner_text()
+    expected = f"{100 * taken.mean():.1f} % taken, {100 * right.mean():.1f} % of them right"
+    assert f"from 0.50: {expected}" in words
+
+
+def test_points_of_a_chart_say_what_they_are(shown):
+    """The nearest one to the pointer."""
+    shown.page.locator("#speed .dot").first.hover(force=True)
+
+    told = shown.page.locator("#tip").inner_text()
+    assert re.match(r"baseline, fp32\.onnx on cpu:0, batch of 1: [\d.]+ images/s", told)
+
+
 def test_who_is_right_leads_to_those_images(shown, said):
     """The square of images that only the second model got."""
     baseline, resnet = said
@@ -289,6 +320,7 @@ def test_without_a_truth_nothing_is_said_of_accuracy(browser, tmp_path):
 
     ids = page.page.eval_on_selector_all("main > section", "all => all.map(one => one.id)")
     assert "accuracy" not in ids
+    assert "% taken" in page.page.locator("#thresholds").inner_text()
     assert "images" in ids
     assert "none has a known class" in page.page.locator("#summary").inner_text()
     assert page.wrong == []

@@ -59,13 +59,13 @@ draws("curves", () => {
 });
 
 draws("thresholds", () => {
-  const shown = judgedOn(state.dataset).filter((one) => one.accuracy.thresholds.length);
+  const shown = evaluationsOn(state.dataset).filter((one) => one.accuracy.thresholds.length);
   if (!shown.length) return nothingOn();
   const line = (read, words) => shown.map((one) => ({
     name: one.model, colour: colourOf(one.model), marks: false,
     points: one.accuracy.thresholds.map((each) => ({ x: each.threshold, y: read(each, one), tip: `${one.model}: ${percent(read(each, one))} ${words} from a score of ${fixed(each.threshold, 2)}` })),
   }));
-  const taken = (each, one) => each.taken / (one.accuracy.judged || 1);
+  const taken = (each, one) => each.taken / (one.accuracy.answered || 1);
   const right = line((each) => each.accuracy, "of those taken are right");
   const lowest = Math.min(...right.flatMap((one) => one.points.map((point) => point.y).filter(known)));
   const floor = Number.isFinite(lowest) ? Math.min(0.9, Math.floor(lowest * 10) / 10) : 0;
@@ -76,18 +76,18 @@ draws("thresholds", () => {
   return [
     el("div", { class: "panel" }, el("label", { class: "slider" }, el("span", {}, "Least score that is taken"), slider), words),
     el("div", { class: "halves" },
-      lineChart({ title: "Right, of those taken", x: shareAxis("least score"), y: { ...shareAxis("right"), domain: [floor, 1], ticks: undefined }, series: right }),
-      lineChart({ title: "Taken", x: shareAxis("least score"), y: shareAxis("of all images"), series: line(taken, "of images are taken") })),
+      right.some((one) => one.points.some((point) => known(point.y))) && lineChart({ title: "Right, of those taken", x: shareAxis("least score"), y: { ...shareAxis("right"), domain: [floor, 1], ticks: undefined }, series: right }),
+      lineChart({ title: "Taken", x: shareAxis("least score"), y: shareAxis("of all answers"), series: line(taken, "of answers are taken") })),
   ];
 });
 
 function thresholdWords(one, wanted) {
   const all = one.accuracy.thresholds;
   const at = all.reduce((best, each) => (Math.abs(each.threshold - wanted) < Math.abs(best.threshold - wanted) ? each : best));
-  const judgedCount = one.accuracy.judged || 1;
-  const [right, wrong] = [at.right / judgedCount, at.wrong / judgedCount];
-  const told = `${plural(at.right, "image")} right, ${whole(at.wrong)} wrong, ${whole(judgedCount - at.taken)} not taken`;
+  const answered = one.accuracy.answered || 1;
+  const unknown = at.taken - at.right - at.wrong;
+  const told = `${plural(at.right, "answer")} right, ${whole(at.wrong)} wrong, ${unknown ? `${whole(unknown)} without a truth, ` : ""}${whole(answered - at.taken)} not taken`;
   return el("div", { class: "stack-line" }, el("span", { class: "rate-name" }, el("i", { class: "swatch", style: { "--c": colourOf(one.model) } }), one.model),
-    el("span", { class: "stack", role: "img", "aria-label": told, "data-tip": told, style: { "--right": `${100 * right}%`, "--wrong": `${100 * wrong}%` } }, el("i"), el("b")),
-    el("span", { class: "note" }, `from ${fixed(at.threshold, 2)}: ${percent(at.taken / judgedCount)} taken, ${percent(at.accuracy)} of them right`));
+    el("span", { class: "stack", role: "img", "aria-label": told, "data-tip": told, style: { "--right": `${(100 * at.right) / answered}%`, "--wrong": `${(100 * at.wrong) / answered}%`, "--unknown": `${(100 * unknown) / answered}%` } }, el("i"), el("b"), el("u")),
+    el("span", { class: "note" }, `from ${fixed(at.threshold, 2)}: ${percent(at.taken / answered)} taken${known(at.accuracy) ? `, ${percent(at.accuracy)} of them right` : ""}`));
 }

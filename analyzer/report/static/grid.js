@@ -2,6 +2,7 @@
 // value(row), cell(row), numeric, bars, plain, tip}; rows are anything, and value is what they are sorted by.
 
 const BEYOND = 6; // rows kept above and below those in sight
+const GAP = 12; // pixels between columns
 const ON_PAPER = 60; // rows that are printed
 let gridCount = 0;
 
@@ -37,6 +38,8 @@ class Grid {
   widths() {
     const wide = (column) => (this.printing && !column.plain ? "minmax(0, 1fr)" : column.width ?? "1fr");
     this.node.style.setProperty("--columns", this.columns.map(wide).join(" "));
+    const least = this.columns.reduce((sum, column) => sum + Number(/\d+/.exec(column.width ?? "80")[0]) + GAP, 2 * GAP);
+    this.node.style.setProperty("--least", `${this.printing ? 0 : least}px`);
   }
 
   heads() {

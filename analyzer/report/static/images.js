@@ -34,7 +34,7 @@ function columnsOf(images) {
   const truth = { key: "truth", label: "Truth", width: "minmax(90px, 1fr)", value: (row) => truthOf(images, row), cell: (row) => el("span", { class: "clip" }, truthOf(images, row) || "–") };
   const picture = { key: "picture", label: "", width: "56px", plain: true, value: () => "", cell: (row) => pictureOf(images, row) };
   const own = images.answers.flatMap((each) => [
-    { key: `said:${each.model}`, label: each.model, width: "minmax(120px, 1.2fr)", value: (row) => each.label(row), cell: (row) => saidCell(each, row) },
+    { key: `said:${each.model}`, label: each.model, width: "minmax(120px, 1.2fr)", tip: each.model, value: (row) => each.label(row), cell: (row) => saidCell(each, row) },
     images.answers.length <= FEW && { key: `score:${each.model}`, label: "score", numeric: true, bars: true, width: "108px", tip: `score of ${each.model}`, value: (row) => (each.said(row) < 0 ? null : each.score(row)), cell: (row) => (each.said(row) < 0 ? "" : bar(each.score(row), fixed(each.score(row)), { colour: colourOf(each.model) })) },
   ]).filter(Boolean);
   return [picture, name, truth, ...own];

@@ -18,7 +18,7 @@ function headline() {
     el("p", { class: "headline" },
       el("strong", {}, best.model), ranked.length > 1 ? " is right most often: " : " is right for ", el("em", {}, percent(top.rate)),
       ` of ${plural(top.of, "image")} of ${state.dataset}.`),
-    el("p", { class: "sub" }, `With 95 % confidence between ${interval(top).replace("–", " and ")}. `, second && lead(best, second)));
+    el("p", { class: "sub" }, unbroken(`With 95 % confidence between ${interval(top).replace("–", " and ")}. ${second ? lead(best, second) : ""}`)));
 }
 
 function lead(best, second) {
@@ -32,6 +32,7 @@ function lead(best, second) {
   return `${behind}their intervals ${one.low > two.high ? "do not overlap" : "overlap: the order may be chance"}.`;
 }
 
+const unbroken = (text) => text.replaceAll(" %", "\u00a0%");
 const chance = (p) => (p < 0.001 ? "< 0.001" : `= ${p.toFixed(3)}`);
 
 function tiles() {
@@ -72,8 +73,8 @@ function evaluationTable() {
     ["Images/s here", (one) => number(figure(one.images_per_second)), true],
   ].filter((column) => column[2]);
   const rows = evaluations.map((one) => el("tr", {},
-    el("th", { scope: "row" }, el("i", { class: "swatch", style: { "--c": colourOf(one.model) } }),
-      button(one.model, () => { change({ model: one.model, dataset: one.dataset }); location.hash = "#accuracy"; }, { class: "link" })),
+    el("th", { scope: "row" }, el("span", { class: "named" }, el("i", { class: "swatch", style: { "--c": colourOf(one.model) } }),
+      button(one.model, () => { change({ model: one.model, dataset: one.dataset }); location.hash = "#accuracy"; }, { class: "link" }))),
     el("td", {}, one.dataset), columns.map((column) => column[1](one))));
   return table("Every model on every dataset", ["Model", "Dataset", ...columns.map((column) => column[0])], rows, { class: "wide" });
 }
