@@ -14,7 +14,7 @@ version=$(sed -n 's/^version = //p' setup.cfg)
 tag=${TAG:-millrace:$version$([ "$variant" = cpu ] || echo "-$variant")}
 python=${PYTHON:-python3}
 work=var/image
-wheels=$work/wheels
+wheels=$work/wheels/$variant
 
 say() { echo "image: $*" >&2; }
 fail() { say "$*"; exit 2; }
@@ -29,6 +29,9 @@ fi
 # The packages, by the machine's own pip and so by its index, proxy and certificates: the build then needs none.
 fetch_wheels() {
   mkdir -p "$wheels"
+  if [ "$variant" != cpu ]; then
+    "$python" -m pip wheel --quiet --wheel-dir "$wheels" --constraint requirements.lock -r "image/requirements-$variant.txt"
+  fi
   "$python" -m pip wheel --quiet --wheel-dir "$wheels" --constraint requirements.lock '.[tracing]' 'setuptools<81' wheel
   "$python" -m pip wheel --quiet --wheel-dir "$wheels" cyclonedx-bom==7.5.0
   rm -f "$wheels"/millrace-*.whl  # it is built from its source
@@ -53,23 +56,23 @@ bootstrap() {
   base=localhost/debian:bookworm-slim
 }
 
+has() { buildah inspect --type image "$1" >/dev/null 2>&1; }
+
 build_with_buildah() {
-  if ! buildah inspect --type image "$base" >/dev/null 2>&1 && ! buildah pull --quiet "$base" >/dev/null 2>&1; then
-    base_was=$base
-    buildah inspect --type image localhost/debian:bookworm-slim >/dev/null 2>&1 \
-      && base=localhost/debian:bookworm-slim || bootstrap
-    say "$base_was cannot be pulled: built on a tree by debootstrap instead"
+  if ! has "$base" && ! buildah pull --quiet "$base" >/dev/null 2>&1; then
+    # Nobody who named another base gets Debian instead.
+    [ "$base" = debian:bookworm-slim ] || fail "$base cannot be pulled"
+    if has localhost/debian:bookworm-slim; then base=localhost/debian:bookworm-slim; else bootstrap; fi
+    say "debian:bookworm-slim cannot be pulled: built on a tree by debootstrap instead"
   fi
   # Docker's format, since OCI's knows no HEALTHCHECK.
   buildah bud --quiet --format docker --network host --pull-never --file Containerfile \
     --build-arg BASE="$base" --build-arg VARIANT="$variant" "${arguments[@]}" --tag "$tag" . >/dev/null
 }
 
-arguments=()
-if [ "$variant" = cpu ]; then
-  fetch_wheels
-  arguments=(--build-arg "WHEELS=$wheels")
-fi
+[ "$variant" = cpu ] || [ -f "image/requirements-$variant.txt" ] || fail "VARIANT is cpu, cuda or rocm, not $variant"
+fetch_wheels
+arguments=(--build-arg "WHEELS=$wheels")
 if command -v buildah >/dev/null; then
   build_with_buildah
   size=$(buildah images --format '{{.Size}}' "$tag" | head -n 1)

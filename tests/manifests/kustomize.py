@@ -16,7 +16,8 @@ import yaml
 Object = dict[str, Any]
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
-OVERLAYS = tuple(sorted(folder.name for folder in (MANIFESTS / "overlays").iterdir()))
+# Ours; `millrace manifests` may have written others beside them.
+OVERLAYS = ("local", "production", "staging", "talk")
 COMPONENTS = tuple(sorted(folder.name for folder in (MANIFESTS / "components").iterdir()))
 TOOLS = ("kubectl", "kustomize")
 
@@ -39,13 +40,13 @@ def overlay(name: str) -> tuple[Object, ...]:
     return build(MANIFESTS / "overlays" / name)
 
 
-def with_components(folder: Path, *components: str, more: str = "") -> tuple[Object, ...]:
-    """The objects of the base with some components; ``folder`` is a temporary one."""
+def with_components(folder: Path, *components: str, on: str = "base") -> tuple[Object, ...]:
+    """The base, or another folder, with components; ``folder`` is a temporary one."""
     top = folder / "overlay"
     shutil.copytree(MANIFESTS, folder / "manifests", dirs_exist_ok=True)
     top.mkdir()
     listed = "".join(f"  - ../manifests/components/{name}\n" for name in components)
-    text = f"namespace: test\nresources:\n  - ../manifests/base\ncomponents:\n{listed}{more}"
+    text = f"namespace: test\nresources:\n  - ../manifests/{on}\ncomponents:\n{listed}"
     (top / "kustomization.yaml").write_text(text, encoding="utf-8")
     return build(top)
 

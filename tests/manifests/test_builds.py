@@ -224,6 +224,21 @@ def test_the_talks_deployment_keeps_the_talks_numbers():
     assert only(objects, "NetworkPolicy")["spec"]["ingress"][0]["ports"][0]["port"] == 28282
 
 
+def test_components_go_with_the_talks_deployment_too(tmp_path):
+    """Those that change pods, and the monitoring, which finds its Service."""
+    names = ("monitoring", "repository-token")
+    objects = with_components(tmp_path, *names, on="overlays/talk")
+    service, monitor = only(objects, "Service"), only(objects, "ServiceMonitor")["spec"]
+    (container,) = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+
+    assert refused(objects) == []
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert [each["port"] for each in monitor["endpoints"]] == [
+        port["name"] for port in service["spec"]["ports"]
+    ]
+    assert "MILLRACE_REPOSITORY_TOKEN" in {each["name"] for each in container["env"]}
+
+
 def test_the_readme_shows_the_tree_that_there_is():
     """manifests/README.md against the folders."""
     text = (MANIFESTS / "README.md").read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from model_store.packaging import package
+from predictor.runtimes.providers import PROVIDERS
 from tests.conftest import quiet
 from tests.end_to_end.conftest import SERVING
 
@@ -166,6 +167,21 @@ def test_without_a_builder_the_script_says_which_to_install(tmp_path):
 
     assert ran.returncode == 2
     assert ran.stderr == "image: neither buildah nor docker is here: install one of them\n"
+
+
+def test_gpu_variants_have_the_runtime_of_the_lock():
+    """The same release of ONNX Runtime, by the packages that the predictor names."""
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    wanted = {
+        variant: (ROOT / "image" / f"requirements-{variant}.txt")
+        .read_text("utf-8")
+        .splitlines()[-1]
+        for variant in ("cuda", "rocm")
+    }
+
+    runtime = re.search(r"^onnxruntime==(\S+)$", lock, re.MULTILINE)[1]
+    assert wanted["cuda"] == f"{PROVIDERS['cuda'].package}[cuda,cudnn]=={runtime}"
+    assert wanted["rocm"].startswith(f"{PROVIDERS['rocm'].package}==")
 
 
 def test_its_user_can_write_nowhere_but_in_tmp(image):
