@@ -31,7 +31,7 @@ class Fleet:
         drain_s: float = 30.0,
         resolve: Resolve = resolve,
     ) -> None:
-        self.added: Callable[[Pool], None] = _nothing
+        self.added: Callable[[Pool], object] = _nothing
         self.removed: Callable[[Pool], None] = _nothing
         self._sources = sources
         self._make = make
