@@ -91,7 +91,7 @@ class Client:
     def measure(self, load: Load | None = None) -> Report:
         """One measurement, of the plan's load or another one.
 
-        Ctrl-C ends it early, and the report says so.
+        Ctrl-C ends it early, or the wait for the last answers, and the report says so.
 
         Raises:
             LoadError: a process of the client cannot go on, or the load needs more connections
@@ -110,8 +110,8 @@ class Client:
         count, most = 1, min(most, _cores())
         while count < most:
             probe = self._run(load, count, _Span(0, PROBE_S, 0), None)
-            if probe.interrupted:
-                return probe
+            if probe.stop_wanted:
+                return replace(probe, interrupted=True)  # the load itself was never measured
             if probe.client.busiest_ratio < ENOUGH_RATIO:
                 break
             count = min(2 * count, most)
@@ -131,7 +131,7 @@ class Client:
         progress = Progress(load, start_ns, end_ns, workers)
         with Interrupts() as interrupts:
             results = self._collect(taking_part, progress, watch, interrupts)
-        return report(load, start_ns, results, interrupted=interrupts.wanted)
+        return report(load, start_ns, results, stop_wanted=interrupts.wanted)
 
     def _collect(
         self,

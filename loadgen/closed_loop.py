@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 
 from loadgen.answers import Judge
+from loadgen.connections import require_files
+from loadgen.errors import LoadError
 from loadgen.exchange import Answer, Exchange, Pool
 from loadgen.fleet import Fleet
 from loadgen.loop import Loop
@@ -34,19 +36,30 @@ class ClosedLoop(Loop):
         super().__init__(fleet, requests, judge, window, first=first, limit=limit)
         self._lanes = lanes
         self._gone: set[Pool] = set()
+        self._connections: dict[Pool, int] = {}  # that each of them needs
         self._loop = asyncio.get_running_loop()
 
     def _begin(self) -> None:
         self._fleet.added = self._add
-        self._fleet.removed = self._gone.add
+        self._fleet.removed = self._remove
         for pool in self._fleet.pools:
             self._add(pool)
         self._beat(time.monotonic_ns())
 
     def _add(self, pool: Pool) -> None:
-        pool.widen(self._lanes)
+        """Start its lanes, unless they need more files than there are: that ends it all."""
+        self._connections[pool] = pool.widen(self._lanes)
+        try:
+            require_files(list(self._connections.values()))
+        except LoadError as error:
+            self._refuse(error)
+            return
         for _ in range(self._lanes):
             self._send(Exchange(pool, self._requests[0], 0, self._answered))
+
+    def _remove(self, pool: Pool) -> None:
+        self._gone.add(pool)
+        self._connections.pop(pool, None)
 
     def _send(self, exchange: Exchange) -> None:
         now_ns = time.monotonic_ns()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Sequence
 
 from loadgen.errors import LoadError
 from loadgen.plan import Closed, Load, Plan
@@ -24,10 +25,22 @@ def require_connections(plan: Plan, load: Load) -> None:
             f"{load} needs {lanes} connections for each endpoint and process, not "
             f"{plan.connections}: give it so many --connections, or leave their number open"
         )
+    require_files([lanes] * len(plan.endpoints))
+
+
+def require_files(connections: Sequence[int]) -> None:
+    """A connection is an open file, of which a process has only so many.
+
+    Args:
+        connections: of one process, to each endpoint there is; a name may come to stand for more.
+
+    Raises:
+        LoadError: there may not be so many.
+    """
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if lanes * len(plan.endpoints) + OTHER_FILES > files != resource.RLIM_INFINITY:
+    if sum(connections) + OTHER_FILES > files != resource.RLIM_INFINITY:
         raise LoadError(
-            f"{load} needs {lanes} connections to each of {len(plan.endpoints)} endpoint(s), and a "
-            f"process may have {files} files open: share it out with --processes, or raise the "
-            "limit (ulimit -Hn)"
+            f"{sum(connections)} connections are needed, {max(connections)} to each of "
+            f"{len(connections)} endpoint(s), and a process may have {files} files open: share "
+            "them out with --processes, or raise the limit (ulimit -Hn)"
         )

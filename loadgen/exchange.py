@@ -61,8 +61,15 @@ class Pool(Protocol):
     def send(self, exchange: Exchange) -> None:
         """Send it on a connection of its own; its ``finish`` is called, whatever happens."""
 
-    def widen(self, lanes: int) -> None:
-        """Have room for at least so many at a time, so that none waits for another's answer."""
+    def widen(self, lanes: int) -> int:
+        """Have room for at least so many at a time, so that none waits for another's answer.
+
+        Returns:
+            The connections that so many need.
+        """
+
+    async def end_exchanges(self) -> None:
+        """End what is in flight, as ``closed``; more can be sent."""
 
     async def close(self) -> None:
         """Close all connections; what is in flight ends as ``closed``."""

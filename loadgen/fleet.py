@@ -31,7 +31,7 @@ class Fleet:
         drain_s: float = 30.0,
         resolve: Resolve = resolve,
     ) -> None:
-        self.added: Callable[[Pool], None] = _nothing
+        self.added: Callable[[Pool], object] = _nothing
         self.removed: Callable[[Pool], None] = _nothing
         self._sources = sources
         self._make = make
@@ -41,7 +41,7 @@ class Fleet:
         self._pools: dict[Endpoint, Pool] = {}
         self._known: dict[Source, tuple[Endpoint, ...]] = {}
         self._following: asyncio.Task[None] | None = None
-        self._draining: set[asyncio.Task[None]] = set()
+        self._draining: dict[asyncio.Task[None], Pool] = {}
 
     @property
     def pools(self) -> list[Pool]:
@@ -84,6 +84,11 @@ class Fleet:
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
         self._pools.clear()
 
+    async def end_exchanges(self) -> None:
+        """End what is in flight, at endpoints that are gone as well; the pools stay."""
+        pools = (*self._pools.values(), *self._draining.values())
+        await asyncio.gather(*(pool.end_exchanges() for pool in pools))
+
     async def _ask(self, source: Source) -> None:
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(None, source.addresses, self._resolve)
@@ -97,8 +102,8 @@ class Fleet:
             pool = self._pools.pop(gone)
             self.removed(pool)
             task = asyncio.get_running_loop().create_task(self._drain(pool))
-            self._draining.add(task)
-            task.add_done_callback(self._draining.discard)
+            self._draining[task] = pool
+            task.add_done_callback(self._draining.pop)
         for new in [point for point in wanted if point not in self._pools]:
             self._pools[new] = self._make(new)
             self.added(self._pools[new])

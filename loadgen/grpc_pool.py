@@ -59,14 +59,19 @@ class GrpcPool:
         self._tasks.add(task)
         task.add_done_callback(partial(self._called, exchange))
 
-    def widen(self, lanes: int) -> None:
-        """A channel carries any number of calls."""
+    def widen(self, lanes: int) -> int:
+        """A channel carries any number of calls, so no more are needed than there are."""
+        return len(self._channels)
 
-    async def close(self) -> None:
-        """Close all channels; what is in flight ends as ``closed``."""
+    async def end_exchanges(self) -> None:
+        """Cancel all calls, which end as ``closed``; the channels stay open."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Close all channels; what is in flight ends as ``closed``."""
+        await self.end_exchanges()
         await asyncio.gather(*(channel.close() for channel in self._channels))
 
     def _called(self, exchange: Exchange, task: asyncio.Task[None]) -> None:

@@ -50,9 +50,10 @@ class HttpPool:
         exchange.asked_ns = time.monotonic_ns()
         self._place(exchange)
 
-    def widen(self, lanes: int) -> None:
+    def widen(self, lanes: int) -> int:
         """Have room for at least so many at a time, so that none waits for another's answer."""
         self._most = max(self._most, lanes)
+        return lanes
 
     def _place(self, exchange: Exchange) -> None:
         while self._idle:
@@ -80,15 +81,22 @@ class HttpPool:
         self._connections.discard(connection)
         self._place_waiting()
 
-    async def close(self) -> None:
-        """Close all connections; what is in flight ends as ``closed``."""
-        self._sweeping.cancel()
+    async def end_exchanges(self) -> None:
+        """End what is in flight, as ``closed``; connections that carry nothing stay open."""
         waiting, self._waiting = self._waiting, deque()
         for exchange in waiting:
             exchange.finish(exchange, Answer.none("closed"))
         for task in self._opening:
             task.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
+        for connection in list(self._connections):
+            if connection.busy_since_ns:
+                connection.end("closed")
+
+    async def close(self) -> None:
+        """Close all connections; what is in flight ends as ``closed``."""
+        self._sweeping.cancel()
+        await self.end_exchanges()
         for connection in list(self._connections):
             connection.end("closed")
 

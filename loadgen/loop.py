@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from loadgen.answers import UNJUDGED, Judge
 from loadgen.cpu import CpuClock
+from loadgen.errors import LoadError
 from loadgen.exchange import Answer, Exchange, Pool
 from loadgen.fleet import Fleet
 from loadgen.histogram import Histogram
@@ -30,6 +31,8 @@ class Loop(ABC):
         answered: measured requests that were.
         failed: those of them that were not answered well.
         unsent: measured requests that were due and never left, since too many were on their way.
+        unanswered: measured requests that were ended since nobody wanted to wait any longer.
+        cut: whether the measured time was ended early.
         recent_us: latencies since somebody last looked and cleared it, the first ``SAMPLED``.
         lag: microseconds by which the event loop came too late.
         cpu: how busy this process was in the measured time.
@@ -49,6 +52,8 @@ class Loop(ABC):
         self.answered = 0
         self.failed = 0
         self.unsent = 0
+        self.unanswered = 0
+        self.cut = False
         self.recent_us: list[int] = []
         self.lag = Histogram()
         self.cpu = CpuClock()
@@ -62,13 +67,23 @@ class Loop(ABC):
         self._left = limit or -1  # measured requests still to be sent; below 0: no such limit
         self._ending = asyncio.Event()
         self._idle = asyncio.Event()
+        self._given_up = False
+        self._refusal: LoadError | None = None
         self.stopping = False
         self._lags_us: list[int] = []
 
     def stop(self) -> None:
-        """Measure no longer, and send nothing but what was due by now."""
-        if not self.stopping:
-            self._window.end_ns = min(self._window.end_ns, time.monotonic_ns())
+        """Measure no longer, and send nothing but what was due by now.
+
+        Once the measured time is over or all is sent, end what is in flight instead.
+        """
+        now_ns = time.monotonic_ns()
+        if self.stopping or self._left == 0 or now_ns >= self._window.end_ns:
+            self._given_up = True
+            self._idle.set()
+        else:
+            self.cut = True
+            self._window.end_ns = now_ns
         self._ending.set()
 
     def counted(self) -> dict[str, Counted]:
@@ -79,7 +94,11 @@ class Loop(ABC):
         return {name: together(seen) for name, seen in parts.items()}
 
     async def run(self) -> int:
-        """From the first request to the last answer; when the measured time ended, monotonic."""
+        """From the first request to the last answer; when the measured time ended, monotonic.
+
+        Raises:
+            LoadError: it cannot go on.
+        """
         event_loop = asyncio.get_running_loop()
         warm_s = (self._window.start_ns - time.monotonic_ns()) / 1e9
         starting = event_loop.call_later(max(warm_s, 0.0), self.cpu.start)
@@ -91,8 +110,12 @@ class Loop(ABC):
             starting.cancel()
             self._halt()
             self._fleet.added = self._fleet.removed = _nothing
+        if self._refusal is not None:
+            raise self._refusal
         if self.in_flight:
             await self._idle.wait()
+        if self._given_up:
+            await self._fleet.end_exchanges()
         if self._left == 0:  # all were sent: the time ends with the last answer
             self._window.end_ns = min(self._window.end_ns, time.monotonic_ns())
         self.lag.record(self._lags_us)
@@ -114,6 +137,11 @@ class Loop(ABC):
 
     async def _catch_up(self) -> None:  # noqa: B027 (a closed loop has nothing to catch up on)
         """Send what was due before the window's end and has not left yet."""
+
+    def _refuse(self, error: LoadError) -> None:
+        """End it for good; what comes from the event loop can raise nothing that is heard."""
+        self._refusal = self._refusal or error
+        self._ending.set()
 
     def _halt(self) -> None:
         """Send nothing more; awaiting what is in flight costs this process next to nothing."""
@@ -144,6 +172,15 @@ class Loop(ABC):
         return True
 
     def _count(self, exchange: Exchange, answer: Answer) -> None:
+        if self._given_up:
+            self.unanswered += self._window.start_ns <= exchange.intended_ns < self._window.end_ns
+        else:
+            self._tally(exchange, answer)
+        self.in_flight -= 1
+        if not self.in_flight and self.stopping:
+            self._idle.set()
+
+    def _tally(self, exchange: Exchange, answer: Answer) -> None:
         now_ns = time.monotonic_ns()
         asked = exchange.request.images
         found = self._judge.judge(asked, answer.body) if answer.good else UNJUDGED
@@ -155,9 +192,6 @@ class Loop(ABC):
                 self.failed += 1
             elif len(self.recent_us) < SAMPLED:
                 self.recent_us.append((now_ns - exchange.intended_ns) // 1000)
-        self.in_flight -= 1
-        if not self.in_flight and self.stopping:
-            self._idle.set()
 
 
 def _nothing(_pool: Pool) -> None:

@@ -63,7 +63,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End the measurement now, and answer with what there is."""
+    """End the measured time now, or the wait for the last answers if it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,8 @@ class Result:
     counted: dict[str, Counted]
     end_ns: int  # when its measured time ended
     unsent: int  # requests that were due and never left
+    cut: bool  # whether Stop came before that time was over
+    unanswered: int  # measured requests that Stop ended, as it came after
     cpu_ratio: float  # of one core, in the measured time
     lag: Histogram
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,25 @@ class Trial:
     report: Report
     misses: tuple[str, ...]
 
+    @property
+    def judged(self) -> bool:
+        """Whether it says anything of its rate: what was cut short or not awaited does not."""
+        return not self.report.interrupted and not self.report.unanswered
+
+    @property
+    def held(self) -> bool:
+        """Whether the objective held, as far as one measurement tells."""
+        return self.judged and not self.misses
+
+    @property
+    def missed(self) -> bool:
+        """Whether it did not."""
+        return self.judged and bool(self.misses)
+
+    def __str__(self) -> str:
+        verdict = "; ".join(self.misses) or "holds"
+        return f"{self.report.load}: {verdict if self.judged else 'interrupted'}"
+
 
 @dataclass(frozen=True, slots=True)
 class Peak:
@@ -42,25 +62,27 @@ class Peak:
     interrupted: bool
 
     @classmethod
-    def so_far(cls, trials: Sequence[Trial]) -> Peak:
-        """Of a search that did not come to its end."""
-        held = [trial.rate for trial in trials if not trial.misses]
-        return cls(max(held, default=0.0), tuple(trials), interrupted=True)
+    def so_far(cls, trials: Sequence[Trial], *, repeats: int = REPEATS) -> Peak:
+        """Of a search that did not come to its end; a rate counts once its majority has held."""
+        held = Counter(trial.rate for trial in trials if trial.held)
+        decided = [rate for rate, times in held.items() if times >= _majority(repeats)]
+        return cls(max(decided, default=0.0), tuple(trials), interrupted=True)
 
     @property
     def best(self) -> Report | None:
         """A measurement that held at the peak."""
-        held = [t.report for t in self.trials if t.rate == self.rate and not t.misses]
+        held = [trial.report for trial in self.trials if trial.rate == self.rate and trial.held]
         return held[-1] if held else None
 
     @property
     def client_limited(self) -> bool:
         """Whether the client had too much to do at the rate above: the server may do better."""
-        above = [trial for trial in self.trials if trial.rate > self.rate and trial.misses]
+        above = [trial for trial in self.trials if trial.rate > self.rate and trial.missed]
         return any(trial.report.client_limits for trial in above)
 
     def __str__(self) -> str:
-        line = f"peak: {self.rate:.1f} requests/s" if self.rate else "no rate held the objective"
+        none = "no rate is known to hold" if self.interrupted else "no rate held"
+        line = f"peak: {self.rate:.1f} requests/s" if self.rate else f"{none} the objective"
         if self.client_limited:
             line += "; above it the client was the limit, so the server may do better"
         return line + (" (the search did not end)" if self.interrupted else "")
@@ -90,7 +112,7 @@ def search(
     """
 
     def decided(rate: float) -> bool:
-        needed = repeats // 2 + 1
+        needed = _majority(repeats)
         verdicts: list[bool] = []
         while max(verdicts.count(True), verdicts.count(False)) < needed:
             verdicts.append(holds(rate))
@@ -106,6 +128,10 @@ def search(
         else:
             high = middle
     return low
+
+
+def _majority(repeats: int) -> int:
+    return repeats // 2 + 1
 
 
 def _bracket(holds: Callable[[float], bool], first: float, most: float) -> tuple[float, float]:
@@ -146,12 +172,12 @@ def find_peak(
             misses = (*misses, "the server falls behind")
         trials.append(Trial(rate, report, misses))
         tried(trials[-1])
-        if report.interrupted:
+        if report.stop_wanted:
             raise InterruptedSearchError
         return not misses
 
     try:
         rate = search(holds, first, precision=precision, repeats=repeats, most=MOST_RATE)
     except InterruptedSearchError:
-        return Peak.so_far(trials)
+        return Peak.so_far(trials, repeats=repeats)
     return Peak(rate, tuple(trials), interrupted=False)

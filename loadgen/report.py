@@ -46,7 +46,10 @@ class Report:
         endpoints: each by its address.
         client: what it took to send.
         unsent: requests of an open loop that were due and never left.
-        interrupted: whether it was ended early.
+        interrupted: whether the measured time was cut short.
+        unanswered: measured requests whose answers were awaited no longer, and that no other
+            figure counts: nothing is known of them.
+        stop_wanted: whether Ctrl-C came at any time, so that nothing more is to be measured.
     """
 
     load: Load
@@ -56,6 +59,8 @@ class Report:
     client: Client
     unsent: int = 0
     interrupted: bool = False
+    unanswered: int = 0
+    stop_wanted: bool = False
 
     @property
     def rate(self) -> float:
@@ -106,6 +111,11 @@ class Report:
                 f"{self.unsent} of {self.unsent + self.total.requests} requests that were due "
                 "never left, since too many were on their way: that rate was not reached"
             )
+        if self.unanswered:
+            said.append(
+                f"{self.unanswered} requests were still unanswered when Ctrl-C ended the wait for "
+                "them: no figure counts them, so slow answers may be missing"
+            )
         if self.interrupted:
             said.append(f"interrupted after {self.seconds:.3g} s")
         return tuple(said)
@@ -142,6 +152,7 @@ class Report:
             },
             "unsent": self.unsent,
             "interrupted": self.interrupted,
+            "unanswered": self.unanswered,
             "notes": list(self.notes),
         }
 
@@ -172,7 +183,7 @@ def latency_ms(histogram: Histogram) -> dict[str, float]:
     return figures | {"max": histogram.max_us / 1000}
 
 
-def report(load: Load, start_ns: int, results: Sequence[Result], *, interrupted: bool) -> Report:
+def report(load: Load, start_ns: int, results: Sequence[Result], *, stop_wanted: bool) -> Report:
     """Put together what all processes saw.
 
     In a closed loop latencies are corrected for coordinated omission here, by the mean latency of
@@ -197,5 +208,7 @@ def report(load: Load, start_ns: int, results: Sequence[Result], *, interrupted:
         endpoints,
         Client(len(results), max(result.cpu_ratio for result in results), lag.percentile_us(99)),
         sum(result.unsent for result in results),
-        interrupted,
+        any(result.cut for result in results),
+        sum(result.unanswered for result in results),
+        stop_wanted,
     )

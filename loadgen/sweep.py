@@ -47,9 +47,9 @@ def ramp(text: str, arrival: Arrival) -> tuple[Open, ...]:
 
 
 def measure_all(client: Client, loads: Iterable[Load]) -> Iterator[Report]:
-    """A report for each load, as it is measured; an interrupt ends the series with its report."""
+    """A report for each load, as it is measured; Ctrl-C ends the series with its report."""
     for load in loads:
         report = client.measure(load)
         yield report
-        if report.interrupted:
+        if report.stop_wanted:
             return

@@ -111,7 +111,9 @@ class Worker:
             beats.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await beats
-        return Result(loop.counted(), end_ns, loop.unsent, loop.cpu.ratio, loop.lag)
+        return Result(
+            loop.counted(), end_ns, loop.unsent, loop.cut, loop.unanswered, loop.cpu.ratio, loop.lag
+        )
 
     async def _beat(self, loop: Loop, fleet: Fleet) -> None:
         while True:

@@ -162,7 +162,7 @@ def _find_peak(plan: Plan, options: Options, objective: slo.Slo) -> bool:
 
         def tried(trial: Trial) -> None:
             trials.append(trial)
-            display.tell(f"{trial.report.load}: " + ("; ".join(trial.misses) or "holds"))
+            display.tell(str(trial))
 
         with Client(plan, display) as client:
             first = options.rate or FIRST_RATE

@@ -20,9 +20,9 @@ from millrace.models_registry import (
     register_command,
     registry_option,
     rollback_command,
-    store_option,
     waiting,
 )
+from millrace.options import store_option
 from millrace.output import print_table
 from model_store.errors import ModelStoreError, PackageError
 from model_store.package import load_package, read_manifest

@@ -14,6 +14,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from millrace.options import store_option
 from millrace.output import print_table
 from model_store.package import load_package
 from model_store.registry.address import registry_uri
@@ -43,15 +44,6 @@ cache_option = click.option(
     envvar="MILLRACE_CACHE",
     show_default=True,
     help="Folder of packages fetched from the registry.",
-)
-store_option = click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default="var/store",
-    envvar="MILLRACE_STORE",
-    show_default=True,
-    show_envvar=True,
-    help="Folder of model packages.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _alias_option = click.option(

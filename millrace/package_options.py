@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 import yaml
 
+from millrace.options import store_option
 from model_store.package import Resize, Triple
 from model_store.request import VARIANTS, VariantName
 
@@ -215,15 +216,7 @@ OPTIONS = (
         help="Share of held-out images on which a variant must name the same class as the "
         "network's own precision; one that does not is refused.",
     ),
-    click.option(
-        "--store",
-        type=click.Path(path_type=Path),
-        default="var/store",
-        envvar="MILLRACE_STORE",
-        show_default=True,
-        show_envvar=True,
-        help="Folder of model packages.",
-    ),
+    store_option,
 )
 
 

@@ -33,6 +33,6 @@ def require(chart: Path | None) -> None:
         return
     from study.chart import require_charts
 
-    require_charts()
+    require_charts(chart)
     if not chart.resolve().parent.is_dir():
         raise StudyError(f"{chart}: there is no such folder")

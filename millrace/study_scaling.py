@@ -11,6 +11,7 @@ import click
 
 from millrace.cli import ANSWER_IS_NO
 from millrace.numbers import Number, Numbers
+from millrace.options import store_option
 from millrace.output import print_table
 from millrace.study_output import progress, refusals, require
 from model_store.package import ModelPackage, load_package
@@ -64,14 +65,7 @@ MILLISECONDS = Number(0, 60_000)
 @click.option("--real/--no-real", default=True, show_default=True, help="Start real pods at all.")
 @click.option("--beyond", is_flag=True, help="Measure also what the cores here do not carry.")
 @click.option("--model", help="Name in the store.  [default: a tiny network made for this]")
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default="var/store",
-    envvar="MILLRACE_STORE",
-    show_default=True,
-    help="Folder of model packages.",
-)
+@store_option
 @click.option(
     "--cores", default=CORES, show_default=True, type=Number(2, 1024, whole=True), help="Of a pod."
 )

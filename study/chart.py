@@ -22,16 +22,19 @@ if TYPE_CHECKING:
 TALK = 0.98  # efficiency at 24 pods that the talk of 2020 told of
 
 
-def require_charts() -> None:
-    """Return if charts can be drawn: that is to be known before anything is measured for one.
+def require_charts(file: Path) -> None:
+    """Return if a chart can be drawn: that is to be known before anything is measured for one.
 
     Raises:
-        StudyError: matplotlib is not here.
+        StudyError: matplotlib is not here, or draws no such file as this one's suffix says.
     """
     try:
-        importlib.import_module("matplotlib.figure")
+        bases = importlib.import_module("matplotlib.backend_bases")
     except ImportError as error:
         raise StudyError("charts need matplotlib: pip install 'millrace[study]'") from error
+    known = bases.FigureCanvasBase.get_supported_filetypes()
+    if file.suffix.removeprefix(".").lower() not in known:
+        raise StudyError(f"{file}: a chart's name must end in one of .{', .'.join(sorted(known))}")
 
 
 @contextmanager
@@ -41,7 +44,7 @@ def figure(file: Path, panels: int) -> Iterator[list[Axes]]:
     Raises:
         StudyError: matplotlib is not here, or cannot write that.
     """
-    require_charts()
+    require_charts(file)
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(8, 3.4 * panels), layout="constrained")

@@ -26,7 +26,7 @@ def load_client(ask: Ask) -> Loaded:
         report = run(plan)
     except LoadError as error:
         raise StudyError(str(error)) from error
-    if report.interrupted:
+    if report.stop_wanted:
         raise StudyError("interrupted")
     service = report.total.service
     return Loaded(

@@ -283,6 +283,50 @@ def test_ctrl_c_in_a_series_ends_it_with_the_code_of_an_interrupt(images):
     assert measurement["interrupted"]
 
 
+@pytest.mark.parametrize(
+    ("series", "code"), [((), 0), (("--sweep", "2"), 0), (("--sweep", "2,3"), 130)]
+)
+def test_ctrl_c_after_the_measured_time_waits_for_no_answer(images, series, code):
+    """The measurement is whole; it ends a series that was to go on, and costs nothing it has."""
+    with http_server(lambda asked: Reply(delay_s=0 if asked.count < 20 else 600)) as server:
+        command = [*MILLRACE, "load", images, *at(server), "--requests", "22", *series]
+        flags = ["--warm-up", "0", "--processes", "1", "--timeout", "500", "--concurrency", "2"]
+        process = subprocess.Popen(
+            [*command, *flags, "--json", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        with server.changed:  # all are sent, so the rest of the time is only waited for
+            assert server.changed.wait_for(lambda: len(server.asked) == 22, 60)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+
+    assert process.returncode == code, errors.decode()
+    (measurement,) = json.loads(output)["measurements"]
+    assert not measurement["interrupted"]
+    assert (measurement["requests"], measurement["failed"]) == (20, 0)
+    assert measurement["unanswered"] == 2
+    assert b"2 requests were still unanswered when Ctrl-C ended the wait" in errors
+
+
+def test_a_search_that_ctrl_c_cut_short_is_not_judged_by_what_was_cut(images):
+    """A first measurement that holds so far has not held."""
+    with http_server() as server:
+        command = [*MILLRACE, "load", images, *at(server), "--duration", "600", "--processes", "1"]
+        search = ["--warm-up", "0", "--find-peak", "--slo", "p99=100s", "--json", "-"]
+        process = subprocess.Popen(
+            [*command, *search], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        with server.changed:
+            assert server.changed.wait_for(lambda: len(server.asked) > 10, 60)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    content = json.loads(output)
+    assert content["peak_requests_per_s"] == 0
+    assert [measurement["interrupted"] for measurement in content["measurements"]] == [True]
+    assert b"no rate is known to hold the objective (the search did not end)" in errors
+
+
 def test_a_file_that_cannot_be_written_costs_no_other(images):
     """It is said at the end."""
     with http_server() as server:

@@ -15,6 +15,7 @@ import uvloop
 from loadgen.answers import Judge
 from loadgen.closed_loop import ClosedLoop
 from loadgen.endpoint import parse
+from loadgen.errors import LoadError
 from loadgen.fleet import Fleet
 from loadgen.form import Form
 from loadgen.http_pool import HttpPool
@@ -102,6 +103,35 @@ def test_what_was_due_before_it_was_stopped_is_sent_and_nothing_else():
     assert total(loop).requests == len(server.asked)
 
 
+def test_who_stops_it_once_the_measured_time_is_over_waits_for_no_answer():
+    """What is in flight ends, and is no failure of the server; the loop can be followed by more."""
+
+    def stop_late_answers(loop: Loop) -> None:
+        asyncio.get_running_loop().call_later(0.3, loop.stop)
+
+    with http_server(lambda asked: Reply(delay_s=0 if asked.count < 10 else 600)) as server:
+        loop = on_the_loop(run_loop((server,), every(0.01), 0.2, meanwhile=stop_late_answers))
+
+    assert not loop.cut
+    assert loop.in_flight == 0
+    assert total(loop).outcomes == {"200": 10}
+    assert (loop.unanswered, loop.unsent) == (10, 0)
+
+
+def test_who_stops_it_while_it_measures_cuts_the_measured_time():
+    """What was sent is awaited, and counted."""
+
+    def stop_early(loop: Loop) -> None:
+        asyncio.get_running_loop().call_later(0.1, loop.stop)
+
+    with http_server(lambda _: Reply(delay_s=0.2)) as server:
+        loop = on_the_loop(run_loop((server,), every(0.01), 600, meanwhile=stop_early))
+
+    assert loop.cut
+    assert loop.unanswered == 0
+    assert total(loop).requests == len(server.asked) > 0
+
+
 def test_an_open_loop_counts_what_it_cannot_send():
     """A server that does not answer shall not cost all memory."""
     with http_server(lambda _: Reply(delay_s=1)) as server:
@@ -138,6 +168,36 @@ def test_the_cpu_is_reckoned_over_the_measured_time_and_not_over_the_wait_for_la
     assert loop.cpu.seconds >= 0.4
     assert whole_s - loop.cpu.seconds > 1.5
     assert loop.cpu.ratio == pytest.approx(loop.cpu.used_s / loop.cpu.seconds)
+
+
+def test_addresses_that_need_more_files_than_there_are_end_a_closed_loop(monkeypatch):
+    """Those that a name has at first, and those that come while it runs."""
+    monkeypatch.setattr("loadgen.connections.resource.getrlimit", lambda _: (70, 70))
+    names = ["127.0.0.1"]
+
+    async def grow(port: int) -> None:
+        source = parse(f"dns+http://pods:{port}", "v2")
+        fleet = Fleet([source], lambda where: HttpPool(where, 60), resolve=lambda *_: list(names))
+        await fleet.start()
+        now_ns = time.monotonic_ns()
+        window, judge = Window(now_ns, now_ns + 600 * S), Judge(IMAGES, FORM)
+        loop = ClosedLoop(fleet, render(IMAGES, FORM), judge, window, 4)
+        running = asyncio.create_task(loop.run())
+        await asyncio.sleep(0)
+        names[:] = ["127.0.0.1", "127.0.0.2"]
+        await fleet.refresh()
+        try:
+            await running
+        finally:
+            await fleet.close()
+
+    with (
+        http_server() as one,
+        http_server(host="127.0.0.2", port=one.port),
+    ):
+        for _ in range(2):  # the second time it begins with two addresses
+            with pytest.raises(LoadError, match=r"8 connections .* 4 to each of 2 endpoint"):
+                on_the_loop(grow(one.port))
 
 
 def test_a_closed_loop_has_a_connection_for_each_of_its_lanes(monkeypatch):

@@ -6,7 +6,10 @@ import random
 
 import pytest
 
-from loadgen.peak import search
+from loadgen.peak import Peak, Trial, search
+from loadgen.plan import Open
+from loadgen.report import Client, Report
+from loadgen.tally import Counted
 
 
 @pytest.mark.parametrize("capacity", [3, 50, 99, 100, 777, 12_345])
@@ -59,3 +62,32 @@ def test_the_precision_is_the_callers():
 
     assert len(coarse) < len(fine)
     assert 777 / 1.5 <= found <= 777
+
+
+def trial(rate: float, *misses: str, **ended: object) -> Trial:
+    """A measurement of which only its end counts."""
+    return Trial(rate, Report(Open(rate), 1.0, Counted(), {}, Client(1, 0.95, 0), **ended), misses)
+
+
+def test_a_search_that_did_not_end_counts_only_what_its_majority_decided():
+    """Neither what was cut short, nor what nobody waited for, nor a single measurement."""
+    whole = [trial(100), trial(100), trial(200)]
+    scraps = [trial(400, interrupted=True), trial(400, unanswered=3), trial(400, unanswered=1)]
+
+    peak = Peak.so_far([*whole, *scraps])
+
+    assert peak.rate == 100
+    assert peak.best is whole[1].report
+    assert peak.trials == (*whole, *scraps)
+    assert str(scraps[0]) == "400 requests/s (poisson): interrupted"
+    assert str(Peak.so_far(scraps)).startswith("no rate is known to hold the objective")
+
+
+def test_a_measurement_that_was_cut_short_says_nothing_of_the_client():
+    """It looks busy in its first moments, and misses everything."""
+    whole = [trial(100), trial(100)]
+
+    peak = Peak.so_far([*whole, trial(200, "no request was answered well", interrupted=True)])
+
+    assert not peak.client_limited
+    assert Peak.so_far([*whole, trial(200, "p99 is 2 s, above 1 s")]).client_limited

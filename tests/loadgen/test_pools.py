@@ -273,6 +273,58 @@ def test_closing_ends_what_is_in_flight():
     assert outcomes == ["closed"] * 3
 
 
+def test_ending_what_is_in_flight_leaves_the_pool_of_use():
+    """The next measurement goes by it; a server that still works on the old is not waited for."""
+
+    async def end_early(port: int, arrived: asyncio.Event) -> tuple[list[str], list[Answer]]:
+        pool = HttpPool(parse(f"http://127.0.0.1:{port}", "v2").endpoint, PATIENCE_S, 1)
+        outcomes: list[str] = []
+        for _ in range(3):
+            pool.send(Exchange(pool, request_of(), 0, lambda _, a: outcomes.append(a.status)))
+        await arrived.wait()
+        await pool.end_exchanges()
+        ended = list(outcomes)
+        answers = await send(pool, request_of())
+        await pool.close()
+        return ended, answers
+
+    async def run() -> tuple[list[str], list[Answer]]:
+        arrived = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def decide(asked: Asked) -> Reply:
+            loop.call_soon_threadsafe(arrived.set)
+            return Reply(delay_s=0 if asked.count else 60)
+
+        with http_server(decide) as server:
+            return await end_early(server.port, arrived)
+
+    outcomes, answers = on_the_loop(run())
+
+    assert outcomes == ["closed"] * 3
+    assert [answer.status for answer in answers] == ["200"]
+
+
+def test_ended_grpc_calls_leave_their_channels_of_use():
+    """They end as closed, even before their first step."""
+
+    async def end_early(port: int) -> tuple[list[str], list[Answer]]:
+        request = request_of(protocol="grpc")
+        pool = GrpcPool(parse(f"grpc://127.0.0.1:{port}", "grpc").endpoint, PATIENCE_S)
+        outcomes: list[str] = []
+        pool.send(Exchange(pool, request, 0, lambda _, a: outcomes.append(a.status)))
+        await pool.end_exchanges()
+        answers = await send(pool, request)
+        await pool.close()
+        return outcomes, answers
+
+    with grpc_server() as server:
+        outcomes, answers = on_the_loop(end_early(server.port))
+
+    assert outcomes == ["closed"]
+    assert [answer.status for answer in answers] == ["OK"]
+
+
 def test_grpc_calls_carry_bytes_both_ways():
     """And headers, as metadata."""
     with grpc_server() as server:

@@ -85,6 +85,8 @@ def test_a_fleet_comes_as_a_table_and_as_csv():
         (("scaling", "--decode-ms", "inf"), "--decode-ms 'inf'"),
         (("scaling", "--no-real", "--decode-ms", "60000", "--counts", "1"), "answers nothing"),
         (("scaling", "--no-real", "--chart", "/nowhere/at/all.svg"), "no such folder"),
+        (("scaling", "--no-real", "--jpeg", "none.jpg", "--chart", "x.xyz"), "must end in one of"),
+        (("fleet", "--timeout-s", "0.001", "--chart", "day"), "must end in one of"),
         (("fleet", "--pods", "0"), "--pods '0'"),
         (("fleet", "--pods", ""), "separated by commas"),
         (("fleet", "--hours", "0.0001"), "hours"),
