@@ -91,10 +91,17 @@ class Pod:
         self._reader.join(START_S)
         if self.process.stderr is not None:
             self.process.stderr.close()
-        left = [child for child in self.family if child.is_running()]
+        left = [child for child in self.family if _lives(child)]
         for child in left:
             child.kill()
         assert left == [], "processes outlived their pod:\n" + "".join(self.log)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """One that has ended, and that nobody has asked for its exit code yet, does not."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @pytest.fixture(scope="session")
