@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from millrace.options import store_option
 from millrace.overlay import AUTOSCALING, DEVICES, Wanted, write_overlay
 from millrace.sizing import TARGET_LOAD, Measured, PodKind, Sizing, SizingError, read_measured, size
 from model_store.package import ModelPackage, load_package
@@ -102,15 +103,7 @@ class _Refusal(click.ClickException):
     show_default="beside this package",
     help="Folder of base and components.",
 )
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default="var/store",
-    envvar="MILLRACE_STORE",
-    show_default=True,
-    show_envvar=True,
-    help="Folder of model packages.",
-)
+@store_option
 @click.pass_context
 def command(
     ctx: click.Context,

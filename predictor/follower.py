@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import select
-import sys
 from pathlib import Path
 
 from model_store.errors import (
@@ -26,7 +25,7 @@ from model_store.registry.versions import RegisteredVersion, Registry
 from predictor.control import Control, Message
 from predictor.follower_order import FollowerOrder
 from predictor.metrics import registry_is
-from predictor.process import enter_process, leave_stopping_to_the_supervisor, told
+from predictor.process import begin_child, enter_process, told
 
 logger = logging.getLogger(__name__)
 
@@ -141,11 +140,7 @@ class Follower:
 
 def main() -> None:
     """Entry of the process: ``python -m predictor.follower CONTROL_FD``."""
-    control = Control.from_fd(int(sys.argv[1]))
-    leave_stopping_to_the_supervisor()
-    start = control.receive()
-    if start is None:
-        return
+    control, start = begin_child()
     order = FollowerOrder(**start.content)
     enter_process("millrace: follower", order.log_level)
     try:

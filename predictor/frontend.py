@@ -24,7 +24,7 @@ from predictor.introductions import Introductions
 from predictor.metrics import frontend_restarted
 from predictor.observer import Observer
 from predictor.preloaded import Preloaded
-from predictor.process import FrontendOrder, enter_process, leave_stopping_to_the_supervisor
+from predictor.process import FrontendOrder, begin_child, enter_process
 from predictor.protocol.aside import Aside
 from predictor.protocol.body import BodyLimits
 from predictor.protocol.connections import Connections
@@ -54,11 +54,7 @@ GC_OBJECTS = 20_000  # more objects made than given up, before the collector loo
 
 def main() -> None:
     """Entry of the process: ``python -m predictor.frontend CONTROL_FD``."""
-    control = Control.from_fd(int(sys.argv[1]))
-    leave_stopping_to_the_supervisor()
-    start = control.receive()
-    if start is None:
-        return
+    control, start = begin_child()
     order = FrontendOrder(**start.content)
     settings = Settings(**order.settings)
     enter_process(f"millrace: frontend {order.frontend}", settings.log_level)

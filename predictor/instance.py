@@ -30,8 +30,8 @@ from predictor.metrics import InstanceMetrics, instance_restarted
 from predictor.placement import ON_CORES
 from predictor.process import (
     InstanceOrder,
+    begin_child,
     enter_process,
-    leave_stopping_to_the_supervisor,
     same_package,
     told,
 )
@@ -56,11 +56,7 @@ DOUBTFUL = 3
 
 def main() -> None:
     """Entry of the process: ``python -m predictor.instance CONTROL_FD``."""
-    control = Control.from_fd(int(sys.argv[1]))
-    leave_stopping_to_the_supervisor()
-    start = control.receive()
-    if start is None:
-        return
+    control, start = begin_child()
     order = InstanceOrder(**start.content)
     enter_process(f"millrace: instance {order.model_name} {order.device}", order.log_level)
     if order.generation > 0:

@@ -13,6 +13,7 @@ from setproctitle import setproctitle
 
 from model_store.errors import PackageError, one_line
 from model_store.package import ModelPackage, load_package
+from predictor.control import Control, Message
 from predictor.counts import StatisticsLayout
 from predictor.placement import Placement
 from predictor.settings import Settings
@@ -146,13 +147,22 @@ def told(error: Exception) -> str:
     return one_line(error)[:300] or type(error).__name__
 
 
-def leave_stopping_to_the_supervisor() -> None:
-    """Ignore the signals that end a pod.
+def begin_child() -> tuple[Control, Message]:
+    """The first steps of a process that the supervisor has started.
 
-    Its children are told over their control channels, in the order in which nothing is lost.
+    The signals that end a pod are ignored: children are told over their control channels, in the
+    order in which nothing is lost. The process ends here if the supervisor is gone already.
+
+    Returns:
+        The channel, whose descriptor is the process's one argument, and what it is told first.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = Control.from_fd(int(sys.argv[1]))
+    start = control.receive()
+    if start is None:
+        sys.exit()
+    return control, start
 
 
 def enter_process(title: str, log_level: str) -> None:
