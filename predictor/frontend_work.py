@@ -6,7 +6,9 @@ is shared out among the versions by the images that were answered meanwhile.
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Protocol
@@ -15,12 +17,8 @@ from predictor.counts import Work
 from predictor.statistics import RequestCounts
 
 UPKEEP = ("loop_ns", "other_ns")  # what goes on without images as well: timers, probes, scrapes
-LEAST_WEIGHT = 1 / 60  # of one more quiet interval, when much is known already
+INTERVALS = 60  # without images, that are remembered
 LEAST_INTERVALS = 8  # before anything is known
-# Of a thread, that what always goes on takes of one interval at the most: a scrape takes a tenth of
-# that. What takes more, such as checking a new version's files, does not go on.
-MOST_UPKEEP = 0.1
-OWED_NS = 10_000_000_000  # of what is usual, that may be taken off later
 
 
 class Pool(Protocol):
@@ -70,29 +68,25 @@ class Clocks:
 
 
 class Upkeep:
-    """What goes on without images, learnt while there are none: a mean, since scrapes are rare."""
+    """What goes on without images, learnt while there are none.
+
+    A median: what a process does at its start, or once for a new version, does not go on.
+    """
 
     def __init__(self) -> None:
-        self._rates = dict.fromkeys(UPKEEP, 0.0)  # ns per ns
-        self._owed = dict.fromkeys(UPKEEP, 0.0)  # ns: where less was done than is usual
-        self._intervals = 0
+        self._rates = {name: deque[float](maxlen=INTERVALS) for name in UPKEEP}  # ns per ns
+        self._usual = dict.fromkeys(UPKEEP, 0.0)
 
     def learn(self, done: Mapping[str, int], elapsed_ns: int) -> None:
         """So much was done while there were no images."""
-        self._intervals += 1
-        weight = max(LEAST_WEIGHT, 1 / self._intervals)
-        for name, rate in self._rates.items():
-            self._rates[name] += weight * (min(MOST_UPKEEP, done[name] / elapsed_ns) - rate)
+        for name, rates in self._rates.items():
+            rates.append(done[name] / elapsed_ns)
+            if len(rates) >= LEAST_INTERVALS:
+                self._usual[name] = statistics.median(rates)
 
     def less(self, name: str, done: int, elapsed_ns: int) -> int:
-        """What is left for images of what was done.
-
-        Where less was done than is usual, more is taken off another time: scrapes are rare.
-        """
-        rate = self._rates[name] if self._intervals >= LEAST_INTERVALS else 0.0
-        left = done - rate * elapsed_ns - self._owed[name]
-        self._owed[name] = min(max(0.0, -left), rate * OWED_NS)
-        return max(0, round(left))
+        """What is left for images of what was done."""
+        return max(0, done - round(self._usual[name] * elapsed_ns))
 
 
 class FrontendWork:

@@ -119,18 +119,30 @@ def test_what_goes_on_takes_longer_the_longer_an_image_does():
     assert frontend.counted(0).loop_ns == 30
 
 
-def test_scrapes_are_charged_to_nobody_however_rarely_they_come():
-    """One in a hundred intervals; images come all the time, and most of these have no scrape."""
+def test_a_scrape_now_and_then_is_not_what_goes_on():
+    """Nor is it taken off the work of images for that."""
     frontend = Frontend()
     for _ in range(3):
-        frontend.learns(loop_ns=10, times=99)
-        frontend.learns(loop_ns=1010, times=1)
-    for interval in range(1000):
+        frontend.learns(loop_ns=10, times=9)
+        frontend.learns(loop_ns=10_010, times=1)
+    for _ in range(100):
         answer(frontend.versions[0], 1)
-        frontend.does(loop_ns=60 + 1000 * (interval % 100 == 50))
+        frontend.does(loop_ns=60)
         frontend.look()
 
-    assert frontend.counted(0).loop_ns / 1000 == pytest.approx(50, abs=10)
+    assert frontend.counted(0).loop_ns == 100 * 50
+
+
+def test_what_a_start_took_is_forgotten_after_a_while():
+    """Most of the first two seconds; then it is quiet for three, and asked."""
+    frontend = Frontend()
+    frontend.learns(loop_ns=100_000_000, times=8)
+    frontend.learns(loop_ns=10, times=12)
+    answer(frontend.versions[0], 1)
+    frontend.does(loop_ns=60)
+    frontend.look()
+
+    assert frontend.counted(0).loop_ns == 50
 
 
 def test_work_that_no_image_comes_of_is_not_kept_for_the_next_one():
