@@ -305,6 +305,54 @@ def test_names_that_do_not_fit_are_counted_and_the_first_is_named(bench, refuses
 
 
 @pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda w: w.to_sparse(), "is no dense tensor (sparse_coo); save it dense"),
+        (lambda w: w.to_sparse_csr(), "is no dense tensor (sparse_csr); save it dense"),
+        (lambda w: w.to("meta"), "holds no numbers"),
+        (
+            lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8),
+            "is quantised (qint8); save it dequantised",
+        ),
+        (lambda w: w.to(torch.complex64), "is complex (complex64), where the network has float32"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")
+def test_weights_that_are_not_plain_numbers_are_refused(bench, refuses, tmp_path, change, reason):
+    """PyTorch would fail, or take the real part alone."""
+    weights = torch_networks.small().state_dict()
+    torch.save({**weights, "linear.weight": change(weights["linear.weight"])}, tmp_path / "odd.th")
+    line = refuses(factory(bench, "small", tmp_path / "odd.th"), SourceError)
+    assert f"odd.th: 'linear.weight' {reason}" in line
+
+
+def test_weights_of_another_precision_are_taken(bench, tmp_path):
+    """A checkpoint in float64 or float16 has the same numbers, near enough."""
+    weights = torch_networks.small().state_dict()
+    mixed = {**weights, "linear.weight": weights["linear.weight"].double()}
+    mixed["conv.weight"] = weights["conv.weight"].half()
+    torch.save(mixed, tmp_path / "mixed.th")
+    assert package(factory(bench, "small", tmp_path / "mixed.th"), bench.store, quiet)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("lazy", "the network's 'linear.weight' is lazy and has no shape yet"),
+        ("on_meta", "the network's 'conv.weight' is on the device meta"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
+def test_a_network_that_nothing_can_be_put_into_is_refused(
+    bench, refuses, checkpoint, name, reason
+):
+    """It has no memory for weights."""
+    assert reason in refuses(factory(bench, name, checkpoint), SourceError)
+
+
+@pytest.mark.parametrize(
     ("name", "reason"),
     [
         ("nothing", "has no function 'nothing'"),
