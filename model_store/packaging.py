@@ -27,7 +27,7 @@ from model_store.package import (
     write_manifest,
 )
 from model_store.parity import prove
-from model_store.request import PackageRequest
+from model_store.request import PackageRequest, check_path
 from model_store.serving_graph import build_serving_graph
 from model_store.session import reason
 from model_store.sources.opened import Source
@@ -51,6 +51,7 @@ def package(request: PackageRequest, store: Path, progress: Progress) -> ModelPa
             does not give the first one's.
         PackageError: the store cannot take it.
     """
+    check_path(store)
     with staging(store, request.name) as folder, tempfile.TemporaryDirectory() as work:
         manifest = _fill(folder, request, examine(request, Path(work), progress), progress)
         path = publish(

@@ -13,7 +13,7 @@ from model_store.errors import PackageError
 from model_store.examination import Examined, examine
 from model_store.original import Progress
 from model_store.package import Name
-from model_store.request import PackageRequest, VariantName
+from model_store.request import PackageRequest, VariantName, check_path
 from model_store.store import list_packages
 from model_store.variants import first_precision, image_sets, wanted
 
@@ -43,6 +43,7 @@ def plan(request: PackageRequest, store: Path, progress: Progress) -> Plan:
         SourceError: the network, labels, images or settings do not fit.
         PackageError: the store cannot take it.
     """
+    check_path(store)
     path = _next_version(store, request.name)
     _check_writable(path)
     with tempfile.TemporaryDirectory() as work:

@@ -101,6 +101,10 @@ def test_yaml_stands_for_flags_and_flags_win(given, bench):
         ("colour: RGB\n", "unknown key 'colour'"),
         ("- a\n", "must hold"),
         ("a: [\n", "cannot be read"),
+        ("a: 2026-99-99\n", "cannot be read: holds a malformed value: month must be"),
+        ("[" * 5000, "cannot be read: is nested too deeply"),
+        ('labels: "a\\0b"\n', r"a\\x00b': is no path: it holds a NUL"),
+        ('store: "a\\0b"\n', r"a\\x00b': is no path: it holds a NUL"),
     ],
 )
 def test_yaml_that_is_not_understood_is_refused(content, reason, given, bench):
@@ -109,6 +113,20 @@ def test_yaml_that_is_not_understood_is_refused(content, reason, given, bench):
     config.write_text(content, encoding="utf-8")
     with pytest.raises(SourceError, match=reason):
         run(*given, "--config", config)
+
+
+@pytest.mark.parametrize("flag", ["--labels", "--parity-images", "--store"])
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_path_that_is_too_long_is_refused(flag, dry, given):
+    """As one that is not there."""
+    with pytest.raises(SourceError, match="aaa…': is no path"):
+        run(*given, flag, "a" * 300, *dry)
+
+
+def test_a_source_of_too_long_a_name_is_refused(given):
+    """As one that is not there."""
+    with pytest.raises(SourceError, match="aaa…': is no path"):
+        run("a" * 300, *given[1:])
 
 
 @pytest.mark.parametrize(

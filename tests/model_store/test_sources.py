@@ -231,6 +231,10 @@ def test_a_pickled_module_is_refused_with_how_to_log_it_instead(bench, mlflow_mo
     ("content", "reason"),
     [
         ("flavors: [", "MLmodel: cannot be read: "),
+        ("when: 2026-99-99", "MLmodel: cannot be read: holds a malformed value"),
+        ("[" * 5000, "MLmodel: cannot be read: is nested too deeply"),
+        ('flavors: {onnx: {data: "a\\0b"}}', "a\\x00b': is no path"),
+        (f"flavors: {{onnx: {{data: {'a' * 256}}}}}", "is no path: it holds a NUL, or a name of"),
         ("flavors: 3", "is damaged: it lists no flavors"),
         ("flavors: {sklearn: {}}", "no onnx or pytorch flavor, only sklearn"),
         ("flavors: {onnx: {data: ../../labels.txt}}", "leads outside the model's folder"),
