@@ -27,11 +27,11 @@ from model_store.package import (
     write_manifest,
 )
 from model_store.parity import prove
+from model_store.publishing import publish, staging
 from model_store.request import PackageRequest, check_path
 from model_store.serving_graph import build_serving_graph
 from model_store.session import reason
 from model_store.sources.opened import Source
-from model_store.store import publish, staging
 from model_store.variants import Workshop, first_precision, wanted
 
 __all__ = ["PackageRequest", "package"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -170,6 +171,31 @@ def test_refusals_are_one_line_with_an_exit_code(given, bench, tiny):
         assert result.stderr.startswith("millrace: ")
         assert len(result.stderr.splitlines()) == 1
     assert not bench.store.exists() or bench.left_behind() == []
+
+
+def test_sigterm_leaves_nothing_behind(given, bench):
+    """A cluster ends a job so; what was half made, and the work beside it, goes as at Ctrl-C."""
+    labels = bench.folder / "slow.txt"
+    os.mkfifo(labels)
+    work = bench.folder / "tmp"
+    work.mkdir()
+    whole = [sys.executable, "-m", "millrace", "package", *given, "--labels", labels]
+    with (
+        subprocess.Popen(
+            [str(part) for part in whole],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": str(work)},
+        ) as process,
+        labels.open("wb"),  # which waits until the labels are being read
+    ):
+        assert list(bench.store.glob("tiny/.staging-*")) != []
+        assert list(work.glob("tmp*")) != []
+        process.terminate()
+        stdout, stderr = process.communicate()
+    assert (process.returncode, stdout, stderr) == (143, b"", b"")
+    assert bench.left_behind() == []
+    assert list(work.glob("tmp*")) == []
 
 
 def test_list_shows_every_version(packages, store):
