@@ -188,14 +188,22 @@ class Variant(_Model):
 
     The first variant of a package is proven against the original network, the others against the
     first; these have a ``proof``, and ``golden`` answers of their own, one for each golden image.
+    ``measured`` is the first one's speed, where there are others beside which it was timed; theirs
+    is in the proof.
     """
 
     file: RelativePath
     runtime: Literal["onnx", "torch"]
     precision: Precision
     calibration: Calibration | None = None
+    measured: Measured | None = None
     proof: Proof | None = None
     golden: tuple[GoldenAnswer, ...] | None = None
+
+    @property
+    def speed(self) -> Measured | None:
+        """How fast it was where it was packaged, if it was timed."""
+        return self.measured if self.proof is None else self.proof.measured
 
 
 class GoldenImage(_Model):

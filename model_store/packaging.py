@@ -79,6 +79,7 @@ def _fill(
     if more:
         workshop = Workshop(folder, request, examined, variant, golden, progress)
         others = tuple(workshop.make(each) for each in more)
+        variant = variant.model_copy(update={"measured": workshop.first_measured})
     (folder / LABELS_FILE).write_text("\n".join(examined.labels) + "\n", encoding="utf-8")
     return Manifest(
         name=request.name,
