@@ -18,7 +18,8 @@ from millrace.package_options import (
     variants,
 )
 from model_store.errors import SourceError
-from model_store.request import VARIANTS
+from model_store.plain_yaml import safe_load
+from model_store.request import VARIANTS, check_path
 from model_store.sources.kinds import is_file
 
 PATHS = ("labels", "parity_images", "calibration_images", "held_out_images", "checkpoint", "store")
@@ -55,12 +56,12 @@ def read_config(ctx: click.Context, _param: click.Parameter, file: Path | None) 
     """Let the keys of a YAML file stand for the flags that are not given.
 
     Raises:
-        SourceError: it cannot be read, or has a key that is no flag.
+        SourceError: it cannot be read, or has a key that is no flag or a path that is none.
     """
     if file is None:
         return None
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SourceError(f"{file}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -71,11 +72,13 @@ def read_config(ctx: click.Context, _param: click.Parameter, file: Path | None) 
     if unknown:
         there = ", ".join(sorted(name.replace("_", "-") for name in known))
         raise SourceError(f"{file}: unknown key {unknown[0].replace('_', '-')!r}; known: {there}")
-    for key in PATHS:
-        if key in values:
-            values[key] = str(file.parent / str(values[key]))
+    paths = [key for key in PATHS if key in values]
     if "source" in values and is_file(str(values["source"])):
-        values["source"] = str(file.parent / str(values["source"]))
+        paths.append("source")
+    for key in paths:
+        path = file.parent / str(values[key])
+        check_path(path)
+        values[key] = str(path)
     ctx.default_map = {**(ctx.default_map or {}), **values}
     return file
 

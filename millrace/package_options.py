@@ -16,6 +16,7 @@ import yaml
 
 from millrace.options import store_option
 from model_store.package import Resize, Triple
+from model_store.plain_yaml import safe_load
 from model_store.request import VARIANTS, VariantName
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -71,7 +72,7 @@ def variants(value: object) -> tuple[VariantName, ...]:
 def factory_args(value: object) -> dict[str, Any]:
     """A mapping, or the text of one in YAML."""
     try:
-        given = yaml.safe_load(value) if isinstance(value, str) else value
+        given = safe_load(value) if isinstance(value, str) else value
     except yaml.YAMLError as error:
         raise click.BadParameter(f"is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):

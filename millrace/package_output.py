@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
-from model_store.package import ImageInput, ModelPackage, Variant
+from model_store.package import ImageInput, Measured, ModelPackage, Variant
 from model_store.plan import Plan
 
 
@@ -63,7 +63,10 @@ def summary(made: ModelPackage) -> str:
         f"           {golden.file}: {made.labels[golden.indices[0]]} {golden.scores[0]:.2f}"
         for golden in made.manifest.golden
     ]
-    lines += [line for variant in made.manifest.variants[1:] for line in _of_variant(variant)]
+    first, *others = made.manifest.variants
+    if first.measured is not None:
+        lines += [f"  {_named(first):<8} {_of_speed(first.measured)}"]
+    lines += [line for variant in others for line in _of_variant(variant)]
     return "\n".join(lines)
 
 
@@ -71,10 +74,6 @@ def _of_variant(variant: Variant) -> list[str]:
     proof = variant.proof
     if proof is None:
         return [f"  {_named(variant)}"]
-    speeds = ", ".join(
-        f"{times:.2f} times in batches of {size}"
-        for size, times in proof.measured.times_the_first.items()
-    )
     lines = [f"  {_named(variant):<8} held out: {proof.held_out}"]
     if variant.calibration is not None:
         kind = variant.calibration.quantisation
@@ -84,8 +83,21 @@ def _of_variant(variant: Variant) -> list[str]:
             + f", the first {kind.first_in_float} layers in float"
             * bool(kind.first_in_float)
         )
-    lines.append(f"           speed here, {proof.measured.threads} thread: {speeds}")
+    measured = proof.measured
+    times = ", ".join(
+        f"{times:.2f} times in batches of {size}"
+        for size, times in measured.times_the_first.items()
+    )
+    lines += [f"           {_of_speed(measured)}", f"           beside the first: {times}"]
     return lines
+
+
+def _of_speed(measured: Measured) -> str:
+    rates = ", ".join(
+        f"{rate:,.1f} images/s in batches of {size}"
+        for size, rate in measured.images_per_second.items()
+    )
+    return f"speed here, {measured.threads} thread: {rates}"
 
 
 def _named(variant: Variant) -> str:

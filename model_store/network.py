@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,11 +160,21 @@ def external_files(path: Path) -> tuple[Path, ...]:
     model = onnx.load_model(str(path), load_external_data=False)
     names = {
         entry.value
-        for weight in model.graph.initializer
+        for weight in _tensors(model.graph)
         for entry in weight.external_data
         if entry.key == "location"
     }
     return tuple(path.parent / name for name in sorted(names))
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """Weights, and the constants of operators, in branches and loops too."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
 
 
 def _check(path: Path, model: onnx.ModelProto) -> None:

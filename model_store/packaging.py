@@ -27,11 +27,11 @@ from model_store.package import (
     write_manifest,
 )
 from model_store.parity import prove
-from model_store.request import PackageRequest
+from model_store.publishing import publish, staging
+from model_store.request import PackageRequest, check_path
 from model_store.serving_graph import build_serving_graph
 from model_store.session import reason
 from model_store.sources.opened import Source
-from model_store.store import publish, staging
 from model_store.variants import Workshop, first_precision, wanted
 
 __all__ = ["PackageRequest", "package"]
@@ -51,6 +51,7 @@ def package(request: PackageRequest, store: Path, progress: Progress) -> ModelPa
             does not give the first one's.
         PackageError: the store cannot take it.
     """
+    check_path(store)
     with staging(store, request.name) as folder, tempfile.TemporaryDirectory() as work:
         manifest = _fill(folder, request, examine(request, Path(work), progress), progress)
         path = publish(
@@ -78,6 +79,7 @@ def _fill(
     if more:
         workshop = Workshop(folder, request, examined, variant, golden, progress)
         others = tuple(workshop.make(each) for each in more)
+        variant = variant.model_copy(update={"measured": workshop.first_measured})
     (folder / LABELS_FILE).write_text("\n".join(examined.labels) + "\n", encoding="utf-8")
     return Manifest(
         name=request.name,

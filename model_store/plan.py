@@ -13,8 +13,9 @@ from model_store.errors import PackageError
 from model_store.examination import Examined, examine
 from model_store.original import Progress
 from model_store.package import Name
-from model_store.request import PackageRequest, VariantName
+from model_store.request import PackageRequest, VariantName, check_path
 from model_store.store import list_packages
+from model_store.termination import cleared_at_sigterm
 from model_store.variants import first_precision, image_sets, wanted
 
 
@@ -43,9 +44,10 @@ def plan(request: PackageRequest, store: Path, progress: Progress) -> Plan:
         SourceError: the network, labels, images or settings do not fit.
         PackageError: the store cannot take it.
     """
+    check_path(store)
     path = _next_version(store, request.name)
     _check_writable(path)
-    with tempfile.TemporaryDirectory() as work:
+    with cleared_at_sigterm(), tempfile.TemporaryDirectory() as work:
         examined = examine(request, Path(work), progress)
     first = first_precision(examined)
     more = wanted(request, examined.source, first)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from model_store.errors import SourceError
 from model_store.package import Layout, Resize, Triple
 
 VariantName = Literal["fp32", "fp16", "int8", "pt2", "pt2-bf16", "pt2-fp16"]
 VARIANTS: tuple[VariantName, ...] = get_args(VariantName)
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes that Linux takes
+_SHOWN = 200  # characters of such a path in a message
 
 EXACT = Resize(policy="exact")
 
@@ -29,6 +34,9 @@ class PackageRequest:
     ``variants`` are made beside the network's own precision, out of ``calibration_images``, and
     are refused where their top-1 agreement on held-out images is below ``least_agreement``.
     Without ``held_out_images`` half of the calibration images are held out.
+
+    Raises:
+        SourceError: one of the paths is none.
     """
 
     source: Path
@@ -53,3 +61,27 @@ class PackageRequest:
     least_agreement: float = 0.97
     checkpoint: Path | None = None
     factory_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for path in (
+            self.source,
+            self.labels,
+            self.parity_images,
+            self.calibration_images,
+            self.held_out_images,
+            self.checkpoint,
+        ):
+            if path is not None:
+                check_path(path)
+
+
+def check_path(path: Path) -> None:
+    """Whether there can be a file of that name, before it is looked for.
+
+    Raises:
+        SourceError: it holds a NUL, or is too long.
+    """
+    encoded = [len(os.fsencode(part)) for part in (str(path), *path.parts)]
+    if "\0" in str(path) or encoded[0] > _LONGEST_PATH or max(encoded[1:]) > _LONGEST_NAME:
+        shown = str(path) if len(str(path)) <= _SHOWN else f"{str(path)[:_SHOWN]}…"
+        raise SourceError(f"{shown!r}: is no path: it holds a NUL, or a name of over 255 bytes")

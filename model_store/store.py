@@ -1,16 +1,8 @@
-"""Versions of models on disk: ``<store>/<name>/<version>/``, and how a new one is published.
-
-A version appears whole or not at all: it is written beside the others in a hidden folder and
-renamed into place. Two packagers at once get two versions.
-"""
+"""Versions of models on disk: ``<store>/<name>/<version>/``, and how they are found."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -18,11 +10,9 @@ from urllib.parse import unquote, urlsplit
 from model_store.errors import PackageError
 from model_store.package import MANIFEST_FILE
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9_.]{0,61}[a-z0-9])?")
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
-_STAGING = ".staging-"
+NAME = re.compile(r"[a-z0-9]([-a-z0-9_.]{0,61}[a-z0-9])?")
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
-_FOLDER_MODE = 0o755
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,7 +28,7 @@ def list_packages(store: Path) -> tuple[StoredPackage, ...]:
     """Every version of every model in ``store``, by name, oldest first; none if it is no folder."""
     if not store.is_dir():
         return ()
-    names = (folder for folder in store.iterdir() if _NAME.fullmatch(folder.name))
+    names = (folder for folder in store.iterdir() if NAME.fullmatch(folder.name))
     return tuple(sorted(stored for folder in names for stored in _versions(folder)))
 
 
@@ -48,7 +38,7 @@ def _versions(folder: Path) -> list[StoredPackage]:
     return sorted(
         StoredPackage(folder.name, int(path.name), path)
         for path in folder.iterdir()
-        if _VERSION.fullmatch(path.name) and (path / MANIFEST_FILE).is_file()
+        if VERSION.fullmatch(path.name) and (path / MANIFEST_FILE).is_file()
     )
 
 
@@ -64,7 +54,7 @@ def resolve(reference: str, store: Path) -> Path:
     if _SCHEME.match(reference):
         return _at_path(_path_of_uri(reference), store)
     name, _, version = reference.partition("/")
-    if _NAME.fullmatch(name) and (not version or _VERSION.fullmatch(version)):
+    if NAME.fullmatch(name) and (not version or VERSION.fullmatch(version)):
         found = [s for s in _versions(store / name) if not version or str(s.version) == version]
         if found:
             return found[-1].path
@@ -113,64 +103,3 @@ def _what_exists(store: Path) -> str:
         return f"the store {store} is empty: `millrace package` fills it"
     listed = ", ".join(f"{name} ({', '.join(versions)})" for name, versions in names.items())
     return f"the store {store} has {listed}"
-
-
-@contextmanager
-def staging(store: Path, name: str) -> Iterator[Path]:
-    """A hidden folder in which to prepare a version of ``name``; gone afterwards, come what may.
-
-    Raises:
-        PackageError: when the name is unfit, or the folder cannot be made.
-    """
-    if not _NAME.fullmatch(name):
-        raise PackageError(
-            f"{name!r} is no model name: 1 to 63 of a-z 0-9 - _ . "
-            "with a letter or digit at both ends"
-        )
-    home = store / name
-    try:
-        folder = _staging_folder(home)
-        try:
-            # mkdtemp keeps others out; a pod reads the package as another user.
-            folder.chmod(_FOLDER_MODE)
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            _remove_if_empty(home)
-    except OSError as error:
-        raise PackageError(f"{home}: cannot be written: {error.strerror or error}") from error
-
-
-def _staging_folder(home: Path) -> Path:
-    while True:
-        home.mkdir(parents=True, exist_ok=True)
-        try:
-            return Path(tempfile.mkdtemp(prefix=_STAGING, dir=home))
-        except FileNotFoundError:
-            # Another packager failed just now and took the empty folder away.
-            continue
-
-
-def publish(folder: Path, write_version: Callable[[int], None]) -> Path:
-    """Rename the staged ``folder`` to the next free version and return where it lies.
-
-    ``write_version`` is told the number before, and again if another packager took it meanwhile.
-    """
-    home = folder.parent
-    while True:
-        number = max((int(p.name) for p in home.iterdir() if _VERSION.fullmatch(p.name)), default=0)
-        number += 1
-        write_version(number)
-        target = home / str(number)
-        try:
-            return folder.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
-
-
-def _remove_if_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:
-        return

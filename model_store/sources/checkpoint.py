@@ -47,9 +47,11 @@ def fit(network: torch.nn.Module, weights: Weights, file: Path) -> None:
     """Put ``weights`` into ``network``.
 
     Raises:
-        SourceError: names the first missing, unexpected and differently shaped ones, and how many.
+        SourceError: names the first missing, unexpected and differently shaped ones, and how many;
+            or one whose numbers cannot be taken as they are.
     """
     own = network.state_dict()
+    _check_own(own, file)
     missing = [name for name in own if name not in weights and not name.endswith(_COUNTER)]
     unexpected = [name for name in weights if name not in own]
     other = [n for n in own if n in weights and weights[n].shape != own[n].shape]
@@ -64,7 +66,47 @@ def fit(network: torch.nn.Module, weights: Weights, file: Path) -> None:
     ]
     if problems:
         raise SourceError(f"{file}: does not fit the network: {'; '.join(problems)}")
-    network.load_state_dict(weights, strict=False)
+    for name in own.keys() & weights.keys():
+        _check_numbers(name, weights[name], own[name], file)
+    try:
+        network.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise SourceError(f"{file}: does not fit the network: {_short(error)}") from error
+
+
+def _check_own(own: Weights, file: Path) -> None:
+    """Whether the network has weights yet that others can be put in the place of."""
+    for name, weight in own.items():
+        if torch.nn.parameter.is_lazy(weight):
+            raise SourceError(
+                f"{file}: cannot be put in: the network's {name!r} is lazy and has no shape yet; "
+                "have the factory run a batch through it first, or say the shape"
+            )
+        if weight.is_meta:
+            raise SourceError(
+                f"{file}: cannot be put in: the network's {name!r} is on the device meta, without "
+                "memory; have the factory make it on the cpu"
+            )
+
+
+def _check_numbers(name: str, weight: torch.Tensor, own: torch.Tensor, file: Path) -> None:
+    """Whether they are there, one by one, and of a type that loses nothing but precision."""
+    what = ""
+    if weight.is_meta:
+        what = "holds no numbers (it was on the device meta)"
+    elif weight.is_quantized:
+        what = f"is quantised ({_named(weight.dtype)}); save it dequantised"
+    elif weight.is_nested or weight.layout != torch.strided:
+        kind = "nested" if weight.is_nested else _named(weight.layout)
+        what = f"is no dense tensor ({kind}); save it dense"
+    elif weight.is_complex() and not own.is_complex():
+        what = f"is complex ({_named(weight.dtype)}), where the network has {_named(own.dtype)}"
+    if what:
+        raise SourceError(f"{file}: {name!r} {what}")
+
+
+def _named(kind: object) -> str:
+    return str(kind).removeprefix("torch.")
 
 
 def _plain(file: Path, content: object) -> Weights:

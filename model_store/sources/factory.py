@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,27 @@ def make_network(name: str, arguments: Mapping[str, Any]) -> torch.nn.Module:
         SourceError: there is none, it fails, or it makes something else.
     """
     module_name, _, path = name.partition(":")
-    made = _call(name, _function(name, module_name, path), arguments)
+    with _importing_from(Path.cwd()) as here:
+        made = _call(name, _function(name, module_name, path, here), arguments)
     if not isinstance(made, torch.nn.Module):
         raise SourceError(f"{name}: gives {type(made).__name__}, not a torch.nn.Module")
     return made.eval()
 
 
-def _function(name: str, module_name: str, path: str) -> Callable[..., object]:
-    here = str(Path.cwd())
+@contextlib.contextmanager
+def _importing_from(folder: Path) -> Iterator[str]:
+    """A factory may import what lies beside it, also when it is called."""
+    here = str(folder)
     sys.path.insert(0, here)
+    try:
+        yield here
+    finally:
+        # The user's code may have changed the list.
+        with contextlib.suppress(ValueError):
+            sys.path.remove(here)
+
+
+def _function(name: str, module_name: str, path: str, here: str) -> Callable[..., object]:
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -40,8 +53,6 @@ def _function(name: str, module_name: str, path: str) -> Callable[..., object]:
     # The user's code may raise whatever it likes.
     except Exception as error:
         raise SourceError(f"{name}: its import fails: {_said(error)}") from error
-    finally:
-        sys.path.remove(here)
     for part in path.split("."):
         found = getattr(found, part, None)
     if not callable(found):

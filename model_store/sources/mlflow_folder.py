@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from model_store.errors import SourceError, one_line
+from model_store.plain_yaml import safe_load
+from model_store.request import check_path
 
 MLMODEL = "MLmodel"
 # Of the pytorch flavor, below its ``model_data``: an exported program, or a pickled module.
@@ -44,7 +46,7 @@ def network_in(folder: Path) -> tuple[str, Path]:
 
 def _flavors(file: Path) -> dict[str, dict[str, Any]]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SourceError(f"{file}: cannot be read: {one_line(error)}") from error
     flavors = content.get("flavors") if isinstance(content, dict) else None
@@ -55,6 +57,7 @@ def _flavors(file: Path) -> dict[str, dict[str, Any]]:
 
 def _inside(folder: Path, path: object) -> Path:
     target = folder / str(path)
+    check_path(target)
     if not target.resolve().is_relative_to(folder.resolve()):
         raise SourceError(f"{folder / MLMODEL}: {str(path)!r} leads outside the model's folder")
     if not target.exists():

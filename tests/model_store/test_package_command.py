@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,10 @@ def test_yaml_stands_for_flags_and_flags_win(given, bench):
         ("colour: RGB\n", "unknown key 'colour'"),
         ("- a\n", "must hold"),
         ("a: [\n", "cannot be read"),
+        ("a: 2026-99-99\n", "cannot be read: holds a malformed value: month must be"),
+        ("[" * 5000, "cannot be read: is nested too deeply"),
+        ('labels: "a\\0b"\n', r"a\\x00b': is no path: it holds a NUL"),
+        ('store: "a\\0b"\n', r"a\\x00b': is no path: it holds a NUL"),
     ],
 )
 def test_yaml_that_is_not_understood_is_refused(content, reason, given, bench):
@@ -109,6 +114,20 @@ def test_yaml_that_is_not_understood_is_refused(content, reason, given, bench):
     config.write_text(content, encoding="utf-8")
     with pytest.raises(SourceError, match=reason):
         run(*given, "--config", config)
+
+
+@pytest.mark.parametrize("flag", ["--labels", "--parity-images", "--store"])
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_path_that_is_too_long_is_refused(flag, dry, given):
+    """As one that is not there."""
+    with pytest.raises(SourceError, match="aaa…': is no path"):
+        run(*given, flag, "a" * 300, *dry)
+
+
+def test_a_source_of_too_long_a_name_is_refused(given):
+    """As one that is not there."""
+    with pytest.raises(SourceError, match="aaa…': is no path"):
+        run("a" * 300, *given[1:])
 
 
 @pytest.mark.parametrize(
@@ -152,6 +171,31 @@ def test_refusals_are_one_line_with_an_exit_code(given, bench, tiny):
         assert result.stderr.startswith("millrace: ")
         assert len(result.stderr.splitlines()) == 1
     assert not bench.store.exists() or bench.left_behind() == []
+
+
+def test_sigterm_leaves_nothing_behind(given, bench):
+    """A cluster ends a job so; what was half made, and the work beside it, goes as at Ctrl-C."""
+    labels = bench.folder / "slow.txt"
+    os.mkfifo(labels)
+    work = bench.folder / "tmp"
+    work.mkdir()
+    whole = [sys.executable, "-m", "millrace", "package", *given, "--labels", labels]
+    with (
+        subprocess.Popen(
+            [str(part) for part in whole],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": str(work)},
+        ) as process,
+        labels.open("wb"),  # which waits until the labels are being read
+    ):
+        assert list(bench.store.glob("tiny/.staging-*")) != []
+        assert list(work.glob("tmp*")) != []
+        process.terminate()
+        stdout, stderr = process.communicate()
+    assert (process.returncode, stdout, stderr) == (143, b"", b"")
+    assert bench.left_behind() == []
+    assert list(work.glob("tmp*")) == []
 
 
 def test_list_shows_every_version(packages, store):

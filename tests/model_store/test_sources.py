@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import onnx
 import pytest
 import torch
 import yaml
+from onnx import helper
 
 from model_store.answers import ServingGraph
 from model_store.errors import PackageError, SourceError
 from model_store.golden import check_golden
+from model_store.network import external_files
 from model_store.package import load_package
 from model_store.packaging import package
 from model_store.programs.serving import TorchServing
@@ -162,6 +165,48 @@ def test_weights_beside_an_onnx_file_are_taken_in(bench, tiny, refuses):
     assert list(bench.store.glob("[cg]*/*")) == []
 
 
+def constant(weight: onnx.TensorProto) -> onnx.NodeProto:
+    """A weight as some exporters write it: an operator that gives it."""
+    return helper.make_node("Constant", [], [weight.name], value=weight)
+
+
+def save_with_weights_beside(model: onnx.ModelProto, file: Path) -> None:
+    """Everything in ``w.bin``, constants too."""
+    onnx.save_model(
+        model,
+        str(file),
+        save_as_external_data=True,
+        location="w.bin",
+        size_threshold=0,
+        convert_attribute=True,
+    )
+
+
+def test_constants_beside_an_onnx_file_belong_to_its_digest(bench, tiny):
+    """Like weights: what the network answers is in them."""
+    model = tiny.model()
+    model.graph.node.insert(0, constant(model.graph.initializer.pop()))
+    file = bench.folder / "constants.onnx"
+    save_with_weights_beside(model, file)
+    made = package(bench.request_for(file), bench.store, quiet)
+    expected = digest((file, bench.folder / "w.bin"))
+    assert made.manifest.provenance.source_sha256 == expected
+
+
+def test_constants_in_branches_are_found_beside_an_onnx_file(bench, tiny):
+    """A branch is a graph within an operator."""
+    model = tiny.model()
+    weight = model.graph.initializer.pop()
+    given = helper.make_tensor_value_info("w", weight.data_type, weight.dims)
+    branch = helper.make_graph([constant(weight)], "branch", [], [given])
+    branches = {"then_branch": branch, "else_branch": branch}
+    model.graph.node.insert(0, helper.make_node("If", ["yes"], ["w"], **branches))
+    model.graph.input.append(helper.make_tensor_value_info("yes", onnx.TensorProto.BOOL, []))
+    file = bench.folder / "branches.onnx"
+    save_with_weights_beside(model, file)
+    assert external_files(file) == (bench.folder / "w.bin",)
+
+
 # MLflow's folders
 
 
@@ -231,6 +276,10 @@ def test_a_pickled_module_is_refused_with_how_to_log_it_instead(bench, mlflow_mo
     ("content", "reason"),
     [
         ("flavors: [", "MLmodel: cannot be read: "),
+        ("when: 2026-99-99", "MLmodel: cannot be read: holds a malformed value"),
+        ("[" * 5000, "MLmodel: cannot be read: is nested too deeply"),
+        ('flavors: {onnx: {data: "a\\0b"}}', "a\\x00b': is no path"),
+        (f"flavors: {{onnx: {{data: {'a' * 256}}}}}", "is no path: it holds a NUL, or a name of"),
         ("flavors: 3", "is damaged: it lists no flavors"),
         ("flavors: {sklearn: {}}", "no onnx or pytorch flavor, only sklearn"),
         ("flavors: {onnx: {data: ../../labels.txt}}", "leads outside the model's folder"),
@@ -305,6 +354,54 @@ def test_names_that_do_not_fit_are_counted_and_the_first_is_named(bench, refuses
 
 
 @pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda w: w.to_sparse(), "is no dense tensor (sparse_coo); save it dense"),
+        (lambda w: w.to_sparse_csr(), "is no dense tensor (sparse_csr); save it dense"),
+        (lambda w: w.to("meta"), "holds no numbers"),
+        (
+            lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8),
+            "is quantised (qint8); save it dequantised",
+        ),
+        (lambda w: w.to(torch.complex64), "is complex (complex64), where the network has float32"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")
+def test_weights_that_are_not_plain_numbers_are_refused(bench, refuses, tmp_path, change, reason):
+    """PyTorch would fail, or take the real part alone."""
+    weights = torch_networks.small().state_dict()
+    torch.save({**weights, "linear.weight": change(weights["linear.weight"])}, tmp_path / "odd.th")
+    line = refuses(factory(bench, "small", tmp_path / "odd.th"), SourceError)
+    assert f"odd.th: 'linear.weight' {reason}" in line
+
+
+def test_weights_of_another_precision_are_taken(bench, tmp_path):
+    """A checkpoint in float64 or float16 has the same numbers, near enough."""
+    weights = torch_networks.small().state_dict()
+    mixed = {**weights, "linear.weight": weights["linear.weight"].double()}
+    mixed["conv.weight"] = weights["conv.weight"].half()
+    torch.save(mixed, tmp_path / "mixed.th")
+    assert package(factory(bench, "small", tmp_path / "mixed.th"), bench.store, quiet)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("lazy", "the network's 'linear.weight' is lazy and has no shape yet"),
+        ("on_meta", "the network's 'conv.weight' is on the device meta"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
+def test_a_network_that_nothing_can_be_put_into_is_refused(
+    bench, refuses, checkpoint, name, reason
+):
+    """It has no memory for weights."""
+    assert reason in refuses(factory(bench, name, checkpoint), SourceError)
+
+
+@pytest.mark.parametrize(
     ("name", "reason"),
     [
         ("nothing", "has no function 'nothing'"),
@@ -315,6 +412,26 @@ def test_names_that_do_not_fit_are_counted_and_the_first_is_named(bench, refuses
 def test_a_factory_that_makes_no_network_is_refused(bench, refuses, checkpoint, name, reason):
     """One line, whatever the user's code does."""
     assert reason in refuses(factory(bench, name, checkpoint), SourceError)
+
+
+def test_a_factory_may_import_a_neighbour_when_it_is_called(
+    bench, checkpoint, tmp_path, monkeypatch
+):
+    """The current folder is looked in as long as the user's code runs, and no longer."""
+    (tmp_path / "late_factory.py").write_text(
+        "def make():\n    import late_neighbour\n    return late_neighbour.small()\n",
+        encoding="utf-8",
+    )
+    code = Path(torch_networks.__file__).read_text(encoding="utf-8")
+    (tmp_path / "late_neighbour.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    request = bench.request_for(
+        Path("late_factory:make"), checkpoint=checkpoint, input_size=SIZE, variants=("fp32",)
+    )
+    made = package(request, bench.store, quiet)
+    assert made.manifest.provenance.source == "late_factory:make small.th"
+    assert sys.path == before
 
 
 def test_what_a_torch_source_must_be_told(bench, refuses, checkpoint, tiny, tmp_path):

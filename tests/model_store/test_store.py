@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from model_store.errors import PackageError
 from model_store.package import MANIFEST_FILE, read_manifest
 from model_store.packaging import package
-from model_store.store import list_packages, publish, resolve, staging
+from model_store.publishing import publish, staging
+from model_store.store import list_packages, resolve
 
 
 def put(store: Path, name: str, *versions: int) -> None:
@@ -130,6 +131,28 @@ def test_failure_leaves_no_folder(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fail_half_way()
     assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_what_a_killed_packager_left_is_cleared_away_by_the_next(tmp_path):
+    """Of any model; nothing else is touched, and the folder of a model that has no version goes."""
+    store = tmp_path / "store"
+    put(store, "cat", 1)
+    kept = (store / "cat" / "notes", store / "cat" / "1" / MANIFEST_FILE)
+    kept[0].touch()
+    for name in ("cat", "dog"):
+        (store / name / ".staging-killed" / "golden").mkdir(parents=True)
+        (store / name / ".staging-killed" / "golden" / "0.png").touch()
+    with staging(store, "cat") as folder:
+        assert sorted(store.rglob("*")) == sorted([store / "cat", folder, *kept, kept[1].parent])
+
+
+def test_what_another_packager_is_at_is_left_to_it(filled):
+    """It holds a lock on its folder until it is done."""
+    with staging(filled, "cat") as first, staging(filled, "cat") as second:
+        assert first.is_dir()
+        assert second.is_dir()
+        with staging(filled, "dog"):
+            assert first.is_dir()
 
 
 def test_store_that_cannot_be_written_is_refused(tmp_path):

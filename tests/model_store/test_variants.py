@@ -81,11 +81,15 @@ def test_variants_are_proven_and_recorded(bench, tiny, typical):
     assert manifest == made.manifest
     assert manifest.accuracy_bound == 0.97
     assert (first.proof, first.golden, half.calibration) == (None, None, None)
+    assert set(first.speed.images_per_second) == {1, 8}
+    assert min(first.speed.images_per_second.values()) > 0
+    assert first.speed.times_the_first == {1: 1.0, 8: 1.0}
     assert eight.calibration.images == 12
     for variant in (half, eight):
         assert variant.proof.held_out.images == 12
         assert variant.proof.held_out.top1_agreement >= 0.97
-        assert set(variant.proof.measured.images_per_second) == {1, 8}
+        assert set(variant.speed.images_per_second) == {1, 8}
+        assert variant.speed == variant.proof.measured
         assert len(variant.golden) == len(manifest.golden)
     assert manifest.proven_variants == manifest.variants
     assert check_golden(load_package(made.path)) <= 0.05
@@ -267,6 +271,9 @@ def test_command_makes_shows_and_verifies_variants(bench, tiny, typical):
     result = runner.invoke(package_command.command, [*given, "--variants", "fp32,int8"])
     assert "int8     held out: top-1 agrees on" in result.stdout
     assert "calibrated on 12 other images" in result.stdout
+    assert "fp32     speed here, 1 thread: " in result.stdout
+    assert result.stdout.count(" images/s in batches of 8\n") == 2
+    assert result.stdout.count("beside the first: ") == 1
     shown = runner.invoke(models.command, ["show", "tiny", "--store", str(bench.store), "--json"])
     assert json.loads(shown.stdout)["variants"][1]["proof"]["held_out"]["images"] == 12
     verified = runner.invoke(models.command, ["verify", "tiny", "--store", str(bench.store)])

@@ -87,6 +87,18 @@ def two_outputs() -> nn.Module:
     return TwoOutputs()
 
 
+def lazy() -> nn.Module:
+    """A factory whose network does not know its own shapes yet."""
+    network = Small()
+    network.linear = nn.LazyLinear(4)
+    return network
+
+
+def on_meta() -> nn.Module:
+    """A factory whose network has shapes and no memory."""
+    return Small().to("meta")
+
+
 def not_a_network() -> object:
     """What a factory must not give."""
     return {}
