@@ -26,6 +26,8 @@ class PackageRequest:
     ``source`` is a file, a folder that MLflow wrote, or ``module:factory``, whose network gets the
     weights in ``checkpoint``; ``factory_args`` are the factory's arguments.
 
+    ``origin`` says where a registry had ``source``, for the package's provenance.
+
     ``variants`` are made beside the network's own precision, out of ``calibration_images``, and
     are refused where their top-1 agreement on held-out images is below ``least_agreement``.
     Without ``held_out_images`` half of the calibration images are held out.
@@ -53,3 +55,4 @@ class PackageRequest:
     least_agreement: float = 0.97
     checkpoint: Path | None = None
     factory_args: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""
