@@ -439,5 +439,5 @@ def test_what_there_is_is_told_in_part_where_it_is_much(put, registry, name, mon
 
     with pytest.raises(NotRegisteredError, match=f"has {name} …, 2, 3$"):
         registry.find(ModelReference(name, "9"))
-    with pytest.raises(NotRegisteredError, match="the registry .* has [^,]+(, [^,]+, …)?$"):
+    with pytest.raises(NotRegisteredError, match=r"the registry .* has [^,]+(, [^,]+, …)?$"):
         registry.find(ModelReference("nobody-has-this", "9"))
