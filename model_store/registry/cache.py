@@ -17,8 +17,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from io import BufferedRandom
@@ -27,12 +25,12 @@ from pathlib import Path
 from model_store.errors import RegistryDownError, RegistryError
 from model_store.package import sha256_of
 from model_store.registry.artifacts import NO_SPACE, Artifacts, Stream
+from model_store.registry.locks import is_at, locked_folder, open_regular, sweep
 
 # Waits before the next try; each try goes on from where the last one stopped, and one that got a
 # byte begins the list anew.
 PAUSES_S = (0.5, 1.0, 2.0)
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-_LOCK = "lock"  # in a folder of staging
 LARGEST_FILE_BYTES = 16 << 30  # an image classifier's weights are far below
 
 
@@ -87,10 +85,11 @@ class Cache:
         """
         home = self.folder / "staging"
         home.mkdir(parents=True, exist_ok=True)
-        _sweep(home)
-        with _locked_folder(home) as folder:
+        sweep(home)
+        with locked_folder(home) as folder:
             staged = folder / "package"
-            staged.mkdir(mode=0o755)
+            staged.mkdir()
+            staged.chmod(0o755)  # whatever the umask: a pod may read it as another user
             yield staged
 
     def publish(self, staged: Path, final: Path) -> None:
@@ -121,9 +120,9 @@ class Cache:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         path = self.folder / "partial" / sha256
         while True:
-            with _open_regular(path) as file:
+            with open_regular(path) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                if _is_at(file, path):
+                if is_at(file, path):
                     yield file
                     return
             # Whoever held it before us has put it in its place, and is done.
@@ -203,62 +202,6 @@ def link(file: Path, to: Path) -> None:
         shutil.copyfile(file, to)
 
 
-def _open_regular(path: Path) -> BufferedRandom:
-    """Open a file to append to it, or make it; whoever else writes here cannot turn us elsewhere.
-
-    Raises:
-        RegistryError: it is a link, or no file at all.
-    """
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        opened = os.open(path, flags, 0o666)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise RegistryError(f"{path}: is a link and no file; remove it") from error
-        raise
-    if not stat.S_ISREG(os.fstat(opened).st_mode):
-        os.close(opened)
-        raise RegistryError(f"{path}: is no regular file; remove it")
-    return os.fdopen(opened, "a+b")
-
-
-@contextlib.contextmanager
-def _locked_folder(home: Path) -> Iterator[Path]:
-    """A new folder in ``home``, locked; gone afterwards."""
-    while True:
-        folder = Path(tempfile.mkdtemp(dir=home))
-        try:
-            folder.chmod(0o755)  # mkdtemp keeps others out; a pod may read it as another user
-            lock = _open_regular(folder / _LOCK)
-        except FileNotFoundError:
-            continue  # it was swept away before it was locked
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not _is_at(lock, folder / _LOCK):
-                continue  # as above
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-            return
-
-
-def _sweep(home: Path) -> None:
-    """Remove what was left by those who were killed: their locks are open."""
-    for folder in home.iterdir():
-        # Another user's is left to them.
-        with contextlib.suppress(OSError, RegistryError), _open_regular(folder / _LOCK) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 def _hash(file: BufferedRandom) -> str:
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_at(file: BufferedRandom, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False

@@ -215,3 +215,15 @@ def test_what_was_served_last_is_known_under_a_new_password(cache, colours):
 
     assert recall(cache.folder, uri, "https://me:new@registry") == folder
     assert recall(cache.folder, uri, "https://me:new@another") is None
+
+
+def test_no_link_is_followed_to_what_is_swept_away(cache, tmp_path):
+    """Whoever may write to the cache may not have others remove, or make, anything elsewhere."""
+    (tmp_path / "precious").mkdir()
+    (cache.folder / "staging").mkdir(parents=True)
+    (cache.folder / "staging" / "tmp-old").symlink_to(tmp_path / "precious")
+
+    with cache.staging():
+        pass
+
+    assert list((tmp_path / "precious").iterdir()) == []
