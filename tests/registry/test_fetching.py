@@ -416,12 +416,12 @@ def test_a_manifest_in_the_cache_that_was_changed_is_not_served(put, registry, c
     assert load_package(package.path).manifest == package.manifest
 
 
-def test_a_manifest_that_lists_itself_is_refused(put, registry, registry_server, cache):
-    """Else it would take the place of the one with the registered name."""
+def test_a_manifest_that_lists_itself_is_refused(put, colours, registry, registry_server, cache):
+    """Else another file would take the place of the one with the registered name."""
     found = put()
     manifest = artifact(registry_server, found, "model.yaml")
     with manifest.open("a", encoding="utf-8") as file:
-        file.write(f"  ./model.yaml: {'0' * 64}\n")
+        file.write(f"  ./model.yaml: {colours.manifest.files['labels.txt']}\n")
     registry.client.set_model_version_tag(
         found.name, found.version, SHA256_TAG, sha256_of(manifest)
     )

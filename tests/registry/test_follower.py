@@ -24,6 +24,7 @@ def following(name, tmp_path) -> Iterator[Callable[[str], tuple[Follower, Contro
 
         def begin(uri: str) -> tuple[Follower, Control]:
             theirs, ours = Control.pair()
+            ours.socket.setblocking(False)  # a look has told what it tells when it returns
             ends.callback(theirs.close)
             ends.callback(ours.close)
             cache = str(tmp_path / "cache")
