@@ -133,7 +133,8 @@ def verify_command(
 ) -> None:
     """Hash every file of each MODEL and run its golden images; exit 1 when one is not sound.
 
-    MODEL is as for show; a registered version is fetched into the cache for it.
+    MODEL is as for show. Of a registered version it is the copy in the cache that is verified, with
+    the hash that the registry has of it; what is not there yet is fetched.
     """
     if bool(references) == everything:
         raise click.UsageError("name the models to verify, or say --all")
@@ -146,11 +147,14 @@ def verify_command(
     if everything:
         paths = [stored.path for stored in list_packages(store)]
     found = [_verified(path) for path in paths]
+    for one, reference in zip(found, references, strict=False):
+        one["cached_copy"] = names_registry(reference)
     if as_json:
         click.echo(json.dumps(found))
     else:
         for one in found:
-            click.echo(f"{one['path']}: {one['error'] or 'ok'}")
+            what = ", the cached copy" if one["cached_copy"] else ""
+            click.echo(f"{one['path']}{what}: {one['error'] or 'ok'}")
     if not all(one["ok"] for one in found):
         ctx.exit(1)
 
@@ -159,7 +163,12 @@ def _verified(path: Path) -> dict[str, object]:
     # onnx and onnxruntime take half a second to import: only this command pays.
     from model_store.golden import check_golden
 
-    result: dict[str, object] = {"path": str(path), "ok": False, "error": None}
+    result: dict[str, object] = {
+        "path": str(path),
+        "cached_copy": False,
+        "ok": False,
+        "error": None,
+    }
     try:
         package = load_package(path)
         result["score_difference"] = check_golden(package)

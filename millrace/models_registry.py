@@ -16,6 +16,7 @@ from rich.text import Text
 
 from millrace.options import store_option
 from millrace.output import print_table
+from model_store.errors import RegistryError
 from model_store.package import load_package
 from model_store.registry.address import registry_uri
 from model_store.registry.figures import gate_tags
@@ -27,6 +28,7 @@ from model_store.registry.promotion import (
     roll_back,
     set_alias,
 )
+from model_store.registry.reference import names_registry
 from model_store.registry.versions import GATE_TAG, TAG, RegisteredVersion, Registry
 from model_store.store import resolve
 
@@ -49,6 +51,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 _alias_option = click.option(
     "--alias", default=CHAMPION, show_default=True, help="The alias that moves."
 )
+_force_option = click.option("--force", is_flag=True, help="Although its gate said no.")
 
 
 def waiting(what: str) -> AbstractContextManager[Status]:
@@ -86,6 +89,11 @@ def register_command(
     """
     from model_store.registry.registering import check_name, register
 
+    if names_registry(reference):
+        raise RegistryError(
+            f"{reference} is registered already: `millrace models alias` gives it one more name; "
+            "another registry takes the folder that `millrace models verify` fetches it into"
+        )
     tags = gate_tags(gate)
     package = load_package(resolve(reference, store))
     check_name(name or package.name)
@@ -103,7 +111,7 @@ def register_command(
 @click.argument("name")
 @click.argument("version", metavar="VERSION|@ALIAS")
 @_alias_option
-@click.option("--force", is_flag=True, help="Although its gate said no.")
+@_force_option
 @registry_option
 @json_option
 def promote_command(
@@ -135,19 +143,24 @@ def rollback_command(name: str, alias: str, registry: str, as_json: bool) -> Non
 @click.argument("alias")
 @click.argument("version", metavar="[VERSION|@ALIAS]", default="")
 @click.option("--delete", is_flag=True, help="Take the alias away.")
+@_force_option
 @registry_option
 @json_option
 def alias_command(
-    name: str, alias: str, version: str, delete: bool, registry: str, as_json: bool
+    name: str, alias: str, version: str, delete: bool, force: bool, registry: str, as_json: bool
 ) -> None:
-    """Point NAME's ALIAS to a version, or take it away; nothing is remembered."""
+    """Point NAME's ALIAS to a version, or take it away; nothing is remembered.
+
+    Exit code 1 when the version's gate said no.
+    """
     if bool(version) == delete:
         raise click.UsageError("name a version for the alias, or say --delete")
     with waiting("changing an alias"):
         source = Registry(registry_uri(registry))
-        moved = (
-            delete_alias(source, name, alias) if delete else set_alias(source, name, alias, version)
-        )
+        if delete:
+            moved = delete_alias(source, name, alias)
+        else:
+            moved = set_alias(source, name, alias, version, force=force)
     _tell(moved, as_json)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 
+from millrace.models_registry import cache_option, registry_option
 from millrace.package_config import read_config, schema
 from millrace.package_options import with_options
 from millrace.package_output import as_json, plan_as_json, plan_summary, progress, summary
@@ -47,9 +50,13 @@ def _print_schema(context: click.Context, _param: click.Parameter, wanted: bool)
     is_flag=True,
     help="Read and check everything, say what would be made, and write nothing.",
 )
+@registry_option
+@cache_option
 @click.option("--json", "json_wanted", is_flag=True, help="Print the result as JSON.")
 def command(
     store: Path,
+    registry: str,
+    cache: Path,
     dry_run: bool,
     json_wanted: bool,
     resize: Resize,
@@ -70,11 +77,13 @@ def command(
     from model_store.packaging import package
     from model_store.plan import plan
 
-    settings["source"] = _local(settings["source"])
-    request = PackageRequest(
-        resize=resize.model_copy(update={"interpolation": interpolation}), **settings
-    )
-    with progress() as report:
+    with progress() as report, ExitStack() as until_made:
+        if dry_run:
+            cache = Path(until_made.enter_context(TemporaryDirectory(prefix="millrace-dry-run-")))
+        settings |= _local(settings["source"], registry, cache)
+        request = PackageRequest(
+            resize=resize.model_copy(update={"interpolation": interpolation}), **settings
+        )
         if dry_run:
             planned = plan(request, store, report)
         else:
@@ -85,10 +94,11 @@ def command(
         click.echo(json.dumps(as_json(made)) if json_wanted else summary(made))
 
 
-def _local(source: Path) -> Path:
-    """SOURCE as a path; an MLflow model is fetched from its registry first."""
+def _local(source: Path, registry: str, cache: Path) -> dict[str, Any]:
+    """SOURCE as a path, and its origin; an MLflow model is fetched from its registry first."""
     if not names_registry(str(source)):
-        return source
+        return {"source": source}
     from model_store.registry.fetch import fetch_model_folder
 
-    return fetch_model_folder(str(source))
+    fetched = fetch_model_folder(str(source), registry, cache)
+    return {"source": fetched.path, "origin": fetched.origin}

@@ -22,7 +22,15 @@ from model_store.plain_yaml import safe_load
 from model_store.request import VARIANTS, check_path
 from model_store.sources.kinds import is_file
 
-PATHS = ("labels", "parity_images", "calibration_images", "held_out_images", "checkpoint", "store")
+PATHS = (
+    "labels",
+    "parity_images",
+    "calibration_images",
+    "held_out_images",
+    "checkpoint",
+    "store",
+    "cache",
+)
 NO_KEYS = ("config", "schema", "dry_run", "json_wanted", "help")
 _NUMBER = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[-+0-9./eE ]+$"}]}
 _SIDE = r"[1-9]\d{0,3}"

@@ -92,7 +92,7 @@ def _fill(
         variants=(variant, *others),
         golden=golden,
         parity=parity,
-        provenance=_provenance(examined.source),
+        provenance=_provenance(examined.source, request.origin),
         files=_hashes(folder),
     )
 
@@ -113,12 +113,12 @@ def _hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def _provenance(source: Source) -> Provenance:
+def _provenance(source: Source, origin: str) -> Provenance:
     tools = {tool: installed_version(tool) for tool in _TOOLS}
     if source.torch is not None:
         tools["torch"] = installed_version("torch")
     return Provenance(
-        source=source.located.title,
+        source=f"{origin} {source.located.title}".lstrip(),
         source_sha256=source.digest,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         tools={"python": platform.python_version(), **tools},

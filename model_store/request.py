@@ -31,6 +31,8 @@ class PackageRequest:
     ``source`` is a file, a folder that MLflow wrote, or ``module:factory``, whose network gets the
     weights in ``checkpoint``; ``factory_args`` are the factory's arguments.
 
+    ``origin`` says where a registry had ``source``, for the package's provenance.
+
     ``variants`` are made beside the network's own precision, out of ``calibration_images``, and
     are refused where their top-1 agreement on held-out images is below ``least_agreement``.
     Without ``held_out_images`` half of the calibration images are held out.
@@ -61,6 +63,7 @@ class PackageRequest:
     least_agreement: float = 0.97
     checkpoint: Path | None = None
     factory_args: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""
 
     def __post_init__(self) -> None:
         for path in (
@@ -82,6 +85,10 @@ def check_path(path: Path) -> None:
         SourceError: it holds a NUL, or is too long.
     """
     encoded = [len(os.fsencode(part)) for part in (str(path), *path.parts)]
-    if "\0" in str(path) or encoded[0] > _LONGEST_PATH or max(encoded[1:]) > _LONGEST_NAME:
+    if (
+        "\0" in str(path)
+        or encoded[0] > _LONGEST_PATH
+        or max(encoded[1:], default=0) > _LONGEST_NAME
+    ):
         shown = str(path) if len(str(path)) <= _SHOWN else f"{str(path)[:_SHOWN]}…"
         raise SourceError(f"{shown!r}: is no path: it holds a NUL, or a name of over 255 bytes")

@@ -16,6 +16,7 @@ from model_store.errors import (
     NotRegisteredError,
     RegistryDownError,
     RegistryError,
+    one_line,
 )
 from model_store.registry.address import shown
 from model_store.registry.cache import Cache
@@ -71,7 +72,9 @@ class Follower:
 
     def _found(self) -> RegisteredVersion | None:
         try:
-            return self._connected().find(self._reference)
+            registry = self._connected()
+            registry.check_there()
+            return registry.find(self._reference, tell_what_exists=False)
         except NotRegisteredError as error:
             self._say("gone", told(error))
             return None
@@ -98,6 +101,9 @@ class Follower:
             raise
         except ModelStoreError as error:
             self._give_up(found, told(error))
+        # Whoever registers a version must not be able to end whoever looks at it, again and again.
+        except Exception as error:  # noqa: BLE001
+            self._give_up(found, f"{type(error).__name__}: {one_line(error)[:200]}")
         else:
             self._hand_over(found, package.path)
 

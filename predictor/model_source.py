@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_store.errors import RegistryError
+from model_store.errors import ModelStoreError, RegistryDownError, RegistryError
 from model_store.package import ModelPackage, load_package
 from model_store.registry.address import registry_uri
 from model_store.registry.record import recall, remember
@@ -37,7 +37,7 @@ class ModelSource:
         package: what to serve at first.
         uri: of the registry's version or alias; empty for a folder.
         registry: its tracking URI.
-        problem: why the registry was not asked; empty where it was.
+        problem: why the registry did not answer; empty where it did.
     """
 
     package: ModelPackage
@@ -70,8 +70,8 @@ class ModelSource:
 def find_model(reference: str, settings: Settings, *, by_name: bool = True) -> ModelSource:
     """What ``reference`` means: a name in the store, a path, or a URI of a registry.
 
-    Without ``by_name`` it is the last two only. Where the registry does not answer, it is what was
-    served last by that URI.
+    Without ``by_name`` it is the last two only. Where the registry does not answer, or what it
+    names cannot be had, it is what was served last by that URI.
 
     Raises:
         ModelStoreError: there is no such package; says what there is.
@@ -86,17 +86,19 @@ def find_model(reference: str, settings: Settings, *, by_name: bool = True) -> M
     if settings.follow and not wanted.alias:
         raise StartupError(f"follow: {wanted} is one version; name an alias: models:/NAME@champion")
     uri, registry = str(wanted), registry_uri(settings.registry)
-    told = _fetch(uri, registry, settings)
-    if "path" in told:
-        return ModelSource(load_package(Path(told["path"])), uri, registry)
-    if not told["down"]:
-        raise RegistryError(told["error"])
-    return _served_last(uri, registry, told["error"], settings)
+    try:
+        return ModelSource(load_package(_fetch(uri, registry, settings)), uri, registry)
+    except ModelStoreError as error:
+        return _served_last(uri, registry, error, settings)
 
 
-def _served_last(uri: str, registry: str, problem: str, settings: Settings) -> ModelSource:
+def _served_last(
+    uri: str, registry: str, problem: ModelStoreError, settings: Settings
+) -> ModelSource:
     path = recall(settings.cache.absolute(), uri, registry)
     if path is None:
+        if not isinstance(problem, RegistryDownError):
+            raise problem
         raise RegistryError(f"{problem}; nothing in {settings.cache} was served as {uri} before")
     package = load_package(path)
     logger.warning(
@@ -106,14 +108,15 @@ def _served_last(uri: str, registry: str, problem: str, settings: Settings) -> M
         package.name,
         settings.cache,
     )
-    return ModelSource(package, uri, registry, problem)
+    down = isinstance(problem, RegistryDownError)
+    return ModelSource(package, uri, registry, str(problem) if down else "")
 
 
-def _fetch(uri: str, registry: str, settings: Settings) -> dict[str, Any]:
-    """What ``model_store.registry.fetch`` prints.
+def _fetch(uri: str, registry: str, settings: Settings) -> Path:
+    """The folder that ``model_store.registry.fetch`` prints.
 
     Raises:
-        RegistryError: it printed nothing.
+        RegistryDownError, RegistryError: it printed that, or nothing.
     """
     command = [sys.executable, "-m", "model_store.registry.fetch"]
     with _stoppable():
@@ -127,7 +130,9 @@ def _fetch(uri: str, registry: str, settings: Settings) -> dict[str, Any]:
         told: dict[str, Any] = json.loads(ran.stdout)
     except ValueError:
         raise RegistryError(f"{uri}: fetching it ended with code {ran.returncode}") from None
-    return told
+    if "path" in told:
+        return Path(told["path"])
+    raise (RegistryDownError if told["down"] else RegistryError)(told["error"])
 
 
 @contextlib.contextmanager

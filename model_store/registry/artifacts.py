@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from model_store.errors import NotRegisteredError, RegistryDownError, RegistryError, one_line
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 1 << 20
 SILENCE_S = 10  # without a byte, and the registry counts as gone
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Denied is not for ever either: a token is renewed, a mount comes back.
+_DENIED = (401, 403)
 _OK, _PARTIAL, _NOT_FOUND, _BEYOND, _TOO_MANY, _SERVER = 200, 206, 404, 416, 429, 500
 
 
@@ -89,12 +94,10 @@ class FolderArtifacts:
     def read(self, path: str, offset: int) -> Iterator[Stream]:
         """See ``Artifacts``."""
         file = self._folder / path
-        try:
-            with file.open("rb") as stream:
-                stream.seek(offset)
-                yield Stream(offset, _blocks(stream))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotRegisteredError(f"{file}: was moved or deleted") from error
+        with _opened(file) as stream:
+            begins_at = min(offset, os.fstat(stream.fileno()).st_size)
+            stream.seek(begins_at)
+            yield Stream(begins_at, _blocks(stream, file))
 
 
 class HttpArtifacts:
@@ -112,7 +115,7 @@ class HttpArtifacts:
             response = self._ask(path, 0)
         with response:
             self._check(response, path)
-            begins_at = _begin(response) if response.status_code == _PARTIAL else 0
+            begins_at = self._begin(response, path) if response.status_code == _PARTIAL else 0
             yield Stream(begins_at, self._body(response, path))
 
     def _ask(self, path: str, offset: int) -> Response:
@@ -141,7 +144,7 @@ class HttpArtifacts:
         code = response.status_code
         if code == _NOT_FOUND:
             raise NotRegisteredError(f"{self._at(path)}: was moved or deleted")
-        if code >= _SERVER or code == _TOO_MANY:
+        if code >= _SERVER or code in (_TOO_MANY, *_DENIED):
             raise RegistryDownError(f"{self._at(path)}: HTTP {code}")
         if code not in (_OK, _PARTIAL):
             raise RegistryError(f"{self._at(path)}: HTTP {code}")
@@ -151,7 +154,8 @@ class HttpArtifacts:
 
         # A proxy may compress although it is asked not to; the length is of what it sends then.
         as_it_is = "Content-Encoding" not in response.headers
-        expected = int(response.headers.get("Content-Length", -1)) if as_it_is else -1
+        length = response.headers.get("Content-Length", "") if as_it_is else ""
+        expected = self._number(length, path) if length else 0
         got = 0
         try:
             for block in response.iter_content(BLOCK_BYTES):
@@ -161,6 +165,15 @@ class HttpArtifacts:
             raise RegistryDownError(f"{self._at(path)}: the download broke off") from error
         if got < expected:
             raise RegistryDownError(f"{self._at(path)}: the download broke off")
+
+    def _begin(self, response: Response, path: str) -> int:
+        range_ = response.headers.get("Content-Range", "")
+        return self._number(range_.removeprefix("bytes ").partition("-")[0], path)
+
+    def _number(self, text: str, path: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", text.strip()):
+            raise RegistryError(f"{self._at(path)}: the registry says {text[:40]!r}, not a number")
+        return int(text)
 
     def _at(self, path: str) -> str:
         return f"{shown(self._root)}/{path}"
@@ -175,28 +188,51 @@ class OtherArtifacts:
     @contextlib.contextmanager
     def read(self, path: str, offset: int) -> Iterator[Stream]:
         """See ``Artifacts``."""
-        with (
-            tempfile.TemporaryDirectory(prefix="millrace-fetch-") as folder,
-            self._file(path, folder).open("rb") as stream,
-        ):
-            yield Stream(0, _blocks(stream))
+        with contextlib.ExitStack() as until_read:
+            try:
+                temporary = tempfile.TemporaryDirectory(prefix="millrace-fetch-")
+            except OSError as error:
+                raise RegistryError(f"no folder for downloads: {one_line(error)}") from error
+            file = self._file(path, until_read.enter_context(temporary))
+            stream = until_read.enter_context(_opened(file))
+            yield Stream(0, _blocks(stream, file))
 
     def _file(self, path: str, folder: str) -> Path:
         try:
             return Path(self._repository.download_artifacts(path, folder))
         # Every object store has errors of its own, none of which says whether the file is missing.
         except Exception as error:
+            if full := next((c for c in NO_SPACE if os.strerror(c) in str(error)), None):
+                raise RegistryError(
+                    f"{tempfile.gettempdir()}: cannot be written: {os.strerror(full)}; "
+                    "TMPDIR names another folder"
+                ) from error
             raise RegistryDownError(
                 f"{shown(self._repository.artifact_uri)}/{path}: {one_line(error)[:200]}"
             ) from error
 
 
-def _begin(response: Response) -> int:
-    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return int(match[1]) if match else 0
+@contextlib.contextmanager
+def _source(file: Path) -> Iterator[None]:
+    """Tell what is wrong with a source as such: whoever writes it elsewhere has other trouble."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotRegisteredError(f"{file}: was moved or deleted") from error
+    except OSError as error:
+        why = error.strerror or error
+        raise RegistryDownError(f"{file}: the registry's file cannot be read: {why}") from error
 
 
-def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
-    read: Any = stream.read
-    while block := read(BLOCK_BYTES):
+def _opened(file: Path) -> IO[bytes]:
+    with _source(file):
+        return file.open("rb")
+
+
+def _blocks(stream: IO[bytes], file: Path) -> Iterator[bytes]:
+    while True:
+        with _source(file):
+            block = stream.read(BLOCK_BYTES)
+        if not block:
+            return
         yield block

@@ -3,6 +3,7 @@
     <cache>/files/<sha256>            what has been verified
     <cache>/partial/<sha256>          what is being fetched; continued by whoever comes next
     <cache>/packages/<sha256>/…       package folders, of hard links to the files
+    <cache>/staging/…                 what is about to become one; locked as long as somebody is
 
 Processes, of other containers too, share a cache. Whoever fetches a file holds a lock on its
 partial one; the others wait, and find it there.
@@ -16,7 +17,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from io import BufferedRandom
@@ -24,12 +24,14 @@ from pathlib import Path
 
 from model_store.errors import RegistryDownError, RegistryError
 from model_store.package import sha256_of
-from model_store.registry.artifacts import Artifacts, Stream
+from model_store.registry.artifacts import NO_SPACE, Artifacts, Stream
+from model_store.registry.locks import is_at, locked_folder, open_regular, sweep
 
 # Waits before the next try; each try goes on from where the last one stopped, and one that got a
 # byte begins the list anew.
 PAUSES_S = (0.5, 1.0, 2.0)
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+LARGEST_FILE_BYTES = 16 << 30  # an image classifier's weights are far below
 
 
 class Cache:
@@ -39,12 +41,16 @@ class Cache:
         self.folder = folder
         self._pause = pause
 
-    def file(self, sha256: str, artifacts: Artifacts, path: str) -> Path:
+    def file(
+        self, sha256: str, artifacts: Artifacts, path: str, at_most: int = LARGEST_FILE_BYTES
+    ) -> Path:
         """The file with this content; where it is not here yet, ``path`` among ``artifacts``.
+
+        Nothing is written where it is here. ``at_most`` so many bytes are fetched.
 
         Raises:
             RegistryDownError: the registry does not answer, or no longer.
-            RegistryError: the file there has other content, or cannot be written here.
+            RegistryError: the file there has other content or no end, or cannot be written here.
         """
         final = self.folder / "files" / sha256
         if self._right(final, sha256):
@@ -53,7 +59,7 @@ class Cache:
             if self._right(final, sha256):  # somebody else has been here meanwhile
                 (self.folder / "partial" / sha256).unlink(missing_ok=True)
                 return final
-            self._fetch(partial, sha256, artifacts, path)
+            self._fetch(partial, sha256, artifacts, path, at_most)
             (self.folder / "partial" / sha256).replace(final)
         return final
 
@@ -73,15 +79,18 @@ class Cache:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """A folder beside the others in which to prepare one; gone afterwards, come what may."""
+        """A folder beside the others in which to prepare one; gone afterwards, come what may.
+
+        So are those of others that were killed.
+        """
         home = self.folder / "staging"
         home.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=home))
-        folder.chmod(0o755)  # mkdtemp keeps others out; a pod may read it as another user
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        sweep(home)
+        with locked_folder(home) as folder:
+            staged = folder / "package"
+            staged.mkdir()
+            staged.chmod(0o755)  # whatever the umask: a pod may read it as another user
+            yield staged
 
     def publish(self, staged: Path, final: Path) -> None:
         """Put a prepared folder in its place at once; one that is there already goes."""
@@ -99,7 +108,7 @@ class Cache:
     def _right(self, file: Path, sha256: str) -> bool:
         try:
             return sha256_of(file) == sha256
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
             raise RegistryError(f"{file}: cannot be read: {error.strerror}") from error
@@ -111,14 +120,16 @@ class Cache:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         path = self.folder / "partial" / sha256
         while True:
-            with path.open("a+b") as file:
+            with open_regular(path) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                if _is_at(file, path):
+                if is_at(file, path):
                     yield file
                     return
             # Whoever held it before us has put it in its place, and is done.
 
-    def _fetch(self, partial: BufferedRandom, sha256: str, artifacts: Artifacts, path: str) -> None:
+    def _fetch(
+        self, partial: BufferedRandom, sha256: str, artifacts: Artifacts, path: str, at_most: int
+    ) -> None:
         """Fill ``partial``, from where it was left.
 
         Raises:
@@ -127,11 +138,11 @@ class Cache:
         resumed = partial.seek(0, os.SEEK_END) > 0
         found = _hash(partial) if resumed else ""
         if found != sha256:
-            self._download(partial, artifacts, path)
+            self._download(partial, artifacts, path, at_most)
             found = _hash(partial)
         if found != sha256 and resumed:  # what was there before was no good
             partial.truncate(0)
-            self._download(partial, artifacts, path)
+            self._download(partial, artifacts, path, at_most)
             found = _hash(partial)
         if found != sha256:
             partial.truncate(0)
@@ -142,13 +153,15 @@ class Cache:
         os.fsync(partial.fileno())
         os.fchmod(partial.fileno(), 0o644)
 
-    def _download(self, partial: BufferedRandom, artifacts: Artifacts, path: str) -> None:
+    def _download(
+        self, partial: BufferedRandom, artifacts: Artifacts, path: str, at_most: int
+    ) -> None:
         pauses = iter(PAUSES_S)
         while True:
             before = partial.seek(0, os.SEEK_END)
             try:
                 with artifacts.read(path, before) as stream:
-                    _append(partial, stream)
+                    _append(partial, stream, path, at_most)
                 return
             except RegistryDownError:
                 if partial.seek(0, os.SEEK_END) > before:
@@ -159,14 +172,21 @@ class Cache:
                 self._pause(pause)
 
 
-def _append(partial: BufferedRandom, stream: Stream) -> None:
+def _append(partial: BufferedRandom, stream: Stream, path: str, at_most: int) -> None:
+    size = stream.begins_at
+    if size > partial.seek(0, os.SEEK_END):
+        raise RegistryError(f"{path}: the registry sends it from a byte on that nobody asked for")
     try:
-        partial.truncate(stream.begins_at)
+        partial.truncate(size)
         for block in stream.blocks:
+            size += len(block)
+            if size > at_most:
+                partial.truncate(0)
+                raise RegistryError(f"{path}: is larger than {at_most} bytes")
             partial.write(block)
             partial.flush()
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             partial.truncate(0)  # what is left of the disk is somebody's who needs it
         raise
 
@@ -177,7 +197,7 @@ def link(file: Path, to: Path) -> None:
     try:
         to.hardlink_to(file)
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno not in _NO_LINKS:
             raise
         shutil.copyfile(file, to)
 
@@ -185,10 +205,3 @@ def link(file: Path, to: Path) -> None:
 def _hash(file: BufferedRandom) -> str:
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_at(file: BufferedRandom, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False

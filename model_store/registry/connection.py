@@ -31,7 +31,8 @@ _SILENCE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
-_REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
+_REFUSED = ("RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
+_DENIED = ("PERMISSION_DENIED", "UNAUTHENTICATED")  # not for ever: a token is renewed
 _AND_SO_ON = re.compile(r"\.? (?:Response body: |\[SQL: |\(Background on this error)")
 _WHY = re.compile(r"\[Errno -?\d+\] ([A-Z][\w ]+)|(timed out|[Tt]imeout)")
 
@@ -107,6 +108,8 @@ def _told(error: MlflowException, uri: str) -> RegistryError:
         return NotRegisteredError(f"registry {shown(uri)}: {line}")
     if code in _REFUSED:
         return RegistryError(f"registry {shown(uri)}: {line}")
+    if code in _DENIED:
+        return RegistryDownError(f"registry {shown(uri)}: {line}")
     return RegistryDownError(f"registry {shown(uri)}: {reason(error)}")
 
 

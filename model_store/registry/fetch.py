@@ -6,10 +6,12 @@ import contextlib
 import hashlib
 import json
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from model_store.errors import (
     ModelStoreError,
@@ -17,6 +19,7 @@ from model_store.errors import (
     PackageError,
     RegistryDownError,
     RegistryError,
+    one_line,
 )
 from model_store.package import (
     MANIFEST_FILE,
@@ -33,7 +36,6 @@ from model_store.registry.reference import ModelReference, parse, parse_model
 from model_store.registry.registering import NAME, PACKAGE_FOLDER
 from model_store.registry.versions import RegisteredVersion, Registry
 
-DEFAULT_CACHE = Path("var/cache")
 MLMODEL_FILE = "MLmodel"
 LARGEST_MANIFEST_BYTES = 8 << 20
 
@@ -57,17 +59,30 @@ def fetch_package(
     """
     artifacts = open_artifacts(registry.source(found), registry.uri)
     sha256 = found.sha256 or _hash_of_manifest(found, artifacts)
+    manifest = _manifest(found, sha256, artifacts, cache)
+    final = cache.folder / "packages" / sha256[:16] / manifest.name / str(manifest.version)
+    if cached := _cached(final, manifest):
+        return cached
     with cache.writing(), cache.staging() as staged:
-        manifest = _manifest(found, sha256, artifacts, cache, staged)
-        final = cache.folder / "packages" / sha256[:16] / manifest.name / str(manifest.version)
-        with contextlib.suppress(PackageError):
-            return load_package(final)
+        write_manifest(staged, manifest)
         for done, (file, content) in enumerate(manifest.files.items()):
             progress(f"fetching {found.reference}", done, len(manifest.files))
             link(cache.file(content, artifacts, f"{PACKAGE_FOLDER}/{file}"), staged / file)
         progress(f"fetching {found.reference}", len(manifest.files), len(manifest.files))
         cache.publish(staged, final)
-    return load_package(final)
+    package = load_package(final)
+    if package.manifest != manifest:
+        raise RegistryError(f"{final}: somebody else writes there; give each its own cache")
+    return package
+
+
+def _cached(folder: Path, manifest: Manifest) -> ModelPackage | None:
+    """The package in ``folder`` if it is whole, and the very one that was registered."""
+    try:
+        package = load_package(folder)
+    except (PackageError, OSError):
+        return None
+    return package if package.manifest == manifest else None
 
 
 def read_registered_manifest(found: RegisteredVersion, registry: Registry) -> Manifest:
@@ -80,11 +95,18 @@ def read_registered_manifest(found: RegisteredVersion, registry: Registry) -> Ma
     with tempfile.TemporaryDirectory(prefix="millrace-show-") as folder:
         cache = Cache(Path(folder))
         sha256 = found.sha256 or _hash_of_manifest(found, artifacts)
-        with cache.staging() as staged:
-            return _manifest(found, sha256, artifacts, cache, staged)
+        return _manifest(found, sha256, artifacts, cache)
 
 
-def fetch_model_folder(uri: str, registry: str = "", cache: Path = DEFAULT_CACHE) -> Path:
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """An MLflow model on this machine, and where it came from: version and run, no alias."""
+
+    path: Path
+    origin: str
+
+
+def fetch_model_folder(uri: str, registry: str, cache: Path) -> ModelFolder:
     """The folder of any MLflow model, with its ``MLmodel``: a version's, or a run's artifact.
 
     Args:
@@ -98,9 +120,11 @@ def fetch_model_folder(uri: str, registry: str = "", cache: Path = DEFAULT_CACHE
     source_registry = Registry(registry_uri(registry))
     reference = parse(uri)
     if isinstance(reference, ModelReference):
-        source = source_registry.source(source_registry.find(reference))
+        found = source_registry.find(reference)
+        source = source_registry.source(found)
+        origin = f"{found.reference}" + (f" of runs:/{found.run}" if found.run else "")
     else:
-        source = source_registry.run_source(reference)
+        source, origin = source_registry.run_source(reference), str(reference)
     key = hashlib.sha256(f"{source_registry.uri}\n{source}".encode()).hexdigest()[:16]
     store = Cache(cache)
     with store.writing(), store.staging() as staged:
@@ -109,7 +133,7 @@ def fetch_model_folder(uri: str, registry: str = "", cache: Path = DEFAULT_CACHE
             raise RegistryError(f"{uri}: is no MLflow model ({MLMODEL_FILE} is missing)")
         final = cache / "models" / key
         store.publish(staged, final)
-    return final
+    return ModelFolder(final, origin)
 
 
 def _hash_of_manifest(found: RegisteredVersion, artifacts: Artifacts) -> str:
@@ -125,24 +149,32 @@ def _hash_of_manifest(found: RegisteredVersion, artifacts: Artifacts) -> str:
 
 
 def _manifest(
-    found: RegisteredVersion, sha256: str, artifacts: Artifacts, cache: Cache, staged: Path
+    found: RegisteredVersion, sha256: str, artifacts: Artifacts, cache: Cache
 ) -> Manifest:
-    """What the version's ``model.yaml`` says; one with its registered name is in ``staged``."""
+    """What the version's ``model.yaml`` says, with its registered name and number."""
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise RegistryError(f"{found.reference}: its tag says no sha256: {sha256[:80]!r}")
     with _is_package(found):
-        file = cache.file(sha256, artifacts, f"{PACKAGE_FOLDER}/{MANIFEST_FILE}")
-    # A copy, since it is about to be written to.
-    (staged / MANIFEST_FILE).write_bytes(file.read_bytes())
-    try:
-        manifest = read_manifest(staged)
-    except PackageError as error:
-        told = str(error).replace(f"{staged}/", "")
-        raise RegistryError(f"{found.reference}: {told}") from error
+        path = f"{PACKAGE_FOLDER}/{MANIFEST_FILE}"
+        file = cache.file(sha256, artifacts, path, LARGEST_MANIFEST_BYTES)
+    manifest = _parsed(found, file)
+    if any(PurePosixPath(each) == PurePosixPath(MANIFEST_FILE) for each in manifest.files):
+        raise RegistryError(f"{found.reference}: {MANIFEST_FILE} lists itself among its files")
     name = found.name if NAME.fullmatch(found.name) else manifest.name
-    named = manifest.model_copy(update={"name": name, "version": int(found.version)})
-    write_manifest(staged, named)
-    return named
+    return manifest.model_copy(update={"name": name, "version": int(found.version)})
+
+
+def _parsed(found: RegisteredVersion, file: Path) -> Manifest:
+    # Where temporary files are, since a cache that has everything need not be written to.
+    try:
+        with tempfile.TemporaryDirectory(prefix="millrace-manifest-") as folder:
+            shutil.copyfile(file, Path(folder) / MANIFEST_FILE)
+            return read_manifest(Path(folder))
+    except PackageError as error:
+        told = str(error).replace(f"{folder}/", "")
+        raise RegistryError(f"{found.reference}: {told}") from error
+    except OSError as error:
+        raise RegistryError(f"{found.reference}: {MANIFEST_FILE}: {one_line(error)}") from error
 
 
 @contextlib.contextmanager
@@ -169,6 +201,9 @@ def main() -> None:
         told = {"path": str(package.path)}
     except ModelStoreError as error:
         told = {"error": str(error), "down": isinstance(error, RegistryDownError)}
+    # A pod that cannot read one version may have another one to start with.
+    except Exception as error:  # noqa: BLE001
+        told = {"error": f"{uri}: {type(error).__name__}: {one_line(error)[:200]}", "down": False}
     sys.stdout.write(json.dumps(told) + "\n")
 
 

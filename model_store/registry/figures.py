@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model_store.errors import SourceError, one_line
-from model_store.package import Manifest
+from model_store.package import Manifest, Variant
 from model_store.registry.promotion import FAILED
 from model_store.registry.versions import GATE_TAG, TAG
 
@@ -24,7 +24,7 @@ def figures(manifest: Manifest) -> dict[str, str]:
         "created": manifest.provenance.created,
         "classes": manifest.classes,
         "input": f"{image.height}x{image.width}",
-        "variants": ",".join(variant.precision for variant in manifest.variants),
+        "variants": ",".join(_name(each, manifest) for each in manifest.variants),
         "parity.images": parity.images,
         "parity.top1_agreement": parity.top1_agreement,
         "parity.max_score_difference": parity.max_score_difference,
@@ -33,7 +33,7 @@ def figures(manifest: Manifest) -> dict[str, str]:
     if manifest.accuracy_bound is not None:
         told["accuracy_bound"] = manifest.accuracy_bound
     for variant in manifest.variants:
-        place = f"variant.{variant.precision}"
+        place = f"variant.{_name(variant, manifest)}"
         if variant.calibration is not None:
             told[f"{place}.calibration_sha256"] = variant.calibration.sha256
         if variant.proof is not None:
@@ -44,6 +44,19 @@ def figures(manifest: Manifest) -> dict[str, str]:
             told[f"{place}.times_the_first"] = max(measured.times_the_first.values(), default=0)
             told[f"{place}.measured_on"] = measured.device
     return {f"{TAG}{name}": str(value) for name, value in told.items()}
+
+
+def _name(variant: Variant, manifest: Manifest) -> str:
+    """As variants are asked for; the file where two of the package would have the same name."""
+    name: str = variant.precision
+    if variant.runtime == "torch":
+        name = "pt2" if variant.precision == "fp32" else f"pt2-{variant.precision}"
+    alike = [
+        v
+        for v in manifest.variants
+        if (v.runtime, v.precision) == (variant.runtime, variant.precision)
+    ]
+    return name if len(alike) == 1 else variant.file
 
 
 def gate_tags(given: Sequence[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from model_store.errors import NotRegisteredError, RegistryError, UngatedError
 from model_store.registry.connection import speaking_to
 from model_store.registry.reference import ModelReference
 from model_store.registry.turn import turn
-from model_store.registry.versions import GATE_TAG, Registry
+from model_store.registry.versions import GATE_TAG, RegisteredVersion, Registry
 
 CHAMPION, PREVIOUS = "champion", "previous"
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -50,11 +50,7 @@ def promote(
     """
     _check_alias(alias)
     with turn(registry, name):
-        found = registry.find(_reference(name, wanted))
-        if found.tags.get(GATE_TAG) == FAILED and not force:
-            raise UngatedError(
-                f"{found.reference} did not pass its gate; --force promotes it all the same"
-            )
+        found = _let_through(registry, _reference(name, wanted), force)
         before = registry.aliases(name).get(alias, "")
         if before != found.version:
             # In this order: whoever dies in between leaves no alias astray.
@@ -83,15 +79,18 @@ def roll_back(registry: Registry, name: str, alias: str = CHAMPION) -> Move:
     return Move(name, alias, before, previous)
 
 
-def set_alias(registry: Registry, name: str, alias: str, wanted: str) -> Move:
-    """Point ``alias`` to a version, and remember nothing.
+def set_alias(
+    registry: Registry, name: str, alias: str, wanted: str, *, force: bool = False
+) -> Move:
+    """Point ``alias`` to a version, and remember nothing; arguments as ``promote``.
 
     Raises:
+        UngatedError: the version's gate said no.
         RegistryError: there is no such version, or the registry does not answer.
     """
     _check_alias(alias)
     with turn(registry, name):
-        found = registry.find(_reference(name, wanted))
+        found = _let_through(registry, _reference(name, wanted), force)
         before = registry.aliases(name).get(alias, "")
         _set(registry, name, alias, found.version)
     return Move(name, alias, before, found.version)
@@ -110,6 +109,15 @@ def delete_alias(registry: Registry, name: str, alias: str) -> Move:
             raise NotRegisteredError(f"{name} has no alias {alias}")
         _delete(registry, name, alias)
     return Move(name, alias, before, "")
+
+
+def _let_through(registry: Registry, reference: ModelReference, force: bool) -> RegisteredVersion:
+    found = registry.find(reference)
+    if found.tags.get(GATE_TAG) == FAILED and not force:
+        raise UngatedError(
+            f"{found.reference} did not pass its gate; --force promotes it all the same"
+        )
+    return found
 
 
 def _reference(name: str, wanted: str) -> ModelReference:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from model_store.errors import RegistryError, one_line
 from model_store.package import ModelPackage
+from model_store.registry.address import shown
 
 
 def remember(cache: Path, uri: str, registry: str, package: ModelPackage) -> None:
@@ -45,5 +46,6 @@ def recall(cache: Path, uri: str, registry: str) -> Path | None:
 
 
 def _file(cache: Path, uri: str, registry: str) -> Path:
-    key = hashlib.sha256(f"{registry}\n{uri}".encode()).hexdigest()[:32]
+    # Without the password, which may have changed meanwhile.
+    key = hashlib.sha256(f"{shown(registry)}\n{uri}".encode()).hexdigest()[:32]
     return cache / "served" / f"{key}.json"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from model_store.errors import NotRegisteredError
-from model_store.registry.address import shown
+from model_store.errors import NotRegisteredError, RegistryDownError
+from model_store.registry.address import database_file, shown
 from model_store.registry.connection import connect, speaking_to
 from model_store.registry.reference import ModelReference, RunReference
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 TAG = "millrace."  # all tags of ours begin with it
 SHA256_TAG = f"{TAG}sha256"  # of model.yaml, which has that of every file
 GATE_TAG = f"{TAG}gate"
+MOST_TOLD = 20  # models or versions in an error's line
 _LOGGED_MODEL = re.compile(r"models:/+(?P<id>m-[0-9a-f]+)")
 
 
@@ -31,6 +33,7 @@ class RegisteredVersion:
         tags: by name.
         source: URI of its artifacts.
         created_ms: milliseconds since 1970.
+        run: that it came from; empty where there was none.
     """
 
     name: str
@@ -39,6 +42,7 @@ class RegisteredVersion:
     tags: dict[str, str]
     source: str
     created_ms: int
+    run: str
 
     @property
     def sha256(self) -> str:
@@ -62,11 +66,25 @@ class Registry:
         self.uri = uri
         self.client: MlflowClient = connect(uri, create=create)
 
-    def find(self, reference: ModelReference) -> RegisteredVersion:
+    def check_there(self) -> None:
+        """Look whether the file of an embedded registry is at its place; costs next to nothing.
+
+        Whoever has it open would go on reading what was moved away or deleted.
+
+        Raises:
+            RegistryDownError: it is not.
+        """
+        file = database_file(self.uri)
+        if file is not None and not file.exists():
+            raise RegistryDownError(f"registry {shown(self.uri)}: its file was moved or deleted")
+
+    def find(
+        self, reference: ModelReference, *, tell_what_exists: bool = True
+    ) -> RegisteredVersion:
         """The version that ``reference`` means now.
 
         Raises:
-            NotRegisteredError: there is none; says what there is.
+            NotRegisteredError: there is none; says what there is, which takes more requests.
             RegistryDownError: the registry does not answer.
         """
         try:
@@ -77,7 +95,8 @@ class Registry:
                     found = self.client.get_model_version(reference.name, reference.version)
                 return _version(found, found.aliases)
         except NotRegisteredError as error:
-            raise NotRegisteredError(f"no {reference}: {self._what_exists(reference)}") from error
+            there_is = self._what_exists(reference) if tell_what_exists else str(error)
+            raise NotRegisteredError(f"no {reference}: {there_is}") from error
 
     def source(self, found: RegisteredVersion) -> str:
         """URI of the artifacts of a version.
@@ -127,32 +146,51 @@ class Registry:
         found = []
         with speaking_to(self.uri):
             for model in self._pages(self.client.search_registered_models, name):
-                names: dict[str, list[str]] = {}
-                for alias, version in model.aliases.items():
-                    names.setdefault(str(version), []).append(alias)
+                names = _by_version(model.aliases)
                 versions = self._pages(self.client.search_model_versions, model.name)
                 found += [_version(each, names.get(str(each.version), ())) for each in versions]
         return tuple(sorted(found, key=lambda each: (each.name, int(each.version))))
 
     def _pages(self, search: Any, name: str) -> list[Any]:
-        quoted = name.replace("'", "")
-        only = f"name='{quoted}'" if name else None
         found, token = [], None
         while True:
-            page = search(filter_string=only, page_token=token)
+            page = search(filter_string=_only(name), page_token=token)
             found += page
             token = page.token
             if not token:
                 return found
 
     def _what_exists(self, reference: ModelReference) -> str:
-        versions = self.versions(reference.name)
+        """The model's newest versions, or the names of some models; one page, however many."""
         where = f"the registry {shown(self.uri)}"
+        versions = self._some(self.client.search_model_versions, reference.name)
         if not versions:
-            names = sorted({each.name for each in self.versions()})
-            return f"{where} has {', '.join(names) or 'no models'}"
-        each = (v.version + "".join(f" @{alias}" for alias in v.aliases) for v in versions)
-        return f"{where} has {reference.name} {', '.join(each)}"
+            names = [each.name for each in self._some(self.client.search_registered_models)]
+            more = ", …" if len(names) > MOST_TOLD else ""
+            return f"{where} has {', '.join(sorted(names[:MOST_TOLD])) or 'no models'}{more}"
+        names_of = _by_version(self.aliases(reference.name))
+        told = [
+            number + "".join(f" @{alias}" for alias in sorted(names_of.get(number, ())))
+            for number in sorted((str(each.version) for each in versions[:MOST_TOLD]), key=int)
+        ]
+        more = "…, " if len(versions) > MOST_TOLD else ""
+        return f"{where} has {reference.name} {more}{', '.join(told)}"
+
+    def _some(self, search: Any, name: str = "") -> list[Any]:
+        with speaking_to(self.uri):
+            return list(search(filter_string=_only(name), max_results=MOST_TOLD + 1))
+
+
+def _only(name: str) -> str | None:
+    quoted = name.replace("'", "")
+    return f"name='{quoted}'" if name else None
+
+
+def _by_version(aliases: Mapping[str, Any]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for alias, version in aliases.items():
+        names.setdefault(str(version), []).append(alias)
+    return names
 
 
 def _version(found: Any, aliases: Any) -> RegisteredVersion:
@@ -163,4 +201,5 @@ def _version(found: Any, aliases: Any) -> RegisteredVersion:
         tags=dict(found.tags),
         source=found.source or "",
         created_ms=int(found.creation_timestamp or 0),
+        run=found.run_id or "",
     )

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 
 from millrace import classify, models, package
 from model_store.errors import RegistryError, SourceError, UngatedError
-from tests.conftest import colour_image
+from model_store.package import read_manifest
+from model_store.registry.versions import Registry
+from tests.conftest import colour_image, colour_network
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +111,21 @@ def test_aliases_go_there_and_back(two):
     assert run("alias", two, "shadow").exit_code == 2
 
 
+def test_an_alias_is_no_way_around_the_gate(colours, name):
+    """Unless somebody insists."""
+    run("register", colours.path, "--as", name, "--gate", "passed=false")
+
+    with pytest.raises(UngatedError, match="did not pass its gate"):
+        run("alias", name, "champion", "1")
+    assert told("alias", name, "champion", "1", "--force")["version"] == "1"
+
+
+def test_what_is_registered_already_is_not_registered_again(two):
+    """One line says what to do instead."""
+    with pytest.raises(RegistryError, match=f"models:/{two}/1 is registered already"):
+        run("register", f"models:/{two}/1", "--as", "another")
+
+
 def test_a_registered_version_is_shown_without_being_fetched(two, colours):
     """Its manifest, by the registry's name, and what the registry says of it."""
     run("promote", two, 2)
@@ -126,7 +144,9 @@ def test_a_registered_version_is_verified_and_classifies(two, tmp_path):
 
     (verified,) = told("verify", f"models:/{two}/1", *cache)
 
-    assert verified["ok"]
+    assert (verified["ok"], verified["cached_copy"]) == (True, True)
+    line = run("verify", f"models:/{two}/1", *cache).stdout
+    assert line == f"{verified['path']}, the cached copy: ok\n"
     assert Path(verified["path"]).is_relative_to(tmp_path / "cache")
     (tmp_path / "green.jpg").write_bytes(colour_image("green"))
     os.environ["MILLRACE_CACHE"] = str(tmp_path / "cache")
@@ -171,6 +191,46 @@ def test_packaging_looks_for_a_registered_model_in_the_registry(colours):
 
     with pytest.raises(RegistryError, match="no models:/nobody-has-this/1: the registry"):
         run("models:/nobody-has-this/1", *flags, command=package.command)
+
+
+@pytest.fixture
+def logged(name, tmp_path, registry_server):
+    """An MLflow model of the onnx flavor that is no package, with an alias; its run."""
+    folder = tmp_path / "logged"
+    folder.mkdir()
+    (folder / "MLmodel").write_text("flavors:\n  onnx: {data: model.onnx}\n", encoding="utf-8")
+    onnx.save_model(colour_network(), str(folder / "model.onnx"))
+    client = Registry(registry_server.uri).client
+    run = client.create_run(client.create_experiment(f"of-{name}")).info
+    client.log_artifacts(run.run_id, str(folder), "model")
+    client.create_registered_model(name)
+    client.create_model_version(name, f"{run.artifact_uri}/model", run.run_id)
+    client.set_registered_model_alias(name, "new", "1")
+    return run.run_id
+
+
+def test_packaging_a_registered_model_takes_its_settings_and_names_its_origin(
+    logged, name, colours, registry_server, tmp_path, monkeypatch
+):
+    """The registry by a flag, the cache by its variable; a dry run leaves nothing at all."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MILLRACE_CACHE", str(tmp_path / "here" / "cache"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    flags: tuple[object, ...] = (
+        *("--name", "x", "--labels", colours.path / "labels.txt"),
+        *("--parity-images", colours.path / "golden", "--registry", registry_server.uri),
+        *("--scale", "1/255", "--store", tmp_path / "here" / "store"),
+    )
+
+    dry = run(f"models:/{name}@new", *flags, "--dry-run", command=package.command)
+    assert dry.exit_code == 0, dry.output
+    assert list((tmp_path / "here").iterdir()) == []
+
+    made = run(f"models:/{name}@new", *flags, "--json", command=package.command)
+    manifest = read_manifest(Path(json.loads(made.stdout)["path"]))
+    assert manifest.provenance.source == f"models:/{name}/1 of runs:/{logged} model.onnx"
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["cache", "store"]
 
 
 def test_without_mlflow_the_extra_is_named(tmp_path):

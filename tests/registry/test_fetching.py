@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,13 +16,14 @@ from onnx import numpy_helper
 
 from model_store.errors import NotRegisteredError, RegistryDownError, RegistryError
 from model_store.package import load_package, sha256_of
+from model_store.registry import versions as versions_module
 from model_store.registry.artifacts import FolderArtifacts, open_artifacts
 from model_store.registry.cache import Cache
 from model_store.registry.fetch import fetch_model_folder, fetch_package
 from model_store.registry.location import locate
 from model_store.registry.reference import ModelReference, RunReference, parse
 from model_store.registry.registering import PACKAGE_FOLDER, register
-from model_store.registry.versions import Registry
+from model_store.registry.versions import SHA256_TAG, Registry
 from tests.conftest import colour_network, package_colours
 
 BALLAST_BYTES = 3_000_000
@@ -283,7 +285,7 @@ def test_readers_at_once_of_one_folder_replace_each_other(cache):
     [
         ("models:/{name}@nobody", "no models:/{name}@nobody: .* has {name} 1 @champion"),
         ("models:/{name}/7", "no models:/{name}/7: .* has {name} 1 @champion"),
-        ("models:/nobody-has-this/1", "no models:/nobody-has-this/1: .* has .*{name}"),
+        ("models:/nobody-has-this/1", "no models:/nobody-has-this/1: the registry .* has "),
         ("models:/{name}", "must be models:/NAME@ALIAS, models:/NAME/VERSION"),
         ("models:/{name}/latest", "must be models:/NAME@ALIAS, models:/NAME/VERSION"),
         ("models:/../../etc/1", "must be models:/NAME@ALIAS, models:/NAME/VERSION"),
@@ -335,7 +337,7 @@ def test_a_model_that_is_no_package_is_fetched_as_a_folder(put, registry, name, 
     registry.client.set_registered_model_alias(name, "new", "1")
 
     for uri in (f"models:/{name}/1", f"models:/{name}@new", f"runs:/{run}/model"):
-        folder = fetch_model_folder(uri, registry.uri, tmp_path / "cache")
+        folder = fetch_model_folder(uri, registry.uri, tmp_path / "cache").path
         assert (folder / "model.onnx").read_bytes() == b"a network"
         assert (folder / "MLmodel").is_file()
     with pytest.raises(NotRegisteredError, match="holds no Millrace package"):
@@ -371,7 +373,7 @@ def test_a_model_that_mlflow_itself_logged_is_fetched_as_a_folder(
     monkeypatch.chdir(tmp_path / "here")
 
     for uri in (f"models:/{name}/1", f"runs:/{run}/net"):
-        folder = fetch_model_folder(uri, registry.uri, tmp_path / "cache")
+        folder = fetch_model_folder(uri, registry.uri, tmp_path / "cache").path
         assert onnx.load(str(folder / "model.onnx")).graph.name == "colour"
         assert "onnx" in (folder / "MLmodel").read_text()
     # MLflow's own default, a database in the working folder, was not asked by anybody.
@@ -389,3 +391,53 @@ def test_http_artifacts_go_on_from_any_byte(put, registry, registry_server):
             rest = b"".join(stream.blocks)
         assert rest == whole[stream.begins_at :]
         assert stream.begins_at == (offset if offset < len(whole) else 0)
+
+
+def test_a_cache_that_has_everything_is_not_written_to(put, registry, cache):
+    """As where it is another user's, read-only or full. Here nothing can be made in it."""
+    found = put()
+    package = fetch_package(found, registry, cache)
+    for folder in ("staging", "partial"):
+        shutil.rmtree(cache.folder / folder)
+        (cache.folder / folder).touch()
+
+    assert fetch_package(found, registry, cache) == package
+
+
+def test_a_manifest_in_the_cache_that_was_changed_is_not_served(put, registry, cache):
+    """Whoever can write there does not decide what is served: the registry has the hash."""
+    found = put()
+    package = fetch_package(found, registry, cache)
+    manifest = package.path / "model.yaml"
+    manifest.write_text(manifest.read_text().replace("top_k: 3", "top_k: 2"), encoding="utf-8")
+    assert load_package(package.path).manifest.top_k == 2
+
+    assert fetch_package(found, registry, cache).manifest == package.manifest
+    assert load_package(package.path).manifest == package.manifest
+
+
+def test_a_manifest_that_lists_itself_is_refused(put, colours, registry, registry_server, cache):
+    """Else another file would take the place of the one with the registered name."""
+    found = put()
+    manifest = artifact(registry_server, found, "model.yaml")
+    with manifest.open("a", encoding="utf-8") as file:
+        file.write(f"  ./model.yaml: {colours.manifest.files['labels.txt']}\n")
+    registry.client.set_model_version_tag(
+        found.name, found.version, SHA256_TAG, sha256_of(manifest)
+    )
+
+    with pytest.raises(RegistryError, match=r"model\.yaml"):
+        fetch_package(registry.find(found.reference), registry, cache)
+    assert not (cache.folder / "packages").exists()
+
+
+def test_what_there_is_is_told_in_part_where_it_is_much(put, registry, name, monkeypatch):
+    """The newest versions, by one page."""
+    for _ in range(3):
+        put()
+    monkeypatch.setattr(versions_module, "MOST_TOLD", 2)
+
+    with pytest.raises(NotRegisteredError, match=f"has {name} …, 2, 3$"):
+        registry.find(ModelReference(name, "9"))
+    with pytest.raises(NotRegisteredError, match=r"the registry .* has [^,]+(, [^,]+, …)?$"):
+        registry.find(ModelReference("nobody-has-this", "9"))

@@ -191,6 +191,29 @@ def test_a_pod_starts_from_the_cache_while_the_registry_is_away(put, registry, f
     wait_for(lambda: versions(again, name) == ["1"], "version 1 is not served")
 
 
+def test_a_pod_starts_with_what_was_served_last_while_the_alias_names_a_broken_version(
+    put, registry, registry_server, follow, name, colours, tmp_path
+):
+    """And says so; the next good version is followed."""
+    put(alias="champion")
+    parity = colours.manifest.parity.model_copy(update={"images": 7})
+    broken = put(as_version(colours, 2, tmp_path / "store", parity=parity))
+    put()
+    run = broken.source.split("/")[-3]
+    (model,) = registry_server.artifacts.glob(f"*/{run}/artifacts/model")
+    (model / "data/package/model.yaml").write_text("name: another\n", encoding="utf-8")
+    follow(registry_server.uri).close()
+    promote(registry, name, "2")
+
+    again = follow(registry_server.uri)
+
+    assert versions(again, name) == ["1"]
+    assert logged(again, "model.yaml: its sha256 in the registry differs") > 0
+    assert logged(again, "which was served last") == 1
+    promote(registry, name, "3")
+    wait_for(lambda: versions(again, name) == ["3"], "version 3 is not served")
+
+
 def test_a_follower_that_dies_is_replaced_and_knows_what_is_served(
     put, registry, registry_server, follow, name
 ):

@@ -77,6 +77,16 @@ def test_a_version_whose_gate_said_no_is_not_promoted(put, registry, name):
     assert promote(registry, name, "1", force=True).now == "1"
 
 
+def test_a_version_whose_gate_said_no_gets_no_alias_either(put, registry, name):
+    """There is no second way to champion."""
+    put(**{"millrace.gate": "failed"})
+
+    with pytest.raises(UngatedError, match=f"models:/{name}/1 did not pass its gate"):
+        set_alias(registry, name, "champion", "1")
+    assert registry.aliases(name) == {}
+    assert set_alias(registry, name, "champion", "1", force=True).now == "1"
+
+
 def test_an_alias_can_be_set_and_taken_away(three, registry):
     """Without remembering anything."""
     assert set_alias(registry, three, "shadow", "2").now == "2"

@@ -18,8 +18,16 @@ import pandas as pd
 import pytest
 
 from model_store.errors import RegistryError
-from model_store.package import MANIFEST_FILE, sha256_of
+from model_store.package import (
+    MANIFEST_FILE,
+    Comparison,
+    Measured,
+    Proof,
+    Variant,
+    sha256_of,
+)
 from model_store.registry.fetch import fetch_package
+from model_store.registry.figures import figures
 from model_store.registry.reference import ModelReference
 from model_store.registry.registering import register
 from model_store.registry.versions import SHA256_TAG, Registry
@@ -64,6 +72,38 @@ def test_tags_say_what_the_package_is_worth(put, colours):
     assert found.tags["millrace.classes"] == "3"
     assert float(found.tags["millrace.parity.top1_agreement"]) == 1.0
     assert found.tags["millrace.gate.accuracy"] == "0.98"
+
+
+def test_variants_of_one_precision_have_figures_of_their_own(colours):
+    """An ONNX graph and a PyTorch program: none takes the other's tags."""
+    compared = Comparison(
+        images=9, top1_agreement=1, mean_score_difference=0, max_score_difference=0
+    )
+    first = colours.manifest.variants[0]
+    made = [first]
+    for file, runtime, precision, times in (
+        ("fp16.onnx", "onnx", "fp16", 1.5),
+        ("fp16.pt2", "torch", "fp16", 2.5),
+        ("model.pt2", "torch", "fp32", 0.5),
+        ("another.pt2", "torch", "bf16", 3.5),
+        ("bf16.pt2", "torch", "bf16", 4.5),
+    ):
+        measured = Measured(
+            device="cpu", threads=1, images_per_second={8: 9}, times_the_first={8: times}
+        )
+        proof = Proof(calibration=compared, held_out=compared, measured=measured)
+        made.append(Variant(file=file, runtime=runtime, precision=precision, proof=proof))
+
+    told = figures(colours.manifest.model_copy(update={"variants": tuple(made)}))
+
+    assert told["millrace.variants"] == "fp32,fp16,pt2-fp16,pt2,another.pt2,bf16.pt2"
+    assert {key: told[key] for key in told if key.endswith("times_the_first")} == {
+        "millrace.variant.fp16.times_the_first": "1.5",
+        "millrace.variant.pt2-fp16.times_the_first": "2.5",
+        "millrace.variant.pt2.times_the_first": "0.5",
+        "millrace.variant.another.pt2.times_the_first": "3.5",
+        "millrace.variant.bf16.pt2.times_the_first": "4.5",
+    }
 
 
 def test_versions_are_numbered_and_the_alias_is_moved(put, registry, name):
