@@ -33,7 +33,8 @@ class Wanted:
         namespace: that it lives in.
         storage_uri: where KServe finds the package.
         package_digest: sha256 of its manifest.
-        image: with a tag or a digest.
+        image: with a tag or a digest or neither; None leaves it as the components have it, whose
+            tag goes with the device.
         device: one of ``DEVICES``.
         instances: devices of a pod; 0 on CPUs.
         cores: of a pod.
@@ -46,7 +47,7 @@ class Wanted:
     namespace: str
     storage_uri: str
     package_digest: str
-    image: str
+    image: str | None
     device: str
     instances: int
     cores: int
@@ -74,7 +75,7 @@ def write_overlay(folder: Path, manifests: Path, wanted: Wanted, sizing: Sizing,
         "namespace": wanted.namespace,
         "resources": [str(up / "base"), "namespace.yaml"],
         "components": [str(up / "components" / name) for name in _components(wanted)],
-        "images": [_image(wanted.image)],
+        **({"images": [_image(wanted.image)]} if wanted.image else {}),
         "patches": _patches(wanted, sizing, queries),
     }
     text = yaml.safe_dump(content, sort_keys=False, width=100)
@@ -120,6 +121,7 @@ def _patches(wanted: Wanted, sizing: Sizing, queries: list[str]) -> list[Patch]:
         resources[device] = str(wanted.instances)
     service = [
         _set("/metadata/name", wanted.name),
+        _set("/spec/predictor/model/runtime", _own(wanted)),
         _set("/metadata/annotations/millrace~1package-sha256", wanted.package_digest),
         _set("/spec/predictor/minReplicas", wanted.least_pods if scales else sizing.pods),
         _set("/spec/predictor/model/storageUri", wanted.storage_uri),
@@ -136,10 +138,32 @@ def _patches(wanted: Wanted, sizing: Sizing, queries: list[str]) -> list[Patch]:
     patches = [
         _patch("InferenceService", service),
         _patch("ConfigMap", _settings(wanted, sizing), "millrace-settings"),
+        *_own_objects(wanted),
     ]
     if wanted.autoscaling == "keda":
         patches.append(_patch("ScaledObject", _scaled(wanted, sizing, queries)))
     return patches
+
+
+def _own(wanted: Wanted) -> str:
+    return f"millrace-{wanted.name}"
+
+
+def _own_objects(wanted: Wanted) -> list[Patch]:
+    # Shared by models of a namespace, the last one applied would win for all of them.
+    named = _set("/metadata/name", _own(wanted))
+    label = "serving.kserve.io~1inferenceservice"
+    return [
+        _patch("ServingRuntime", [named]),
+        _patch(
+            "NetworkPolicy",
+            [named, _set(f"/spec/podSelector/matchLabels/{label}", wanted.name)],
+        ),
+        _patch(
+            "PodDisruptionBudget",
+            [named, _set(f"/spec/selector/matchLabels/{label}", wanted.name)],
+        ),
+    ]
 
 
 def _scaled(wanted: Wanted, sizing: Sizing, queries: list[str]) -> list[Patch]:

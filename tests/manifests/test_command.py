@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from millrace.cli import commands
+from millrace.manifests import COMPONENTS
 from millrace.sizing import GIB, Measured, PodKind, read_measured, size
 from model_store.package import write_manifest
 from tests.conftest import colour_image
@@ -66,6 +67,58 @@ def test_the_talks_fleet_is_written_as_it_was(write):
     assert "--model_name=colours" in container["args"]
     assert "24 pods of 1,200 images/s each (infer is the limit) are 28,800/s" in said
     assert "97%" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "image"),
+    [
+        ((), "millrace:0.1.0-cuda"),
+        (("--device", "amd"), "millrace:0.1.0-rocm"),
+        (("--device", "cpu"), "millrace:0.1.0"),
+        (("--image", "example.com/m"), "example.com/m:0.1.0-cuda"),
+        (("--image", "example.com/m:7"), "example.com/m:7"),
+    ],
+)
+def test_a_pod_gets_the_image_that_has_its_devices_runtime(write, flags, image):
+    """Unless another tag is asked for."""
+    objects, _ = write("--target-rps", "1000", *TALK, *flags)
+    (container,) = only(objects, "ServingRuntime")["spec"]["containers"]
+
+    assert container["image"] == image
+
+
+def test_two_models_of_a_namespace_leave_each_other_alone(colours, tmp_path):
+    """What both overlays have is the same in both: applying one changes nothing of the other."""
+    manifest = colours.manifest.model_copy(update={"name": "shades"})
+    shutil.copytree(colours.path, tmp_path / "package")
+    write_manifest(tmp_path / "package", manifest)
+    flags = (
+        (colours.path, "--autoscaling", "keda"),
+        (tmp_path / "package", "--device", "cpu", "--autoscaling", "knative"),
+    )
+    overlays = []
+    for place, (path, *own) in enumerate(flags):
+        out = tmp_path / f"overlay{place}"
+        for name in COMPONENTS:
+            own += ["--component", name]
+        arguments = ["manifests", path, "--target-rps", 1000, *TALK, *own, "--out", out]
+        ran = CliRunner().invoke(commands, [str(each) for each in arguments])
+        assert ran.exit_code == 0, ran.output
+        overlays.append({(each["kind"], each["metadata"]["name"]): each for each in build(out)})
+    first, second = overlays
+
+    both = first.keys() & second.keys()
+    assert ("ServiceAccount", "millrace-predictor") in both
+    assert [key for key in both if first[key] != second[key]] == []
+    for name, objects in (("colours", first), ("shades", second)):
+        runtime = objects["InferenceService", name]["spec"]["predictor"]["model"]["runtime"]
+        labels = deployments(objects.values())[0]["metadata"]["labels"]
+        budget = objects["PodDisruptionBudget", f"millrace-{name}"]["spec"]["selector"]
+        policy = objects["NetworkPolicy", f"millrace-{name}"]["spec"]["podSelector"]
+        assert ("ServingRuntime", runtime) in objects
+        for selector in (budget, policy):
+            assert selector["matchLabels"].items() <= labels.items()
+            assert selector["matchLabels"]["serving.kserve.io/inferenceservice"] == name
 
 
 def test_too_few_pods_are_refused_with_how_many_it_takes(colours, tmp_path):
