@@ -24,6 +24,24 @@ GPU_SETTING = {"nvidia": "cuda", "amd": "rocm"}
 AUTOSCALING = {"none": None, "keda": "autoscaling-keda", "knative": "autoscaling-knative"}
 
 
+def _in_rules(field: str, rules: Patch, place: int) -> Patch:
+    # Between the first quotes of each expression is the namespace, between the next the model.
+    target = {
+        "select": {"kind": "PrometheusRule"} | rules,
+        "fieldPaths": ["spec.groups.*.rules.*.expr"],
+        "options": {"delimiter": '"', "index": place},
+    }
+    return {"source": {"kind": "InferenceService", "fieldPath": field}, "targets": [target]}
+
+
+# Alerts ask about one namespace, and what is missed is one model.
+ABSENT = "millrace-absent"
+RULES = [
+    _in_rules("metadata.namespace", {}, 1),
+    _in_rules("metadata.name", {"name": ABSENT}, 3),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What the overlay is to say.
@@ -77,6 +95,7 @@ def write_overlay(folder: Path, manifests: Path, wanted: Wanted, sizing: Sizing,
         "components": [str(up / "components" / name) for name in _components(wanted)],
         **({"images": [_image(wanted.image)]} if wanted.image else {}),
         "patches": _patches(wanted, sizing, queries),
+        **({"replacements": RULES} if "monitoring" in wanted.components else {}),
     }
     text = yaml.safe_dump(content, sort_keys=False, width=100)
     (folder / "kustomization.yaml").write_text(why + text, encoding="utf-8")
@@ -140,6 +159,10 @@ def _patches(wanted: Wanted, sizing: Sizing, queries: list[str]) -> list[Patch]:
         _patch("ConfigMap", _settings(wanted, sizing), "millrace-settings"),
         *_own_objects(wanted),
     ]
+    if "monitoring" in wanted.components:
+        patches.append(
+            _patch("PrometheusRule", [_set("/metadata/name", f"{ABSENT}-{wanted.name}")], ABSENT)
+        )
     if wanted.autoscaling == "keda":
         patches.append(_patch("ScaledObject", _scaled(wanted, sizing, queries)))
     return patches

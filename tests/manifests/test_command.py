@@ -209,6 +209,11 @@ def test_keda_scales_the_deployment_and_asks_for_the_models_own_metrics(write):
     queries = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
     assert all('namespace="shop",model="colours"' in query for query in queries)
     assert "classifier" not in json.dumps(objects)
+    (rule,) = only(objects, "PrometheusRule", "millrace-absent-colours")["spec"]["groups"][0][
+        "rules"
+    ]
+    assert rule["expr"] == 'absent(millrace_instance_up{namespace="shop",model="colours"})'
+    assert 'namespace="millrace"' not in json.dumps(objects)
 
 
 def test_two_gpus_a_pod_are_two_devices(write):
