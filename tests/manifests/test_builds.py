@@ -196,14 +196,19 @@ def test_keda_counts_the_models_of_its_own_namespace_only():
         assert query.count(f'{{namespace="{namespace}",model="classifier"') == asked > 0
 
 
-def test_the_cache_on_the_nodes_holds_what_production_serves():
-    """One storageUri, said once."""
-    objects = overlay("production")
-    served = only(objects, "InferenceService")["spec"]["predictor"]["model"]["storageUri"]
-    cache = only(objects, "LocalModelNamespaceCache")["spec"]
+def test_the_cache_on_the_nodes_lies_where_kserves_agent_writes(tmp_path):
+    """On the nodes that have the agent, by the path that it mounts; and not by default."""
+    objects = with_components(tmp_path, "preload")
+    group = only(objects, "LocalModelNodeGroup")
+    volume = group["spec"]["persistentVolumeSpec"]
+    (term,) = volume["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    labels = {each["key"]: each["values"] for each in term["matchExpressions"]}
 
-    assert cache["sourceModelUri"] == served
-    assert cache["nodeGroups"] == [only(objects, "LocalModelNodeGroup")["metadata"]["name"]]
+    assert volume["local"] == {"path": "/models"}
+    assert labels == {"kserve/localmodel": ["worker"], "millrace/model-cache": ["true"]}
+    cache = only(objects, "LocalModelNamespaceCache")["spec"]
+    assert cache["nodeGroups"] == [group["metadata"]["name"]]
+    assert "LocalModelNodeGroup" not in kinds(overlay("production"))
 
 
 def test_the_talks_deployment_keeps_the_talks_numbers():
@@ -245,3 +250,27 @@ def test_the_readme_shows_the_tree_that_there_is():
     folders = itertools.chain(COMPONENTS, OVERLAYS, ("base", "common", "runtime"))
 
     assert [name for name in folders if f" {name} " not in text and f" {name}/" not in text] == []
+
+
+def test_the_local_pod_fits_beside_the_cluster_on_two_cores():
+    """The cluster's own pods ask for most of them; a new pod comes when the old one has gone."""
+    (deployment,) = deployments(overlay("local"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+
+    assert container["resources"]["requests"]["cpu"] == "500m"
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+
+
+def test_the_talks_claim_can_be_filled_and_read_from_all_nodes():
+    """By a class of shared files, which is named; the pods themselves mount it read-only."""
+    objects = overlay("talk")
+    claim = only(objects, "PersistentVolumeClaim")
+    (pod,) = (each["spec"]["template"]["spec"] for each in deployments(objects))
+    (volume,) = (each for each in pod["volumes"] if "persistentVolumeClaim" in each)
+
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert claim["spec"]["storageClassName"]
+    assert volume["persistentVolumeClaim"] == {
+        "claimName": claim["metadata"]["name"],
+        "readOnly": True,
+    }

@@ -131,7 +131,10 @@ def test_pods_have_no_rights_that_they_do_not_need(name):
             each["mountPath"] for each in container["volumeMounts"] if not each.get("readOnly")
         ]
         assert writable == ["/tmp"]
-        assert container["resources"]["requests"] == container["resources"]["limits"]
+        resources = container["resources"]
+        assert resources["requests"]["memory"] == resources["limits"]["memory"]
+        # But on one machine, where the cluster itself takes most of the cores.
+        assert name == "local" or resources["requests"] == resources["limits"]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
