@@ -140,6 +140,32 @@ def test_a_canary_is_the_stable_pod_with_another_package(tmp_path):
     ]
 
 
+def test_stagings_stable_version_has_two_pods_beside_the_canary():
+    """KServe takes the canary's from the number that is asked for."""
+    replicas = {
+        each["metadata"]["name"]: each["spec"]["replicas"]
+        for each in deployments(overlay("staging"))
+    }
+
+    assert replicas == {"classifier-predictor": 2, "classifier-canary-predictor": 1}
+
+
+def test_a_canary_gets_its_share_over_grpc_too(tmp_path):
+    """With the same weights, at the Services' gRPC port, by another host name."""
+    objects = with_components(tmp_path, "gpu-nvidia", "canary")
+    http, grpc = only(objects, "HTTPRoute")["spec"], only(objects, "GRPCRoute")["spec"]
+    (container,) = only(objects, "ServingRuntime")["spec"]["containers"]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    shares = [
+        [(each["name"], each["weight"]) for each in route["rules"][0]["backendRefs"]]
+        for route in (http, grpc)
+    ]
+
+    assert shares[0] == shares[1]
+    assert {each["port"] for each in grpc["rules"][0]["backendRefs"]} == {ports["grpc"]}
+    assert set(http["hostnames"]).isdisjoint(grpc["hostnames"])
+
+
 def test_a_gpu_component_leaves_the_cpu_half_of_a_split_alone(tmp_path):
     """The GPU goes to one of the two, the settings differ, and the weights are of a hundred."""
     objects = with_components(tmp_path, "gpu-nvidia", "cpu-gpu-split")
@@ -160,6 +186,35 @@ def test_a_gpu_component_leaves_the_cpu_half_of_a_split_alone(tmp_path):
     assert devices == {"millrace-settings": "cuda:0", "millrace-settings-cpu": "cpu"}
     assert sum(step["weight"] for step in steps) == 100
     assert {f"{step['serviceName']}-predictor" for step in steps} == set(by_name)
+    images = {
+        name: each["spec"]["template"]["spec"]["containers"][0]["image"]
+        for name, each in by_name.items()
+    }
+    assert images == {
+        "classifier-predictor": "millrace:0.1.0-cuda",
+        "classifier-cpu-predictor": "millrace:0.1.0",
+    }
+
+
+def test_a_graph_has_a_name_and_a_way_in_of_its_own(tmp_path):
+    """KServe makes a Service of its name, which no InferenceService may have."""
+    objects = with_components(tmp_path, "gpu-nvidia", "cpu-gpu-split")
+    graph = only(objects, "InferenceGraph")["metadata"]["name"]
+    (rule,) = only(objects, "HTTPRoute")["spec"]["rules"]
+
+    assert graph not in {e["metadata"]["name"] for e in objects if e["kind"] == "InferenceService"}
+    assert [each["name"] for each in rule["backendRefs"]] == [graph]
+
+
+def test_the_cpu_half_runs_as_the_other_does(tmp_path):
+    """The second runtime is the first, but for the image and for who selects it."""
+    objects = with_components(tmp_path, "cpu-gpu-split")
+    runtime, cpu = (
+        only(objects, "ServingRuntime", n)["spec"] for n in ("millrace", "millrace-cpu")
+    )
+
+    own = "supportedModelFormats"
+    assert cpu == runtime | {own: [{"name": "millrace", "version": "1", "autoSelect": False}]}
 
 
 def test_knative_takes_what_kserve_makes_of_it(tmp_path):
