@@ -21,6 +21,7 @@ COMPONENTS = (
     "cloud-identity",
     "monitoring",
     "pipeline-access",
+    "registry",
     "repository-token",
     "store-in-cluster",
     "topology-spread",

@@ -141,14 +141,17 @@ def _patches(wanted: Wanted, sizing: Sizing, queries: list[str]) -> list[Patch]:
     service = [
         _set("/metadata/name", wanted.name),
         _set("/spec/predictor/model/runtime", _own(wanted)),
-        _set("/metadata/annotations/millrace~1package-sha256", wanted.package_digest),
         _set("/spec/predictor/minReplicas", wanted.least_pods if scales else sizing.pods),
-        _set("/spec/predictor/model/storageUri", wanted.storage_uri),
         _set(
             "/spec/predictor/model/resources",
             {"requests": dict(resources), "limits": dict(resources)},
         ),
     ]
+    if "registry" not in wanted.components:  # an alias says which package
+        service += [
+            _set("/metadata/annotations/millrace~1package-sha256", wanted.package_digest),
+            _set("/spec/predictor/model/storageUri", wanted.storage_uri),
+        ]
     if wanted.autoscaling == "knative":
         service += [
             _set("/spec/predictor/maxReplicas", sizing.pods),

@@ -216,6 +216,18 @@ def test_keda_scales_the_deployment_and_asks_for_the_models_own_metrics(write):
     assert 'namespace="millrace"' not in json.dumps(objects)
 
 
+def test_a_model_that_follows_a_registry_has_no_storage_uri(write):
+    """Its alias says which package is served, and no digest here."""
+    objects, _ = write("--target-rps", "1000", *TALK, "--component", "registry")
+    service = only(objects, "InferenceService")
+    (container,) = only(objects, "ServingRuntime")["spec"]["containers"]
+
+    assert [problem for each in objects for problem in problems(each)] == []
+    assert "storageUri" not in service["spec"]["predictor"]["model"]
+    assert "millrace/package-sha256" not in service["metadata"].get("annotations", {})
+    assert "--model_dir=models:/{{.Name}}@champion" in container["args"]
+
+
 def test_two_gpus_a_pod_are_two_devices(write):
     """Of AMD's, with the variables that its runtimes read."""
     flags = ("--device", "amd", "--gpus", "2", "--cores", "16")

@@ -184,6 +184,14 @@ def test_gpu_variants_have_the_runtime_of_the_lock():
     assert wanted["rocm"].startswith(f"{PROVIDERS['rocm'].package}==")
 
 
+def test_the_driver_is_found_where_gke_mounts_it():
+    """Its device plugin puts it there and leaves the linker to the image."""
+    text = (ROOT / "Containerfile").read_text("utf-8")
+    stages = text.split("\nFROM ")
+
+    assert "LD_LIBRARY_PATH=/usr/local/nvidia/lib64:/usr/local/nvidia/lib" in stages[-1]
+
+
 def test_its_user_can_write_nowhere_but_in_tmp(image):
     """By the files' modes; in a pod the root is read-only besides."""
     pruned = [part for name in WRITABLE for part in ("-path", f"./{name}", "-prune", "-o")]

@@ -21,6 +21,7 @@ OPENED = {
         ("169.254.169.252", 988, "TCP"),  # GKE
         ("169.254.170.23", 80, "TCP"),  # EKS Pod Identity
     ],
+    "registry": [("mlflow", 5000, "TCP")],
     "store-in-cluster": [("minio", 9000, "TCP"), ("mlflow", 5000, "TCP")],
 }
 
