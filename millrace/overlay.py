@@ -105,6 +105,8 @@ def write_overlay(folder: Path, manifests: Path, wanted: Wanted, sizing: Sizing,
 def _components(wanted: Wanted) -> list[str]:
     scaling = AUTOSCALING[wanted.autoscaling]
     chosen = [DEVICES[wanted.device][0], *([scaling] if scaling else []), *wanted.components]
+    if wanted.autoscaling == "knative" and "monitoring" in wanted.components:
+        chosen.append("monitoring-knative")
     return list(dict.fromkeys(chosen))
 
 

@@ -20,7 +20,7 @@ from model_store.package import write_manifest
 from tests.conftest import colour_image
 from tests.end_to_end.conftest import Pod
 from tests.end_to_end.watching import until
-from tests.manifests.kustomize import build, deployments, only
+from tests.manifests.kustomize import build, deployments, kinds, only
 from tests.manifests.schemas import problems
 from tests.manifests.test_pods import read
 
@@ -195,6 +195,20 @@ def test_knative_is_given_the_concurrency_and_the_most(write):
     assert (predictor["minReplicas"], predictor["maxReplicas"]) == (2, 6)
     assert 40 <= predictor["scaleTarget"] <= 70
     assert container["image"] == f"registry.example.com:5000/m@sha256:{DIGEST}"
+
+
+def test_pods_of_knative_are_scraped_past_its_proxy(write):
+    """At the container's own port, where scrapes are no requests; and at no Service besides."""
+    flags = ("--autoscaling", "knative", "--component", "monitoring")
+    objects, _ = write("--target-rps", "5000", *TALK, *flags)
+    monitor = only(objects, "PodMonitor")["spec"]
+    (port,) = only(objects, "ServingRuntime")["spec"]["containers"][0]["ports"]
+
+    assert [problem for each in objects for problem in problems(each)] == []
+    assert [each["portNumber"] for each in monitor["podMetricsEndpoints"]] == [
+        port["containerPort"]
+    ]
+    assert "ServiceMonitor" not in kinds(objects)
 
 
 def test_keda_scales_the_deployment_and_asks_for_the_models_own_metrics(write):
