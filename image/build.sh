@@ -32,7 +32,7 @@ fetch_wheels() {
   if [ "$variant" != cpu ]; then
     "$python" -m pip wheel --quiet --wheel-dir "$wheels" --constraint requirements.lock -r "image/requirements-$variant.txt"
   fi
-  "$python" -m pip wheel --quiet --wheel-dir "$wheels" --constraint requirements.lock '.[tracing]' 'setuptools<81' wheel
+  "$python" -m pip wheel --quiet --wheel-dir "$wheels" --constraint requirements.lock '.[tracing,registry-client]' 'setuptools<81' wheel
   "$python" -m pip wheel --quiet --wheel-dir "$wheels" cyclonedx-bom==7.5.0
   rm -f "$wheels"/millrace-*.whl  # it is built from its source
 }

@@ -17,7 +17,15 @@ from model_store.store import resolve
 ANSWER_IS_NO = 1
 BASE = Path(__file__).parents[1] / "manifests"
 # Those that hold nothing of the model's name, and go with any other.
-COMPONENTS = ("monitoring", "pipeline-access", "repository-token", "topology-spread")
+COMPONENTS = (
+    "cloud-identity",
+    "monitoring",
+    "pipeline-access",
+    "registry",
+    "repository-token",
+    "store-in-cluster",
+    "topology-spread",
+)
 SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,40}[a-z0-9])?")  # as KServe's webhook has it
 RATES = (
     "say what was measured: --measured FILE, which `curl …/v2/models/NAME/stages` of a loaded pod "
@@ -84,7 +92,9 @@ class _Refusal(click.ClickException):
     help="Of manifests/components; may be given again.",
 )
 @click.option(
-    "--image", default="millrace:0.1.0", show_default=True, help="NAME:TAG, or better NAME@sha256:…"
+    "--image",
+    help="NAME:TAG, or better NAME@sha256:…; with NAME alone the tag is the version's for --device."
+    "  [default: millrace]",
 )
 @click.option(
     "--storage-uri", help="Of the package.  [default: pvc://millrace-models/NAME/VERSION]"
@@ -119,7 +129,7 @@ def command(
     autoscaling: str,
     least_pods: int,
     components: tuple[str, ...],
-    image: str,
+    image: str | None,
     storage_uri: str | None,
     namespace: str,
     out: Path | None,

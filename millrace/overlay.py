@@ -24,6 +24,24 @@ GPU_SETTING = {"nvidia": "cuda", "amd": "rocm"}
 AUTOSCALING = {"none": None, "keda": "autoscaling-keda", "knative": "autoscaling-knative"}
 
 
+def _in_rules(field: str, rules: Patch, place: int) -> Patch:
+    # Between the first quotes of each expression is the namespace, between the next the model.
+    target = {
+        "select": {"kind": "PrometheusRule"} | rules,
+        "fieldPaths": ["spec.groups.*.rules.*.expr"],
+        "options": {"delimiter": '"', "index": place},
+    }
+    return {"source": {"kind": "InferenceService", "fieldPath": field}, "targets": [target]}
+
+
+# Alerts ask about one namespace, and what is missed is one model.
+ABSENT = "millrace-absent"
+RULES = [
+    _in_rules("metadata.namespace", {}, 1),
+    _in_rules("metadata.name", {"name": ABSENT}, 3),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What the overlay is to say.
@@ -33,7 +51,8 @@ class Wanted:
         namespace: that it lives in.
         storage_uri: where KServe finds the package.
         package_digest: sha256 of its manifest.
-        image: with a tag or a digest.
+        image: with a tag or a digest or neither; None leaves it as the components have it, whose
+            tag goes with the device.
         device: one of ``DEVICES``.
         instances: devices of a pod; 0 on CPUs.
         cores: of a pod.
@@ -46,7 +65,7 @@ class Wanted:
     namespace: str
     storage_uri: str
     package_digest: str
-    image: str
+    image: str | None
     device: str
     instances: int
     cores: int
@@ -74,8 +93,9 @@ def write_overlay(folder: Path, manifests: Path, wanted: Wanted, sizing: Sizing,
         "namespace": wanted.namespace,
         "resources": [str(up / "base"), "namespace.yaml"],
         "components": [str(up / "components" / name) for name in _components(wanted)],
-        "images": [_image(wanted.image)],
+        **({"images": [_image(wanted.image)]} if wanted.image else {}),
         "patches": _patches(wanted, sizing, queries),
+        **({"replacements": RULES} if "monitoring" in wanted.components else {}),
     }
     text = yaml.safe_dump(content, sort_keys=False, width=100)
     (folder / "kustomization.yaml").write_text(why + text, encoding="utf-8")
@@ -85,6 +105,8 @@ def write_overlay(folder: Path, manifests: Path, wanted: Wanted, sizing: Sizing,
 def _components(wanted: Wanted) -> list[str]:
     scaling = AUTOSCALING[wanted.autoscaling]
     chosen = [DEVICES[wanted.device][0], *([scaling] if scaling else []), *wanted.components]
+    if wanted.autoscaling == "knative" and "monitoring" in wanted.components:
+        chosen.append("monitoring-knative")
     return list(dict.fromkeys(chosen))
 
 
@@ -120,14 +142,18 @@ def _patches(wanted: Wanted, sizing: Sizing, queries: list[str]) -> list[Patch]:
         resources[device] = str(wanted.instances)
     service = [
         _set("/metadata/name", wanted.name),
-        _set("/metadata/annotations/millrace~1package-sha256", wanted.package_digest),
+        _set("/spec/predictor/model/runtime", _own(wanted)),
         _set("/spec/predictor/minReplicas", wanted.least_pods if scales else sizing.pods),
-        _set("/spec/predictor/model/storageUri", wanted.storage_uri),
         _set(
             "/spec/predictor/model/resources",
             {"requests": dict(resources), "limits": dict(resources)},
         ),
     ]
+    if "registry" not in wanted.components:  # an alias says which package
+        service += [
+            _set("/metadata/annotations/millrace~1package-sha256", wanted.package_digest),
+            _set("/spec/predictor/model/storageUri", wanted.storage_uri),
+        ]
     if wanted.autoscaling == "knative":
         service += [
             _set("/spec/predictor/maxReplicas", sizing.pods),
@@ -136,10 +162,36 @@ def _patches(wanted: Wanted, sizing: Sizing, queries: list[str]) -> list[Patch]:
     patches = [
         _patch("InferenceService", service),
         _patch("ConfigMap", _settings(wanted, sizing), "millrace-settings"),
+        *_own_objects(wanted),
     ]
+    if "monitoring" in wanted.components:
+        patches.append(
+            _patch("PrometheusRule", [_set("/metadata/name", f"{ABSENT}-{wanted.name}")], ABSENT)
+        )
     if wanted.autoscaling == "keda":
         patches.append(_patch("ScaledObject", _scaled(wanted, sizing, queries)))
     return patches
+
+
+def _own(wanted: Wanted) -> str:
+    return f"millrace-{wanted.name}"
+
+
+def _own_objects(wanted: Wanted) -> list[Patch]:
+    # Shared by models of a namespace, the last one applied would win for all of them.
+    named = _set("/metadata/name", _own(wanted))
+    label = "serving.kserve.io~1inferenceservice"
+    return [
+        _patch("ServingRuntime", [named]),
+        _patch(
+            "NetworkPolicy",
+            [named, _set(f"/spec/podSelector/matchLabels/{label}", wanted.name)],
+        ),
+        _patch(
+            "PodDisruptionBudget",
+            [named, _set(f"/spec/selector/matchLabels/{label}", wanted.name)],
+        ),
+    ]
 
 
 def _scaled(wanted: Wanted, sizing: Sizing, queries: list[str]) -> list[Patch]:

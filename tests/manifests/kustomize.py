@@ -71,10 +71,11 @@ def deployments(objects: Iterable[Object]) -> list[Object]:
     objects = list(objects)
     found = [each for each in objects if each["kind"] == "Deployment"]
     for service in (each for each in objects if each["kind"] == "InferenceService"):
-        runtime = only(objects, "ServingRuntime")
         predictors = [service["spec"]["predictor"]]
         predictors += [each["predictor"] for each in service["spec"].get("canary", ())]
-        found += [_deployment(service, predictor, runtime) for predictor in predictors]
+        for predictor in predictors:
+            runtime = only(objects, "ServingRuntime", predictor["model"]["runtime"])
+            found.append(_deployment(service, predictor, runtime))
     return found
 
 
@@ -109,12 +110,20 @@ def _deployment(service: Object, predictor: Object, runtime: Object) -> Object:
             "labels": labels,
         },
         "spec": {
-            "replicas": predictor["minReplicas"],
+            "replicas": _replicas(service, predictor),
             "selector": {"matchLabels": labels},
             "strategy": predictor.get("deploymentStrategy", {"type": "RollingUpdate"}),
             "template": {"metadata": {"labels": labels}, "spec": pod},
         },
     }
+
+
+def _replicas(service: Object, predictor: Object) -> int:
+    """KServe takes a canary's pods from the stable predictor's, of which one is left at least."""
+    if predictor is not service["spec"]["predictor"]:
+        return int(predictor["minReplicas"])
+    canaries = (each["predictor"]["minReplicas"] for each in service["spec"].get("canary", ()))
+    return max(1, int(predictor["minReplicas"]) - sum(canaries))
 
 
 def knative_service(objects: Iterable[Object]) -> Object:

@@ -140,6 +140,32 @@ def test_a_canary_is_the_stable_pod_with_another_package(tmp_path):
     ]
 
 
+def test_stagings_stable_version_has_two_pods_beside_the_canary():
+    """KServe takes the canary's from the number that is asked for."""
+    replicas = {
+        each["metadata"]["name"]: each["spec"]["replicas"]
+        for each in deployments(overlay("staging"))
+    }
+
+    assert replicas == {"classifier-predictor": 2, "classifier-canary-predictor": 1}
+
+
+def test_a_canary_gets_its_share_over_grpc_too(tmp_path):
+    """With the same weights, at the Services' gRPC port, by another host name."""
+    objects = with_components(tmp_path, "gpu-nvidia", "canary")
+    http, grpc = only(objects, "HTTPRoute")["spec"], only(objects, "GRPCRoute")["spec"]
+    (container,) = only(objects, "ServingRuntime")["spec"]["containers"]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    shares = [
+        [(each["name"], each["weight"]) for each in route["rules"][0]["backendRefs"]]
+        for route in (http, grpc)
+    ]
+
+    assert shares[0] == shares[1]
+    assert {each["port"] for each in grpc["rules"][0]["backendRefs"]} == {ports["grpc"]}
+    assert set(http["hostnames"]).isdisjoint(grpc["hostnames"])
+
+
 def test_a_gpu_component_leaves_the_cpu_half_of_a_split_alone(tmp_path):
     """The GPU goes to one of the two, the settings differ, and the weights are of a hundred."""
     objects = with_components(tmp_path, "gpu-nvidia", "cpu-gpu-split")
@@ -160,6 +186,35 @@ def test_a_gpu_component_leaves_the_cpu_half_of_a_split_alone(tmp_path):
     assert devices == {"millrace-settings": "cuda:0", "millrace-settings-cpu": "cpu"}
     assert sum(step["weight"] for step in steps) == 100
     assert {f"{step['serviceName']}-predictor" for step in steps} == set(by_name)
+    images = {
+        name: each["spec"]["template"]["spec"]["containers"][0]["image"]
+        for name, each in by_name.items()
+    }
+    assert images == {
+        "classifier-predictor": "millrace:0.1.0-cuda",
+        "classifier-cpu-predictor": "millrace:0.1.0",
+    }
+
+
+def test_a_graph_has_a_name_and_a_way_in_of_its_own(tmp_path):
+    """KServe makes a Service of its name, which no InferenceService may have."""
+    objects = with_components(tmp_path, "gpu-nvidia", "cpu-gpu-split")
+    graph = only(objects, "InferenceGraph")["metadata"]["name"]
+    (rule,) = only(objects, "HTTPRoute")["spec"]["rules"]
+
+    assert graph not in {e["metadata"]["name"] for e in objects if e["kind"] == "InferenceService"}
+    assert [each["name"] for each in rule["backendRefs"]] == [graph]
+
+
+def test_the_cpu_half_runs_as_the_other_does(tmp_path):
+    """The second runtime is the first, but for the image and for who selects it."""
+    objects = with_components(tmp_path, "cpu-gpu-split")
+    runtime, cpu = (
+        only(objects, "ServingRuntime", n)["spec"] for n in ("millrace", "millrace-cpu")
+    )
+
+    own = "supportedModelFormats"
+    assert cpu == runtime | {own: [{"name": "millrace", "version": "1", "autoSelect": False}]}
 
 
 def test_knative_takes_what_kserve_makes_of_it(tmp_path):
@@ -196,14 +251,19 @@ def test_keda_counts_the_models_of_its_own_namespace_only():
         assert query.count(f'{{namespace="{namespace}",model="classifier"') == asked > 0
 
 
-def test_the_cache_on_the_nodes_holds_what_production_serves():
-    """One storageUri, said once."""
-    objects = overlay("production")
-    served = only(objects, "InferenceService")["spec"]["predictor"]["model"]["storageUri"]
-    cache = only(objects, "LocalModelNamespaceCache")["spec"]
+def test_the_cache_on_the_nodes_lies_where_kserves_agent_writes(tmp_path):
+    """On the nodes that have the agent, by the path that it mounts; and not by default."""
+    objects = with_components(tmp_path, "preload")
+    group = only(objects, "LocalModelNodeGroup")
+    volume = group["spec"]["persistentVolumeSpec"]
+    (term,) = volume["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    labels = {each["key"]: each["values"] for each in term["matchExpressions"]}
 
-    assert cache["sourceModelUri"] == served
-    assert cache["nodeGroups"] == [only(objects, "LocalModelNodeGroup")["metadata"]["name"]]
+    assert volume["local"] == {"path": "/models"}
+    assert labels == {"kserve/localmodel": ["worker"], "millrace/model-cache": ["true"]}
+    cache = only(objects, "LocalModelNamespaceCache")["spec"]
+    assert cache["nodeGroups"] == [group["metadata"]["name"]]
+    assert "LocalModelNodeGroup" not in kinds(overlay("production"))
 
 
 def test_the_talks_deployment_keeps_the_talks_numbers():
@@ -245,3 +305,27 @@ def test_the_readme_shows_the_tree_that_there_is():
     folders = itertools.chain(COMPONENTS, OVERLAYS, ("base", "common", "runtime"))
 
     assert [name for name in folders if f" {name} " not in text and f" {name}/" not in text] == []
+
+
+def test_the_local_pod_fits_beside_the_cluster_on_two_cores():
+    """The cluster's own pods ask for most of them; a new pod comes when the old one has gone."""
+    (deployment,) = deployments(overlay("local"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+
+    assert container["resources"]["requests"]["cpu"] == "500m"
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+
+
+def test_the_talks_claim_can_be_filled_and_read_from_all_nodes():
+    """By a class of shared files, which is named; the pods themselves mount it read-only."""
+    objects = overlay("talk")
+    claim = only(objects, "PersistentVolumeClaim")
+    (pod,) = (each["spec"]["template"]["spec"] for each in deployments(objects))
+    (volume,) = (each for each in pod["volumes"] if "persistentVolumeClaim" in each)
+
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert claim["spec"]["storageClassName"]
+    assert volume["persistentVolumeClaim"] == {
+        "claimName": claim["metadata"]["name"],
+        "readOnly": True,
+    }

@@ -14,12 +14,13 @@ import pytest
 from click.testing import CliRunner
 
 from millrace.cli import commands
+from millrace.manifests import COMPONENTS
 from millrace.sizing import GIB, Measured, PodKind, read_measured, size
 from model_store.package import write_manifest
 from tests.conftest import colour_image
 from tests.end_to_end.conftest import Pod
 from tests.end_to_end.watching import until
-from tests.manifests.kustomize import build, deployments, only
+from tests.manifests.kustomize import build, deployments, kinds, only
 from tests.manifests.schemas import problems
 from tests.manifests.test_pods import read
 
@@ -66,6 +67,58 @@ def test_the_talks_fleet_is_written_as_it_was(write):
     assert "--model_name=colours" in container["args"]
     assert "24 pods of 1,200 images/s each (infer is the limit) are 28,800/s" in said
     assert "97%" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "image"),
+    [
+        ((), "millrace:0.1.0-cuda"),
+        (("--device", "amd"), "millrace:0.1.0-rocm"),
+        (("--device", "cpu"), "millrace:0.1.0"),
+        (("--image", "example.com/m"), "example.com/m:0.1.0-cuda"),
+        (("--image", "example.com/m:7"), "example.com/m:7"),
+    ],
+)
+def test_a_pod_gets_the_image_that_has_its_devices_runtime(write, flags, image):
+    """Unless another tag is asked for."""
+    objects, _ = write("--target-rps", "1000", *TALK, *flags)
+    (container,) = only(objects, "ServingRuntime")["spec"]["containers"]
+
+    assert container["image"] == image
+
+
+def test_two_models_of_a_namespace_leave_each_other_alone(colours, tmp_path):
+    """What both overlays have is the same in both: applying one changes nothing of the other."""
+    manifest = colours.manifest.model_copy(update={"name": "shades"})
+    shutil.copytree(colours.path, tmp_path / "package")
+    write_manifest(tmp_path / "package", manifest)
+    flags = (
+        (colours.path, "--autoscaling", "keda"),
+        (tmp_path / "package", "--device", "cpu", "--autoscaling", "knative"),
+    )
+    overlays = []
+    for place, (path, *own) in enumerate(flags):
+        out = tmp_path / f"overlay{place}"
+        for name in COMPONENTS:
+            own += ["--component", name]
+        arguments = ["manifests", path, "--target-rps", 1000, *TALK, *own, "--out", out]
+        ran = CliRunner().invoke(commands, [str(each) for each in arguments])
+        assert ran.exit_code == 0, ran.output
+        overlays.append({(each["kind"], each["metadata"]["name"]): each for each in build(out)})
+    first, second = overlays
+
+    both = first.keys() & second.keys()
+    assert ("ServiceAccount", "millrace-predictor") in both
+    assert [key for key in both if first[key] != second[key]] == []
+    for name, objects in (("colours", first), ("shades", second)):
+        runtime = objects["InferenceService", name]["spec"]["predictor"]["model"]["runtime"]
+        labels = deployments(objects.values())[0]["metadata"]["labels"]
+        budget = objects["PodDisruptionBudget", f"millrace-{name}"]["spec"]["selector"]
+        policy = objects["NetworkPolicy", f"millrace-{name}"]["spec"]["podSelector"]
+        assert ("ServingRuntime", runtime) in objects
+        for selector in (budget, policy):
+            assert selector["matchLabels"].items() <= labels.items()
+            assert selector["matchLabels"]["serving.kserve.io/inferenceservice"] == name
 
 
 def test_too_few_pods_are_refused_with_how_many_it_takes(colours, tmp_path):
@@ -144,6 +197,20 @@ def test_knative_is_given_the_concurrency_and_the_most(write):
     assert container["image"] == f"registry.example.com:5000/m@sha256:{DIGEST}"
 
 
+def test_pods_of_knative_are_scraped_past_its_proxy(write):
+    """At the container's own port, where scrapes are no requests; and at no Service besides."""
+    flags = ("--autoscaling", "knative", "--component", "monitoring")
+    objects, _ = write("--target-rps", "5000", *TALK, *flags)
+    monitor = only(objects, "PodMonitor")["spec"]
+    (port,) = only(objects, "ServingRuntime")["spec"]["containers"][0]["ports"]
+
+    assert [problem for each in objects for problem in problems(each)] == []
+    assert [each["portNumber"] for each in monitor["podMetricsEndpoints"]] == [
+        port["containerPort"]
+    ]
+    assert "ServiceMonitor" not in kinds(objects)
+
+
 def test_keda_scales_the_deployment_and_asks_for_the_models_own_metrics(write):
     """The base's model is named nowhere any more."""
     flags = ("--autoscaling", "keda", "--namespace", "shop", "--component", "monitoring")
@@ -156,6 +223,23 @@ def test_keda_scales_the_deployment_and_asks_for_the_models_own_metrics(write):
     queries = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
     assert all('namespace="shop",model="colours"' in query for query in queries)
     assert "classifier" not in json.dumps(objects)
+    (rule,) = only(objects, "PrometheusRule", "millrace-absent-colours")["spec"]["groups"][0][
+        "rules"
+    ]
+    assert rule["expr"] == 'absent(millrace_instance_up{namespace="shop",model="colours"})'
+    assert 'namespace="millrace"' not in json.dumps(objects)
+
+
+def test_a_model_that_follows_a_registry_has_no_storage_uri(write):
+    """Its alias says which package is served, and no digest here."""
+    objects, _ = write("--target-rps", "1000", *TALK, "--component", "registry")
+    service = only(objects, "InferenceService")
+    (container,) = only(objects, "ServingRuntime")["spec"]["containers"]
+
+    assert [problem for each in objects for problem in problems(each)] == []
+    assert "storageUri" not in service["spec"]["predictor"]["model"]
+    assert "millrace/package-sha256" not in service["metadata"].get("annotations", {})
+    assert "--model_dir=models:/{{.Name}}@champion" in container["args"]
 
 
 def test_two_gpus_a_pod_are_two_devices(write):

@@ -129,8 +129,17 @@ def server(image, log, *flags):
         runner.wait()
 
 
+def test_docker_finds_the_recipe_and_what_to_leave_out_by_its_own_names():
+    """`docker build .` does what the script does, with the same context."""
+    for name, ours in (("Dockerfile", "Containerfile"), (".dockerignore", ".containerignore")):
+        assert (ROOT / name).resolve() == ROOT / ours
+
+
 def test_it_serves_a_photo_as_nobody_and_writes_nothing(image, requests, tmp_path):
-    """Not root, nothing outside /tmp changes, and SIGTERM ends it well."""
+    """Not root, nothing outside /tmp changes, and SIGTERM ends it well.
+
+    The root itself is writable here, which buildah cannot help; a pod's is not.
+    """
     built = package(requests["mobilenet"], tmp_path / "store", quiet)
     shutil.copytree(built.path, image.root / "mnt" / "models")
     photo = next((requests["mobilenet"].parity_images).glob("**/*.jpg"))
@@ -169,8 +178,8 @@ def test_without_a_builder_the_script_says_which_to_install(tmp_path):
     assert ran.stderr == "image: neither buildah nor docker is here: install one of them\n"
 
 
-def test_gpu_variants_have_the_runtime_of_the_lock():
-    """The same release of ONNX Runtime, by the packages that the predictor names."""
+def test_gpu_variants_have_their_own_builds_of_the_runtime():
+    """By the packages that the predictor names: CUDA's of the lock's release, AMD's of its own."""
     lock = (ROOT / "requirements.lock").read_text("utf-8")
     wanted = {
         variant: (ROOT / "image" / f"requirements-{variant}.txt")
@@ -182,6 +191,14 @@ def test_gpu_variants_have_the_runtime_of_the_lock():
     runtime = re.search(r"^onnxruntime==(\S+)$", lock, re.MULTILINE)[1]
     assert wanted["cuda"] == f"{PROVIDERS['cuda'].package}[cuda,cudnn]=={runtime}"
     assert wanted["rocm"].startswith(f"{PROVIDERS['rocm'].package}==")
+
+
+def test_the_driver_is_found_where_gke_mounts_it():
+    """Its device plugin puts it there and leaves the linker to the image."""
+    text = (ROOT / "Containerfile").read_text("utf-8")
+    stages = text.split("\nFROM ")
+
+    assert "LD_LIBRARY_PATH=/usr/local/nvidia/lib64:/usr/local/nvidia/lib" in stages[-1]
 
 
 def test_its_user_can_write_nowhere_but_in_tmp(image):

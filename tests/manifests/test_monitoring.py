@@ -14,7 +14,7 @@ import yaml
 
 from predictor.capacity import STAGES
 from predictor.protocol.status import TABLE
-from tests.manifests.kustomize import MANIFESTS, only, with_components
+from tests.manifests.kustomize import MANIFESTS, only, overlay, with_components
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "operations.md"
 METRIC = re.compile(r"\bmillrace_[a-z_]+")
@@ -77,6 +77,16 @@ def served() -> set[str]:
     return names
 
 
+def promtool(folder, *arguments):
+    """Run in a folder; where there is none the test is skipped."""
+    if shutil.which("promtool") is None:
+        pytest.skip("no promtool here: install Debian's prometheus")
+    ran = subprocess.run(
+        ["promtool", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_every_metric_that_is_asked_for_is_served(expressions):
     """And the dashboard and the alerts together leave none of them out."""
     asked = {name for expression in expressions for name in METRIC.findall(expression)}
@@ -133,20 +143,59 @@ def test_the_scrape_keeps_our_own_label(objects):
 
 def test_promtool_takes_the_rules_and_they_fire_as_meant(rules, tmp_path):
     """Prometheus' own engine over a day of made-up pods (tests/manifests/alerts.test.yaml)."""
-    if shutil.which("promtool") is None:
-        pytest.skip("no promtool here: install Debian's prometheus")
     groups = []
-    for file in ("recording.yaml", "alerts.yaml"):
+    for file in ("recording.yaml", "alerts.yaml", "absent.yaml"):
         text = (MANIFESTS / "components" / "monitoring" / file).read_text(encoding="utf-8")
+        text = text.replace('namespace="millrace"', 'namespace="n"')
+        text = text.replace('model="classifier"', 'model="m"')
         groups += yaml.safe_load(text)["spec"]["groups"]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
     shutil.copy(Path(__file__).with_name("alerts.test.yaml"), tmp_path)
 
-    for command in (("check", "rules", "rules.yaml"), ("test", "rules", "alerts.test.yaml")):
-        ran = subprocess.run(
-            ["promtool", *command], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
+    promtool(tmp_path, "check", "rules", "rules.yaml")
+    promtool(tmp_path, "test", "rules", "alerts.test.yaml")
+
+
+@pytest.mark.parametrize("name", ["production", "staging"])
+def test_an_overlays_rules_are_about_its_own_namespace(name):
+    """By the first selector of each, to which all others are joined by that label."""
+    objects = overlay(name)
+    namespace = only(objects, "Namespace")["metadata"]["name"]
+    asked = [
+        rule["expr"]
+        for each in objects
+        if each["kind"] == "PrometheusRule"
+        for group in each["spec"]["groups"]
+        for rule in group["rules"]
+    ]
+
+    assert len(asked) > 15
+    first = f'{{namespace="{namespace}"'
+    assert [each for each in asked if each[each.index("{") :][: len(first)] != first] == []
+    assert [each for each in asked if each.count("namespace=") != 1] == []
+
+
+def test_keda_is_told_zero_by_an_idle_pod_and_nothing_where_none_is_seen(objects, tmp_path):
+    """By Prometheus' own engine; KEDA takes nothing for an error, and falls back."""
+    triggers = only(objects, "ScaledObject")["spec"]["triggers"]
+    labels = '{namespace="millrace",model="classifier",pod="p",instance="0"}'
+    seen = [{"series": f"millrace_instance_up{labels}", "values": "1x20"}]
+    other = [{"series": 'up{job="other"}', "values": "1x20"}]
+
+    def asks(samples):
+        return [
+            {"expr": each["metadata"]["query"], "eval_time": "10m", "exp_samples": samples}
+            for each in triggers
+        ]
+
+    tests = [
+        {"interval": "1m", "input_series": seen, "promql_expr_test": asks([{"value": 0}])},
+        {"interval": "1m", "input_series": other, "promql_expr_test": asks([])},
+    ]
+    (tmp_path / "keda.yaml").write_text(yaml.safe_dump({"tests": tests}), encoding="utf-8")
+
+    assert {each["metadata"]["ignoreNullValues"] for each in triggers} == {"false"}
+    promtool(tmp_path, "test", "rules", "keda.yaml")
 
 
 def test_promtool_is_told_of_every_alert(rules):
