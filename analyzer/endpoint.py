@@ -138,7 +138,7 @@ class EndpointModel:
         try:
             response = self._client.get(self.url + path)
             found = response.json() if response.is_success else {}
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise AnalyzerError(f"{self.url}: cannot be asked: {error}") from None
         if not response.is_success and not optional:
             raise AnalyzerError(f"{self.url}: {response.status_code}: {_reason(response)}")

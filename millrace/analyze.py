@@ -29,7 +29,7 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
         "models",
         multiple=True,
         required=True,
-        help="Name in the store, NAME/VERSION, a path, or a running endpoint, "
+        help="Name in the store, NAME/VERSION, a path, models:/NAME@ALIAS, or a running endpoint, "
         "http://HOST:PORT/v2/models/NAME; MODEL#int8 is one variant. Repeat it.",
     ),
     click.option(
@@ -44,6 +44,9 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
         "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder."
     ),
     click.option("--store", type=click.Path(path_type=Path), help="Folder of packages."),
+    click.option(
+        "--registry", metavar="URI", help="MLflow tracking URI, for models:/ URIs of --model."
+    ),
     click.option(
         "--variant",
         "variants",
@@ -126,11 +129,17 @@ def command(context: click.Context, /, as_json: bool, **given: Any) -> None:
         context.exit(ANSWER_IS_NO)
 
 
-def _request(store: Path | None, no_speed: bool, labels: Path | None, **given: Any) -> Request:
+def _request(
+    store: Path | None,
+    registry: str | None,
+    no_speed: bool,
+    labels: Path | None,
+    **given: Any,
+) -> Request:
     from analyzer.run_analysis import Request
 
     return Request(
-        settings=read_settings(store=store),
+        settings=read_settings(store=store, registry=registry),
         labels=read_labels(labels) if labels else (),
         speed=not no_speed,
         **given,

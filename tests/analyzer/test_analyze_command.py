@@ -11,13 +11,25 @@ import sys
 
 import pytest
 
+from analyzer import speed_pod
+from analyzer.local import Place
 from analyzer.result import Result
 from analyzer.write_all import read_result
 from millrace.cli import main
 from model_store.package import load_package
 from model_store.packaging import package
+from model_store.registry.registering import register
+from model_store.registry.versions import Registry
 from model_store.request import PackageRequest
-from tests.analyzer.colour_sets import files, picture, write_folder, write_zip
+from tests.analyzer.colour_sets import (
+    HERE,
+    files,
+    local,
+    picture,
+    surveyed,
+    write_folder,
+    write_zip,
+)
 from tests.cli.test_commands import millrace
 from tests.conftest import COLOURS, as_version, colour_image, quiet
 from tests.end_to_end.conftest import pod as pod
@@ -163,6 +175,44 @@ def test_speed_is_measured_unless_it_is_declined(colours, folder, tmp_path):
     assert speed.cores_per_device > 0
 
 
+def test_the_speed_of_a_pod_is_measured_whatever_models_are_to_be_called(
+    colours, folder, tmp_path, monkeypatch
+):
+    """And what stops it is a note: the answers are there already, and are written."""
+    from analyzer import run_analysis
+
+    monkeypatch.setenv("MILLRACE_MODEL_NAME", "web")
+    monkeypatch.setattr("analyzer.speed_pod.ASKED_S", 1.0)
+    seen, model = surveyed(folder), local(colours)
+    served = speed_pod.stages(model, seen)
+    model.place = Place("rocm", 1, HERE.limits, scaled=True)
+    failed = run_analysis._speeds([model], seen, {}, quiet)["colours"]
+
+    assert served["stages"]
+    assert "not measured: colours: device rocm: this ONNX Runtime has no" in failed.note
+    assert failed.variants == ()
+
+
+@pytest.fixture
+def registered(colours, registry_server, monkeypatch):
+    """A package in a registry, by its URI."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry_server.uri)
+    found = register(Registry(registry_server.uri), colours, "analyzed", "champion", {})
+    return f"models:/{found.name}@champion"
+
+
+def test_a_model_may_lie_in_a_registry(registered, folder, tmp_path, monkeypatch):
+    """By its alias, as elsewhere; it is fetched."""
+    monkeypatch.setenv("MILLRACE_CACHE", str(tmp_path / "cache"))
+    millrace(
+        "analyze", "--model", registered, "--dataset", folder, "--out", tmp_path / "out",
+        "--no-speed",
+    )  # fmt: skip
+
+    (model,) = result_in(tmp_path / "out").models
+    assert (model.source, model.name) == (registered, "analyzed")
+
+
 def test_robustness_is_measured_when_it_is_asked_for(colours, tmp_path):
     """In the report, and with a sheet that shows what was done; the second time it is known."""
     folder = write_folder(tmp_path / "set", files(3) | WRONG)
@@ -245,6 +295,11 @@ def test_an_analysis_that_is_stopped_goes_on(colours, tmp_path):
         (["--model", "colours", "--dataset", "{set}", "--labels", "none.txt"], "none.txt"),
         (["--model", "colours", "--dataset", "{set}", "--hierarchy", "none.csv"], "none.csv"),
         (["--model", "colours", "--dataset", "{set}", "--history", "none.json"], "none.json"),
+        (["--model", "colours", "--dataset", "{set}", "--champion", "colours", "--gate", "{gate}"],
+         "a gate judges models beside the champion"),
+        (["--model", "colours", "--dataset", "{set}", "--gate", "{gate}"],
+         "top1: no dataset 'photos' is analysed; there are colours-set"),
+        (["--model", "http://[::1/v2/models/x", "--dataset", "{set}"], "http://[::1"),
         (["--model", "colours"], "--dataset"),
     ],
 )  # fmt: skip
@@ -252,7 +307,9 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(
     colours, folder, tmp_path, arguments, words, monkeypatch, capsys
 ):
     """And leaves no result."""
-    given = [str(argument).replace("{set}", str(folder)) for argument in arguments]
+    gate = tmp_path / "gate.yaml"
+    gate.write_text("absolute: {top1: {at_least: 0.5, datasets: [photos]}}\n")
+    given = [argument.format(set=folder, gate=gate) for argument in arguments]
     store, out = str(colours.path.parents[1]), str(tmp_path / "out")
     monkeypatch.setattr(
         sys, "argv", ["millrace", "analyze", "--store", store, "--out", out, *given]
@@ -265,7 +322,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1 or said.startswith("Usage")
-    assert not (tmp_path / "out" / "result.json").exists()
+    assert not (tmp_path / "out").exists()  # nothing was classified
 
 
 def test_without_its_extra_the_command_says_what_to_install(folder, tmp_path):
