@@ -86,6 +86,13 @@ class EndpointModel:
         return tuple(self._learnt.get(index, f"class {index}") for index in range(count))
 
     @property
+    def nameless(self) -> tuple[str, ...]:
+        """Those of ``labels`` that stand for classes which no answer has named."""
+        if self._given:
+            return ()
+        return tuple(label for index, label in enumerate(self.labels) if index not in self._learnt)
+
+    @property
     def top_k(self) -> int:
         """Classes in an answer."""
         return self._top_k

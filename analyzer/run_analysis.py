@@ -121,7 +121,7 @@ def analyse(request: Request, progress: Progress) -> Analysis:
     found = _Found()
     try:
         for model in opened.models:
-            _groups(request, model.labels)  # what is wrong with them is said before anything runs
+            _groups(request, model)  # what is wrong with them is said before anything runs
         if gate is not None:
             models = [model.name for model in opened.models]
             check_gate(gate, models, opened.champion, [dataset.name for dataset in datasets])
@@ -210,7 +210,7 @@ def _evaluation(
         Evaluation(
             model=model.name,
             dataset=said.dataset,
-            accuracy=accuracy(said, _groups(request, said.labels)),
+            accuracy=accuracy(said, _groups(request, model)),
             robustness=_robustness(model, seen, said, request, progress),
             parity=compared,
             seconds=outcome.seconds,
@@ -237,9 +237,12 @@ def _robustness(
     )
 
 
-def _groups(request: Request, labels: tuple[str, ...]) -> Hierarchy | None:
-    """Groups of a model's classes; None without any, or where an endpoint's are not known yet."""
-    return read_hierarchy(request.hierarchy, labels) if request.hierarchy and labels else None
+def _groups(request: Request, model: Model) -> Hierarchy | None:
+    """Groups of a model's classes, as far as those of an endpoint are known; None without any."""
+    if request.hierarchy is None:
+        return None
+    nameless = model.nameless if isinstance(model, EndpointModel) else ()
+    return read_hierarchy(request.hierarchy, model.labels, nameless)
 
 
 def _dataset_facts(
@@ -266,7 +269,9 @@ def _dataset_facts(
         images=len(dataset.items),
         with_truth=with_truth,
         classes=checks.class_counts(dataset),
-        findings=tuple(findings),
+        findings=tuple(
+            one.model_copy(update={"text": checks.printable(one.text)}) for one in findings
+        ),
     )
 
 

@@ -196,13 +196,15 @@ def _as_json(result: Result) -> dict[str, Any]:
 
 
 def _print(result: Result, report: Path, run_id: str | None) -> None:
+    from analyzer.checks import printable
+
     table = Table("model", "dataset", "images", "top-1", "top-5", "ECE", "images/s", box=None)
     for one in result.evaluations:
         found = one.accuracy
         by_k = {top.k: top.hits for top in found.top}
         table.add_row(
-            Text(one.model),
-            Text(one.dataset),
+            Text(printable(one.model)),
+            Text(printable(one.dataset)),
             f"{found.answered} of {found.images}",
             _rate(by_k.get(1)),
             _rate(by_k.get(5)),
@@ -211,13 +213,13 @@ def _print(result: Result, report: Path, run_id: str | None) -> None:
         )
     print_table(table)
     for model, speed in result.speeds.items():
-        click.echo(f"{model}: {speed.note}")
+        click.echo(printable(f"{model}: {speed.note}"))
     for dataset in result.datasets:
         for finding in dataset.findings:
-            click.echo(f"{dataset.name}: {finding.severity}: {finding.text}")
+            click.echo(printable(f"{dataset.name}: {finding.severity}: {finding.text}"))
     if result.gate is not None:
         for verdict in result.gate.verdicts:
-            click.echo(f"{'passed' if verdict.passed else 'FAILED'}: {verdict.text}")
+            click.echo(printable(f"{'passed' if verdict.passed else 'FAILED'}: {verdict.text}"))
         click.echo(f"gate {'passed' if result.gate.passed else 'FAILED'}: {result.gate.file}")
     if run_id is not None:
         click.echo(f"MLflow run {run_id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -12,15 +13,19 @@ import sys
 import pytest
 
 from analyzer import speed_pod
+from analyzer.accuracy import accuracy
 from analyzer.local import Place
 from analyzer.result import Result
+from analyzer.write import write_tables
 from analyzer.write_all import read_result
+from analyzer.write_stale import remove_stale
 from millrace.cli import main
 from model_store.package import load_package
 from model_store.packaging import package
 from model_store.registry.registering import register
 from model_store.registry.versions import Registry
 from model_store.request import PackageRequest
+from tests.analyzer.answers import predictions
 from tests.analyzer.colour_sets import (
     HERE,
     files,
@@ -34,6 +39,7 @@ from tests.cli.test_commands import millrace
 from tests.conftest import COLOURS, as_version, colour_image, quiet
 from tests.end_to_end.conftest import pod as pod
 
+PLAIN = predictions([0, 1], [[0], [1]], [[0.9], [0.8]])
 # Red passes for blue in one of ten, and one file is broken.
 WRONG = {"red/wrong.png": picture("blue", 9), "green/broken.png": b"no image"}
 
@@ -260,6 +266,56 @@ def test_earlier_results_are_kept_to_compare_with(colours, folder, tmp_path):
     assert read_result(earlier) == first
     page = (tmp_path / "other" / "report.html").read_text(encoding="utf-8")
     assert result_in(out).created in page
+
+
+def test_what_another_model_left_in_the_folder_is_removed(colours, folder, tmp_path):
+    """And nothing that somebody else put there."""
+    out = tmp_path / "out"
+    analyze(colours, "--model", "colours", "--dataset", folder, "--out", out)
+    (out / "predictions-mine.csv").write_text("mine")
+    stale = {file.name for file in [*out.glob("*.csv"), *out.glob("charts/*")]}
+    analyze(colours, "--model", "colours", "--dataset", f"other={folder}", "--out", out)
+
+    left = {file.name for file in [*out.glob("*.csv"), *out.glob("charts/*")]}
+    assert "predictions-colours-other.csv" in left
+    assert left & stale == {"predictions-mine.csv"}
+
+
+def test_a_list_of_files_from_elsewhere_removes_nothing_else(tmp_path):
+    """Whatever stands in it."""
+    out = tmp_path / "out"
+    keep = [tmp_path / "a.csv", out / "x" / "y" / "b.csv", out / "result.json"]
+    for file in keep:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("keep")
+    names = ["../a.csv", str(tmp_path / "a.csv"), "x/y/b.csv", "result.json", 3]
+    (out / ".written.json").write_text(json.dumps(names))
+
+    remove_stale([], out)
+
+    assert all(file.exists() for file in keep)
+
+
+def test_names_that_spreadsheets_would_compute_are_quoted_and_escaped(colours, tmp_path):
+    """In the tables, and on a terminal."""
+    named = {"red/=1+1.png": picture("red", 1), "red/\x1b[2Jbroken.png": b"none"}
+    out = tmp_path / "out"
+    ran = analyze(
+        colours, "--model", "colours", "--dataset", write_folder(tmp_path / "=set", named),
+        "--out", out,
+    )  # fmt: skip
+
+    table = next(out.glob("predictions-*.csv"))
+    assert "\x1b" not in ran.stdout
+    assert "\\x1b[2Jbroken.png" in ran.stdout
+    assert rows_of(table)[1]["file"] == "red/=1+1.png"
+    write_tables(
+        [dataclasses.replace(PLAIN, names=("=1+1", "-2"), labels=("+a", "b", "c"))],
+        [accuracy(PLAIN)], tmp_path,
+    )  # fmt: skip
+    rows = rows_of(next(tmp_path.glob("predictions-*.csv")))
+    assert [row["file"] for row in rows] == ["'=1+1", "-2"]
+    assert rows[0]["label1"] == "'+a"
 
 
 def test_an_analysis_that_is_stopped_goes_on(colours, tmp_path):

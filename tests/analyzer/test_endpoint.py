@@ -193,6 +193,15 @@ def test_an_endpoint_that_never_has_room_ends_it_and_what_it_said_is_kept(
     model.close()
 
 
+def test_the_classes_that_no_answer_named_are_told(flaky, tmp_path):
+    """A file of groups need not have them."""
+    with closing(EndpointModel("", flaky[1])) as model:
+        run(model, surveyed(write_folder(tmp_path / "set", files(1))), tmp_path / "kept", quiet)
+
+        assert model.labels == ("class 0", "class 1", "c")
+        assert model.nameless == ("class 0", "class 1")
+
+
 def test_given_labels_are_used_instead_of_learnt_ones(flaky):
     """Of classes too that are never answered."""
     model = EndpointModel("", flaky[1], ("a", "b", "c", "d"))

@@ -164,6 +164,14 @@ def test_another_model_or_dataset_starts_anew(colours, tmp_path):
     assert asked == [6, 6, 6, 0]
 
 
+def test_another_runtime_or_decoder_starts_anew(colours, monkeypatch):
+    """Its answers may be others."""
+    before = local(colours).identity
+    monkeypatch.setattr("analyzer.local.metadata.version", lambda _: "99")
+
+    assert local(colours).identity != before
+
+
 KILLED = """
 import sys
 from pathlib import Path
