@@ -15,8 +15,10 @@ from analyzer.endpoint import EndpointModel
 from analyzer.endpoint_wire import HEADER_LENGTH, WireError, answers, request
 from analyzer.errors import AnalyzerError
 from analyzer.run import _Taking, run
+from analyzer.run_analysis import Request, analyse
 from analyzer.run_kept import Kept
 from analyzer.run_model import no_answers
+from predictor.settings import read_settings
 from tests.analyzer.colour_sets import files, local, surveyed, write_folder
 from tests.conftest import COLOURS, quiet
 from tests.end_to_end.conftest import pod as pod
@@ -191,6 +193,25 @@ def test_an_endpoint_that_never_has_room_ends_it_and_what_it_said_is_kept(
     with pytest.raises(AnalyzerError, match="503: full"):
         run(model, surveyed(write_folder(tmp_path / "set", files(4))), tmp_path / "kept", quiet)
     model.close()
+
+
+def test_groups_need_only_the_labels_that_an_endpoint_has_named(flaky, tmp_path):
+    """An analysis with a hierarchy goes through; others' names are no placeholder's business."""
+    groups = tmp_path / "groups.csv"
+    groups.write_text("label,kind\nc,letter\n", encoding="utf-8")
+    pixels = files(1)["red/0000.png"]
+    folder = write_folder(tmp_path / "set", {"c/1.png": pixels, "d/2.png": pixels[:-1]})
+
+    found = analyse(
+        Request(
+            models=(flaky[1],), datasets=(str(folder),), out=tmp_path / "out",
+            settings=read_settings(), device="cpu", hierarchy=groups, speed=False,
+        ),
+        quiet,
+    )  # fmt: skip
+
+    (evaluation,) = found.result.evaluations
+    assert evaluation.accuracy.hierarchy.accuracy_by_level == (1.0,)
 
 
 def test_the_classes_that_no_answer_named_are_told(flaky, tmp_path):
