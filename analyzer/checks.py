@@ -111,6 +111,14 @@ def class_counts(dataset: Dataset) -> dict[str, int]:
     return {label: found[label] for label in sorted(found)}
 
 
+def printable(text: str) -> str:
+    """The same with what could move a terminal's cursor, or break a line, as escapes."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for one in text
+    )
+
+
 def _by_share(count: int, of: int) -> Literal["warning", "error"]:
     return "error" if count > SPOILT * of else "warning"
 

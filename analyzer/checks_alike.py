@@ -28,7 +28,8 @@ SIDE, BLOCK = 32, 2
 PLACES_APART, LEVELS_APART = 4, 3.0
 MOST_NAMED = 20
 _READ = 64  # images for each turn of a thread
-_ROWS = 256  # of the comparison at once
+_ROWS = 256  # between two words of how it goes
+MOST_LOOKED_AT = 64  # of the rows whose hashes are close, those nearest in brightness
 
 
 def near_duplicates(survey: Survey, progress: Progress) -> Iterator[Finding]:
@@ -36,12 +37,8 @@ def near_duplicates(survey: Survey, progress: Progress) -> Iterator[Finding]:
     if len(survey.digests) > MOST_COMPARED:
         return
     numbers, thumbnails = _thumbnails(survey, progress)
-    pairs = alike(thumbnails)
-    found = [
-        (int(numbers[one]), int(numbers[other]))
-        for one, other in pairs
-        if survey.digests[numbers[one]] != survey.digests[numbers[other]]
-    ]
+    pairs = alike(thumbnails, progress)
+    found = [(int(numbers[one]), int(numbers[other])) for one, other in pairs]
     if not found:
         return
     items = survey.dataset.items
@@ -59,30 +56,39 @@ def near_duplicates(survey: Survey, progress: Progress) -> Iterator[Finding]:
     )
 
 
-def alike(thumbnails: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Pairs of rows of ``thumbnails`` (n, 32, 32) that are nearly the same.
+def alike(
+    thumbnails: NDArray[np.uint8], progress: Progress = lambda *_: None
+) -> list[tuple[int, int]]:
+    """A pair for each row of ``thumbnails`` (n, 32, 32) that is nearly the same as another one.
 
-    Rows are compared in the order of their mean brightness, since it differs by no more than the
-    thumbnails do; so few of all pairs are looked at.
+    Rows are gone through in the order of their mean brightness, since it differs by no more than
+    the thumbnails do; so few of all pairs are looked at. Each is paired with one that came before,
+    and with no more, or a film of one scene would make as many pairs as there are.
+
+    Returns:
+        At most n - 1 pairs, the smaller number first.
     """
     means = thumbnails.mean(axis=(1, 2), dtype=np.float64)
     order = np.argsort(means, kind="stable")
     means, hashes = means[order], _hashes(thumbnails)[order]
+    firsts = np.searchsorted(means, means - LEVELS_APART, side="left")
     found = []
-    for first in range(0, len(order), _ROWS):
-        rows = slice(first, min(first + _ROWS, len(order)))
-        last = int(np.searchsorted(means, means[rows.stop - 1] + LEVELS_APART, side="right"))
-        apart = np.bitwise_count(hashes[rows, None] ^ hashes[None, first:last]).sum(axis=2)
-        for row, column in np.argwhere(apart <= PLACES_APART).tolist():
-            if row < column:
-                one, other = int(order[first + row]), int(order[first + column])
-                if _levels_apart(thumbnails[one], thumbnails[other]) <= LEVELS_APART:
-                    found.append((min(one, other), max(one, other)))
+    for row, first in enumerate(firsts.tolist()):
+        apart = np.bitwise_count(hashes[first:row] ^ hashes[row]).sum(axis=1)
+        close = order[first:row][apart <= PLACES_APART][-MOST_LOOKED_AT:]
+        levels = _levels_apart(thumbnails[close], thumbnails[order[row]])
+        if len(close) and levels.min() <= LEVELS_APART:
+            one, other = int(close[levels.argmin()]), int(order[row])
+            found.append((min(one, other), max(one, other)))
+        if row % _ROWS == 0:
+            progress("near duplicates", row, len(order))
     return sorted(found)
 
 
-def _levels_apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    return float(np.abs(one.astype(np.int16) - other.astype(np.int16)).mean())
+def _levels_apart(some: NDArray[np.uint8], one: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(m,): of each of (m, 32, 32), on average."""
+    apart = np.abs(some.astype(np.int16) - one.astype(np.int16))
+    return np.asarray(apart.mean(axis=(1, 2)), np.float64)
 
 
 def _hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -97,13 +103,17 @@ def _hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def _thumbnails(survey: Survey, progress: Progress) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """The numbers of the images that can be decoded, and their thumbnails."""
+    """The numbers of the images that can be decoded, and their thumbnails; of copies the first."""
     count = len(survey.digests)
+    copies = np.ones(count, np.bool_)
+    copies[list({digest: at for at, digest in reversed([*enumerate(survey.digests)])}.values())] = 0
     thumbnails = np.zeros((count, SIDE, SIDE), np.uint8)
     good = np.zeros(count, np.bool_)
 
     def shrink(first: int) -> None:
         for number in range(first, min(first + _READ, count)):
+            if copies[number]:
+                continue
             try:
                 thumbnails[number] = _thumbnail(survey.read(number))
                 good[number] = True

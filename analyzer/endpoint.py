@@ -31,6 +31,7 @@ TRIES, LONGEST_PAUSE_S = 30, 2.0
 LOOKS, LOOK_EVERY_S = 12, 0.25
 BUSY = (429, 502, 503, 504)
 BAD_REQUEST, TOO_LARGE, SERVER_FAILED = 400, 413, 500
+MOST_FAILED = 32  # images in a row, each by itself: it is the server then, and none of them
 
 
 class EndpointModel:
@@ -57,6 +58,7 @@ class EndpointModel:
         self._given = tuple(labels)
         self._learnt: dict[int, str] = {}
         self._learning = threading.Lock()
+        self._failed = 0  # images since the last answer
         self._ended = threading.Event()
         try:
             self._metadata = self.get("")
@@ -84,6 +86,13 @@ class EndpointModel:
         return tuple(self._learnt.get(index, f"class {index}") for index in range(count))
 
     @property
+    def nameless(self) -> tuple[str, ...]:
+        """Those of ``labels`` that stand for classes which no answer has named."""
+        if self._given:
+            return ()
+        return tuple(label for index, label in enumerate(self.labels) if index not in self._learnt)
+
+    @property
     def top_k(self) -> int:
         """Classes in an answer."""
         return self._top_k
@@ -94,8 +103,24 @@ class EndpointModel:
         return dict(self._learnt)
 
     def learn(self, labels: Mapping[int, str]) -> None:
-        """Labels of answers that came earlier."""
-        self._learnt.update(labels)
+        """Labels that answers have, or had earlier.
+
+        Raises:
+            AnalyzerError: they are not those that were given.
+        """
+        for index, label in labels.items() if self._given else ():
+            if index >= len(self._given):
+                raise AnalyzerError(
+                    f"{self.url}: answers class {index}, {label!r}, and --labels names "
+                    f"{len(self._given)} classes; give the model's own labels, or none"
+                )
+            if self._given[index] != label:
+                raise AnalyzerError(
+                    f"{self.url}: class {index} is {label!r} in answers and "
+                    f"{self._given[index]!r} in --labels; give the model's own labels, or none"
+                )
+        with self._learning:
+            self._learnt.update(labels)
 
     def facts(self) -> ModelFacts:
         """For the report."""
@@ -120,7 +145,7 @@ class EndpointModel:
         try:
             response = self._client.get(self.url + path)
             found = response.json() if response.is_success else {}
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise AnalyzerError(f"{self.url}: cannot be asked: {error}") from None
         if not response.is_success and not optional:
             raise AnalyzerError(f"{self.url}: {response.status_code}: {_reason(response)}")
@@ -147,6 +172,7 @@ class EndpointModel:
     ) -> None:
         """Classify images; see ``Model``."""
         self._ended.clear()
+        self._failed = 0
         pool = ThreadPoolExecutor(IN_FLIGHT, "endpoint")
         try:
             flying: set[Future[list[Block]]] = set()
@@ -191,7 +217,7 @@ class EndpointModel:
         if response.status_code not in (BAD_REQUEST, TOO_LARGE, SERVER_FAILED):
             raise AnalyzerError(f"{self.url}: {response.status_code}: {_reason(response)}")
         if len(images) == 1:
-            return [no_answers(numbers, self._top_k, {numbers[0]: _reason(response)})]
+            return [self._failure(numbers[0], response)]
         middle = len(images) // 2
         first = self._ask(numbers[:middle], images[:middle])
         return first + self._ask(numbers[middle:], images[middle:])
@@ -212,10 +238,24 @@ class EndpointModel:
                 break
         raise AnalyzerError(f"{self.url}: {problem}")
 
+    def _failure(self, number: int, response: httpx.Response) -> Block:
+        """An image that is refused by itself; for good only where the image is to blame."""
+        passing = response.status_code == SERVER_FAILED
+        with self._learning:
+            self._failed += passing
+            if self._failed >= MOST_FAILED:
+                raise AnalyzerError(
+                    f"{self.url}: fails on every image, {MOST_FAILED} in a row: "
+                    f"{response.status_code}: {_reason(response)}; see its log, and run this again"
+                )
+        return no_answers((number,), self._top_k, {number: _reason(response)}, passing=passing)
+
     def _block(self, numbers: Sequence[int], found: WireAnswers) -> Block:
         places = found.indices.ravel().tolist()
-        with self._learning:
-            self._learnt.update(zip(places, found.labels, strict=True))
+        if min(places) < 0:
+            raise AnalyzerError(f"{self.url}: answers class {min(places)}, which is none")
+        self.learn(dict(zip(places, found.labels, strict=True)))
+        self._failed = 0
         return Block(np.array(numbers, np.int64), found.indices, found.scores)
 
 

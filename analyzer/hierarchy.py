@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +41,11 @@ class Hierarchy:
     groups: NDArray[np.int64]
 
 
-def read_hierarchy(file: Path, labels: Sequence[str]) -> Hierarchy:
+def read_hierarchy(file: Path, labels: Sequence[str], nameless: Collection[str] = ()) -> Hierarchy:
     """The groups in ``file`` of a model's ``labels``; rows of other labels are left out.
 
-    A label that a model has twice takes its rows in their order, or one row for both.
+    A label that a model has twice takes its rows in their order, or one row for both. Those that
+    stand for classes whose names nobody knows need none: each is a group of its own.
 
     Raises:
         HierarchyError: naming the file and the line, or the label that has no row.
@@ -62,6 +63,8 @@ def read_hierarchy(file: Path, labels: Sequence[str]) -> Hierarchy:
                 f"{file}: row {number} must have {len(heading)} cells, label first"
             )
         by_label.setdefault(row[0], []).append(_filled(row))
+    for name in nameless:
+        by_label.setdefault(name, [(name,) * len(heading[1:])])
     chosen = [*_chosen(file, by_label, labels)]
     _check_nesting(file, levels, chosen)
     columns = [_numbered(row[level] for row in chosen) for level in range(len(levels))]

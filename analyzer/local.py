@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,18 @@ from predictor.types import Answers, DecodeLimits
 
 MOST_LANES = 16  # each holds the network once more
 CPU_BATCH, GPU_BATCH = 8, 64
+COMPUTES = ("millrace", "numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "torch")
+
+
+def _versions() -> str:
+    """Of what decodes and computes: another one may answer otherwise."""
+    found = []
+    for tool in COMPUTES:
+        try:
+            found.append(f"{tool} {metadata.version(tool)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +80,9 @@ class LocalModel:
 
     @property
     def identity(self) -> str:
-        """The package's and the variant's digests, and how images are decoded."""
+        """The package's and the variant's digests, how images are decoded, and what by."""
         file = self.package.manifest.files[self.variant.file]
-        return f"{self.package.digest} {file} {self.place.kind} {self.decoding}"
+        return f"{self.package.digest} {file} {self.place.kind} {self.decoding} {_versions()}"
 
     @property
     def labels(self) -> tuple[str, ...]:

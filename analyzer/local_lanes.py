@@ -197,15 +197,19 @@ def _block(batch: _Batch, ran: BatchRun) -> Block:
     top_k = next((part.answers.indices.shape[1] for part in ran.parts if part.answers), 1)
     indices = np.full((len(batch.numbers), top_k), -1, np.int64)
     scores = np.full((len(batch.numbers), top_k), np.nan, np.float32)
+    passing = set()
     for part in ran.parts:
         if part.answers is None:
-            errors.setdefault(batch.numbers[part.rows.start], RUNTIME_FAILED)
+            failed = batch.numbers[part.rows.start]
+            if failed not in errors:
+                errors[failed] = RUNTIME_FAILED
+                passing.add(failed)
         else:
             indices[part.rows], scores[part.rows] = part.answers.indices, part.answers.scores
     for row, number in enumerate(batch.numbers):
         if number in errors:
             indices[row], scores[row] = -1, np.nan
-    return Block(np.array(batch.numbers, np.int64), indices, scores, errors)
+    return Block(np.array(batch.numbers, np.int64), indices, scores, errors, frozenset(passing))
 
 
 def decoded(numbers: Sequence[int], read: Read, decoding: Decoding) -> Iterator[tuple[int, Pixels]]:

@@ -169,7 +169,11 @@ class _Work:
             np.full(len(numbers), -1, np.int64), np.full(len(numbers), np.nan, np.float32)
         )
 
+        passing = False
+
         def take(block: Block) -> None:
+            nonlocal passing
+            passing = passing or bool(block.passing)
             places = [rows[number] for number in block.numbers.tolist()]
             answers.best[places] = block.indices[:, 0]
             answers.confidence[places] = block.scores[:, 0]
@@ -179,7 +183,8 @@ class _Work:
             return self._after(unit, number)
 
         self.classify(numbers.tolist(), read, take)
-        self.kept.keep(unit, answers)
+        if not passing:  # what fails for the moment may answer the next time
+            self.kept.keep(unit, answers)
         return answers
 
     def _after(self, unit: Unit, number: int) -> Pixels:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from analyzer.dataset_labels import Truth, truth_of
 from analyzer.dataset_survey import Progress, Survey
 from analyzer.endpoint import EndpointModel
+from analyzer.errors import AnalyzerError
 from analyzer.predictions import Predictions
 from analyzer.run_kept import Kept
 from analyzer.run_model import Block, Model
@@ -60,6 +61,11 @@ def run(model: Model, survey: Survey, folder: Path, progress: Progress) -> Outco
         indices, scores = kept.indices, kept.scores
         errors = tuple(kept.errors.get(number, "") for number in range(count))
         facts = kept.facts
+        if kept.passing and all(errors):
+            raise AnalyzerError(
+                f"{model.name} on {dataset.name}: answers none of {count} images: "
+                f"{errors[min(kept.passing)]}"
+            )
     truth = truth_of(dataset, model.labels, model.name)
     predictions = Predictions(
         model=model.name,
@@ -75,7 +81,9 @@ def run(model: Model, survey: Survey, folder: Path, progress: Progress) -> Outco
 
 
 def _classify(model: Model, survey: Survey, kept: Kept, progress: Progress) -> None:
-    left: NDArray[np.int64] = np.flatnonzero(~kept.done)
+    if isinstance(model, EndpointModel):
+        model.learn({int(index): label for index, label in kept.facts.get("labels", [])})
+    left: NDArray[np.int64] = np.flatnonzero(~kept.done | _nameless(model, kept))
     taking = _Taking(model, kept, len(survey.dataset.items) - len(left))
     what, count = f"{model.name} on {survey.dataset.name}", len(survey.dataset.items)
 
@@ -83,8 +91,6 @@ def _classify(model: Model, survey: Survey, kept: Kept, progress: Progress) -> N
         taking.take(block)
         progress(what, taking.done, count)
 
-    if isinstance(model, EndpointModel):
-        model.learn({int(index): label for index, label in kept.facts.get("labels", [])})
     try:
         if len(left):
             model.open()
@@ -92,6 +98,14 @@ def _classify(model: Model, survey: Survey, kept: Kept, progress: Progress) -> N
             model.classify(left.tolist(), survey.read, take)
     finally:
         taking.note()
+
+
+def _nameless(model: Model, kept: Kept) -> NDArray[np.bool_]:
+    """(n,): answers of an endpoint whose labels were lost with what was known of the run."""
+    if not isinstance(model, EndpointModel):
+        return np.zeros(len(kept.done), np.bool_)
+    known = np.isin(kept.indices, [-1, *model.learnt])
+    return np.array(~known.all(axis=1), np.bool_)
 
 
 class _Taking:
@@ -112,6 +126,7 @@ class _Taking:
 
     def take(self, block: Block) -> None:
         """One block more."""
+        self._keep_labels()
         self._kept.put(block)
         self.done += len(block.numbers)
         self._images += len(block.numbers)
@@ -120,6 +135,14 @@ class _Taking:
         self._last = now
         if now - self._saved > SAVE_EVERY_S:
             self._saved = now
+            self.note()
+            self._kept.save_facts()
+
+    def _keep_labels(self) -> None:
+        """Before the answers that have them: a kill in between must not leave those nameless."""
+        if not isinstance(self._model, EndpointModel):
+            return
+        if len(self._model.learnt) > len(self._kept.facts.get("labels", ())):
             self.note()
             self._kept.save_facts()
 

@@ -17,7 +17,7 @@ from analyzer.accuracy import accuracy
 from analyzer.agreement import agreement
 from analyzer.dataset_survey import KEPT_BYTES, Progress, Survey, survey
 from analyzer.endpoint import EndpointModel
-from analyzer.errors import AgreementError
+from analyzer.errors import AgreementError, AnalyzerError
 from analyzer.gate import judge
 from analyzer.gate_file import read_gate
 from analyzer.hierarchy import Hierarchy, read_hierarchy
@@ -34,6 +34,7 @@ from analyzer.result import (
 )
 from analyzer.robustness import Keeping, Plan, robustness
 from analyzer.run import Outcome, run
+from analyzer.run_checks import check_gate
 from analyzer.run_model import Model
 from analyzer.run_models import Opened, open_models
 from analyzer.sources import open_datasets
@@ -114,18 +115,23 @@ def analyse(request: Request, progress: Progress) -> Analysis:
         request.settings.store,
         here,
         request.labels,
+        registry=request.settings.registry,
+        cache=request.settings.cache,
     )
     found = _Found()
     try:
         for model in opened.models:
-            _groups(request, model.labels)  # what is wrong with them is said before anything runs
+            _groups(request, model)  # what is wrong with them is said before anything runs
+        if gate is not None:
+            models = [model.name for model in opened.models]
+            check_gate(gate, models, opened.champion, [dataset.name for dataset in datasets])
         for dataset in datasets:
             found.surveys.append(survey(dataset, progress, KEPT_BYTES // len(datasets)))
             _on_dataset(opened, found.surveys[-1], request, found, progress)
         speeds = found.pods
         if request.speed:
             ours = [model for model in opened.models if isinstance(model, LocalModel)]
-            speeds = speeds | speed.measure(ours, found.surveys[0], environment, progress)
+            speeds = speeds | _speeds(ours, found.surveys[0], environment, progress)
         result = _result(opened, found, speeds)
     finally:
         for model in opened.models:
@@ -147,6 +153,23 @@ def place_of(device: str, settings: Settings) -> tuple[Place, dict[str, str]]:
     (placed,) = place(devices[:1], 1, machine, os.environ)
     decoding = settings.decode_limits, settings.scaled_decode
     return Place(placed.kind, machine.usable, *decoding), placed.environment
+
+
+def _speeds(
+    models: Sequence[LocalModel], seen: Survey, environment: dict[str, str], progress: Progress
+) -> dict[str, Speed]:
+    """Speeds; where they cannot be measured that is said, and all that is known stays."""
+    try:
+        return speed.measure(models, seen, environment, progress)
+    except AnalyzerError as error:
+        why = f"its speed was not measured: {error}"
+        return {model.name: _unmeasured(why) for model in models}
+
+
+def _unmeasured(why: str) -> Speed:
+    return Speed(
+        machine="", variants=(), stages=(), bottleneck=None, cores_per_device=None, note=why
+    )
 
 
 def _on_dataset(
@@ -187,7 +210,7 @@ def _evaluation(
         Evaluation(
             model=model.name,
             dataset=said.dataset,
-            accuracy=accuracy(said, _groups(request, said.labels)),
+            accuracy=accuracy(said, _groups(request, model)),
             robustness=_robustness(model, seen, said, request, progress),
             parity=compared,
             seconds=outcome.seconds,
@@ -214,9 +237,12 @@ def _robustness(
     )
 
 
-def _groups(request: Request, labels: tuple[str, ...]) -> Hierarchy | None:
-    """Groups of a model's classes; None without any, or where an endpoint's are not known yet."""
-    return read_hierarchy(request.hierarchy, labels) if request.hierarchy and labels else None
+def _groups(request: Request, model: Model) -> Hierarchy | None:
+    """Groups of a model's classes, as far as those of an endpoint are known; None without any."""
+    if request.hierarchy is None:
+        return None
+    nameless = model.nameless if isinstance(model, EndpointModel) else ()
+    return read_hierarchy(request.hierarchy, model.labels, nameless)
 
 
 def _dataset_facts(
@@ -243,7 +269,9 @@ def _dataset_facts(
         images=len(dataset.items),
         with_truth=with_truth,
         classes=checks.class_counts(dataset),
-        findings=tuple(findings),
+        findings=tuple(
+            one.model_copy(update={"text": checks.printable(one.text)}) for one in findings
+        ),
     )
 
 

@@ -46,6 +46,7 @@ class Kept:
             self._rows = self._open(count)
             self.errors = self._read_errors()
             self.facts = self._read_facts()
+            self.passing: set[int] = set()
             self._error_file = (self.folder / ERRORS).open("a", encoding="utf-8")
         except OSError as error:
             raise AnalyzerError(f"{self.folder}: {error.strerror or error}") from None
@@ -86,16 +87,22 @@ class Kept:
         return np.where(rows["done"][:, None], rows["scores"], np.float32(np.nan))
 
     def put(self, block: Block) -> None:
-        """Keep answers; a row counts once all of it is there."""
+        """Keep answers; a row counts once all of it is there.
+
+        Failures that pass are known to this run alone: the next one asks again.
+        """
+        self.passing |= block.passing
         for number, error in block.errors.items():
             self.errors[number] = error
-            self._error_file.write(json.dumps([number, error]) + "\n")
+            if number not in block.passing:
+                self._error_file.write(json.dumps([number, error]) + "\n")
         if block.errors:
             self._error_file.flush()
         numbers, width = block.numbers, block.indices.shape[1]
         self._rows["indices"][numbers, :width] = block.indices
         self._rows["scores"][numbers, :width] = block.scores
-        self._rows["done"][numbers] = True
+        lasting = [number not in block.passing for number in numbers.tolist()]
+        self._rows["done"][numbers] = lasting
 
     def _open(self, count: int) -> np.memmap[Any, np.dtype[Any]]:
         file = self.folder / ROWS

@@ -24,22 +24,28 @@ class Block:
         indices: int64 (b, k), best class first; -1 where there is an error.
         scores: float32 (b, k); NaN as above.
         errors: by number, why an image gave no answer.
+        passing: those of them that are the model's failure and not the image's: another time it
+            may answer, so this is not kept.
     """
 
     numbers: NDArray[np.int64]
     indices: NDArray[np.int64]
     scores: NDArray[np.float32]
     errors: dict[int, str] = field(default_factory=dict)
+    passing: frozenset[int] = frozenset()
 
 
-def no_answers(numbers: Sequence[int], top_k: int, errors: dict[int, str]) -> Block:
-    """A block of images that all failed."""
+def no_answers(
+    numbers: Sequence[int], top_k: int, errors: dict[int, str], *, passing: bool = False
+) -> Block:
+    """A block of images that all failed; ``passing`` as in ``Block``, of all of them."""
     shape = (len(numbers), top_k)
     return Block(
         np.array(numbers, np.int64),
         np.full(shape, -1, np.int64),
         np.full(shape, np.nan, np.float32),
         errors,
+        frozenset(numbers) if passing else frozenset(),
     )
 
 

@@ -12,7 +12,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.local import LocalModel, Place
 from analyzer.run_model import Model
 from model_store.package import ModelPackage, Variant, load_package
-from model_store.store import resolve
+from model_store.registry.location import locate
 from predictor.runtimes.loading import candidates
 
 SCHEMES = ("http://", "https://")
@@ -58,17 +58,23 @@ def open_models(
     store: Path,
     place: Place,
     labels: Sequence[str] = (),
+    *,
+    registry: str = "",
+    cache: Path = Path(),
 ) -> Opened:
     """Open packages and endpoints.
 
     Args:
-        references: names in the store, paths, or addresses ``http://host:port/v2/models/NAME``.
+        references: names in the store, paths, ``models:/NAME@ALIAS`` of a registry, or addresses
+            ``http://host:port/v2/models/NAME``.
             ``REFERENCE#int8`` is that variant and no other.
         champion: such a reference; one of the others or one more.
         variants: precisions or files of those that name none; ``all``; empty: the package's own.
         store: folder of packages.
         place: where packages run.
         labels: of endpoints, by class index.
+        registry: tracking URI of ``models:/`` URIs; empty: as the environment has it.
+        cache: folder of fetched packages.
 
     Raises:
         AnalyzerError, ModelStoreError, StartupError: one line that says what is not there.
@@ -76,8 +82,12 @@ def open_models(
     chosen: list[_Chosen | EndpointModel] = []
     places: dict[str, int] = {}  # of what was named before, by what it is
     champions: list[int] = []
+
+    def find(name: str) -> Path:
+        return locate(name, store, registry, cache)
+
     for reference in [*references, *([champion] if champion else [])]:
-        for one in _meant(reference, variants, store, place, labels):
+        for one in _meant(reference, variants, find, place, labels):
             key = one.url if isinstance(one, EndpointModel) else one.key
             if key not in places:
                 places[key] = len(chosen)
@@ -97,7 +107,7 @@ def open_models(
 def _meant(
     reference: str,
     variants: Sequence[str],
-    store: Path,
+    find: Callable[[str], Path],
     place: Place,
     labels: Sequence[str],
 ) -> list[_Chosen | EndpointModel]:
@@ -106,7 +116,7 @@ def _meant(
     bare, mark, variant = reference.rpartition(VARIANT)
     if not mark or "/" in variant:
         bare, variant = reference, ""
-    package = load_package(resolve(bare, store))
+    package = load_package(find(bare))
     wanted = (variant,) if variant else variants or (package.manifest.variants[0].file,)
     found: list[_Chosen | EndpointModel] = []
     for each in wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import threading
 import zipfile
@@ -15,7 +16,16 @@ from analyzer.sources_table import read_table
 MOST_TABLE_BYTES = 256 * 1024 * 1024
 _DRIVE = re.compile(r"[A-Za-z]:")
 # What Python's reader raises on damaged, encrypted or unknown members.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    RuntimeError,
+    NotImplementedError,
+    EOFError,
+    OSError,
+    ValueError,
+)
 
 
 class Members:
@@ -58,7 +68,7 @@ def open_zip(file: Path, source: str) -> Dataset:
     """
     try:
         members = Members(file)
-    except (zipfile.BadZipFile, OSError) as error:
+    except _DAMAGED as error:  # names that are no text and versions to come among them
         raise DatasetError(f"{file}: cannot be read as a zip file: {error}") from None
     names = [name for name in members.names() if not _is_clutter(name)]
     for name in names:

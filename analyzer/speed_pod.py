@@ -63,6 +63,7 @@ def _pod(model: LocalModel) -> Iterator[int]:
     command = [
         sys.executable, "-m", "predictor",
         "--model-dir", str(model.package.path),
+        "--model-name", model.package.name,
         "--variant", model.variant.file,
         "--devices", model.place.kind,
         "--scaled-decode", str(model.place.scaled),

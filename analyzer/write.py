@@ -12,6 +12,8 @@ from analyzer.predictions import NO_TRUTH, Predictions
 from analyzer.result import Accuracy, Result
 
 RESULT_FILE = "result.json"
+# What a spreadsheet computes; numbers, which may have a sign, are none.
+_FORMULA = re.compile(r"(?![+-]?[\d.]+\Z)[=+\-@\t\r]")
 _UNFIT = re.compile(r"[^\w.#-]+")
 SHOWN = 5  # classes of an answer, in the table of predictions
 
@@ -102,11 +104,16 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6f}"
 
 
+def _no_formula(cell: object) -> object:
+    """Names that a spreadsheet would compute get a quote before them, as in the page's export."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
 def _table(file: Path, rows: Iterable[Sequence[object]]) -> Path:
     temporary = file.with_name(f".{file.name}.new")
     try:
         with temporary.open("w", encoding="utf-8", newline="") as stream:
-            csv.writer(stream).writerows(rows)
+            csv.writer(stream).writerows([_no_formula(cell) for cell in row] for row in rows)
         temporary.replace(file)
     except OSError as error:
         raise AnalyzerError(f"{file}: cannot be written: {error.strerror or error}") from None

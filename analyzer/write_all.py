@@ -16,6 +16,7 @@ from analyzer.robustness import INTENSITIES
 from analyzer.robustness_sheet import contact_sheet
 from analyzer.run_analysis import Analysis
 from analyzer.write import RESULT_FILE, write_result, write_tables
+from analyzer.write_stale import remove_stale
 from predictor.decode import DEFAULT_LIMITS
 
 HISTORY_FOLDER, CHARTS_FOLDER = "history", "charts"
@@ -50,10 +51,12 @@ def write_all(found: Analysis, folder: Path, history: Sequence[Result], progress
         except AnalyzerError:
             continue  # of another version of this schema
     earlier.sort(key=lambda result: result.created)
-    write_tables(found.predictions, [each.accuracy for each in found.result.evaluations], folder)
+    accuracies = [each.accuracy for each in found.result.evaluations]
+    written = write_tables(found.predictions, accuracies, folder)
     write_result(found.result, folder)
-    write_charts(found.result, folder / CHARTS_FOLDER)
-    _write_sheet(found, folder / CHARTS_FOLDER / SHEET_FILE)
+    written += write_charts(found.result, folder / CHARTS_FOLDER)
+    written += _write_sheet(found, folder / CHARTS_FOLDER / SHEET_FILE)
+    remove_stale(written, folder)
     return write_report(
         found.result,
         found.predictions,
@@ -94,7 +97,7 @@ def _keep_earlier(folder: Path) -> None:
     file.replace(folder / HISTORY_FOLDER / f"{name}.json")
 
 
-def _write_sheet(found: Analysis, file: Path) -> None:
+def _write_sheet(found: Analysis, file: Path) -> list[Path]:
     """Show on one image what augmentations do, if they were asked for."""
     for evaluation, said in zip(found.result.evaluations, found.predictions, strict=True):
         if evaluation.robustness is None:
@@ -103,7 +106,8 @@ def _write_sheet(found: Analysis, file: Path) -> None:
         number = int(said.answered.argmax())
         picture = robustness_pictures.Pictures(seen.read, DEFAULT_LIMITS).picture(number)
         file.write_bytes(contact_sheet(picture, said.names[number], INTENSITIES))
-        return
+        return [file]
+    return []
 
 
 def _pictures(seen: Survey) -> Pictures:

@@ -29,7 +29,7 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
         "models",
         multiple=True,
         required=True,
-        help="Name in the store, NAME/VERSION, a path, or a running endpoint, "
+        help="Name in the store, NAME/VERSION, a path, models:/NAME@ALIAS, or a running endpoint, "
         "http://HOST:PORT/v2/models/NAME; MODEL#int8 is one variant. Repeat it.",
     ),
     click.option(
@@ -44,6 +44,9 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
         "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder."
     ),
     click.option("--store", type=click.Path(path_type=Path), help="Folder of packages."),
+    click.option(
+        "--registry", metavar="URI", help="MLflow tracking URI, for models:/ URIs of --model."
+    ),
     click.option(
         "--variant",
         "variants",
@@ -126,11 +129,17 @@ def command(context: click.Context, /, as_json: bool, **given: Any) -> None:
         context.exit(ANSWER_IS_NO)
 
 
-def _request(store: Path | None, no_speed: bool, labels: Path | None, **given: Any) -> Request:
+def _request(
+    store: Path | None,
+    registry: str | None,
+    no_speed: bool,
+    labels: Path | None,
+    **given: Any,
+) -> Request:
     from analyzer.run_analysis import Request
 
     return Request(
-        settings=read_settings(store=store),
+        settings=read_settings(store=store, registry=registry),
         labels=read_labels(labels) if labels else (),
         speed=not no_speed,
         **given,
@@ -187,13 +196,15 @@ def _as_json(result: Result) -> dict[str, Any]:
 
 
 def _print(result: Result, report: Path, run_id: str | None) -> None:
+    from analyzer.checks import printable
+
     table = Table("model", "dataset", "images", "top-1", "top-5", "ECE", "images/s", box=None)
     for one in result.evaluations:
         found = one.accuracy
         by_k = {top.k: top.hits for top in found.top}
         table.add_row(
-            Text(one.model),
-            Text(one.dataset),
+            Text(printable(one.model)),
+            Text(printable(one.dataset)),
             f"{found.answered} of {found.images}",
             _rate(by_k.get(1)),
             _rate(by_k.get(5)),
@@ -202,13 +213,13 @@ def _print(result: Result, report: Path, run_id: str | None) -> None:
         )
     print_table(table)
     for model, speed in result.speeds.items():
-        click.echo(f"{model}: {speed.note}")
+        click.echo(printable(f"{model}: {speed.note}"))
     for dataset in result.datasets:
         for finding in dataset.findings:
-            click.echo(f"{dataset.name}: {finding.severity}: {finding.text}")
+            click.echo(printable(f"{dataset.name}: {finding.severity}: {finding.text}"))
     if result.gate is not None:
         for verdict in result.gate.verdicts:
-            click.echo(f"{'passed' if verdict.passed else 'FAILED'}: {verdict.text}")
+            click.echo(printable(f"{'passed' if verdict.passed else 'FAILED'}: {verdict.text}"))
         click.echo(f"gate {'passed' if result.gate.passed else 'FAILED'}: {result.gate.file}")
     if run_id is not None:
         click.echo(f"MLflow run {run_id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 
 import click
@@ -64,9 +65,13 @@ def main() -> None:
         code = _refuse(error, ANSWER_IS_NO)
     except (ModelStoreError, StartupError, PredictorError) as error:
         code = _refuse(error, CANNOT)
+    # 1 is an answer, which what nobody thought of must never pass for.
+    except Exception as error:
+        logging.getLogger(__name__).exception("unexpected")
+        code = _refuse(f"unexpected {type(error).__name__}: {error}; please report it", CANNOT)
     sys.exit(code if isinstance(code, int) else OK)
 
 
-def _refuse(error: Exception, code: int) -> int:
+def _refuse(error: Exception | str, code: int) -> int:
     click.echo(f"millrace: {error}", err=True)
     return code

@@ -88,7 +88,8 @@ def write_report(
     left = most_bytes - len(head) - SPARE_BYTES - sum(len(text) for text in static.values())
     kept = fitting(tables(predictions), min(int(most_bytes * FOR_ROWS), left))
     rows = as_json([_rows(table) for table in kept])
-    made = thumbnails(kept, pictures or {}, left - len(rows), progress)
+    lengths = sum(len(packed(np.zeros(len(table.names), np.uint32))) for table in kept)
+    made = thumbnails(kept, pictures or {}, left - len(rows) - lengths, progress)
     shown = as_json(
         [
             _shown(table, own, (pictures or {}).get(table.dataset), folder)

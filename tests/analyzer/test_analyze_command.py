@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -11,17 +12,34 @@ import sys
 
 import pytest
 
+from analyzer import speed_pod
+from analyzer.accuracy import accuracy
+from analyzer.local import Place
 from analyzer.result import Result
+from analyzer.write import write_tables
 from analyzer.write_all import read_result
+from analyzer.write_stale import remove_stale
 from millrace.cli import main
 from model_store.package import load_package
 from model_store.packaging import package
+from model_store.registry.registering import register
+from model_store.registry.versions import Registry
 from model_store.request import PackageRequest
-from tests.analyzer.colour_sets import files, picture, write_folder, write_zip
+from tests.analyzer.answers import predictions
+from tests.analyzer.colour_sets import (
+    HERE,
+    files,
+    local,
+    picture,
+    surveyed,
+    write_folder,
+    write_zip,
+)
 from tests.cli.test_commands import millrace
 from tests.conftest import COLOURS, as_version, colour_image, quiet
 from tests.end_to_end.conftest import pod as pod
 
+PLAIN = predictions([0, 1], [[0], [1]], [[0.9], [0.8]])
 # Red passes for blue in one of ten, and one file is broken.
 WRONG = {"red/wrong.png": picture("blue", 9), "green/broken.png": b"no image"}
 
@@ -163,6 +181,44 @@ def test_speed_is_measured_unless_it_is_declined(colours, folder, tmp_path):
     assert speed.cores_per_device > 0
 
 
+def test_the_speed_of_a_pod_is_measured_whatever_models_are_to_be_called(
+    colours, folder, tmp_path, monkeypatch
+):
+    """And what stops it is a note: the answers are there already, and are written."""
+    from analyzer import run_analysis
+
+    monkeypatch.setenv("MILLRACE_MODEL_NAME", "web")
+    monkeypatch.setattr("analyzer.speed_pod.ASKED_S", 1.0)
+    seen, model = surveyed(folder), local(colours)
+    served = speed_pod.stages(model, seen)
+    model.place = Place("rocm", 1, HERE.limits, scaled=True)
+    failed = run_analysis._speeds([model], seen, {}, quiet)["colours"]
+
+    assert served["stages"]
+    assert "not measured: colours: device rocm: this ONNX Runtime has no" in failed.note
+    assert failed.variants == ()
+
+
+@pytest.fixture
+def registered(colours, registry_server, monkeypatch):
+    """A package in a registry, by its URI."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry_server.uri)
+    found = register(Registry(registry_server.uri), colours, "analyzed", "champion", {})
+    return f"models:/{found.name}@champion"
+
+
+def test_a_model_may_lie_in_a_registry(registered, folder, tmp_path, monkeypatch):
+    """By its alias, as elsewhere; it is fetched."""
+    monkeypatch.setenv("MILLRACE_CACHE", str(tmp_path / "cache"))
+    millrace(
+        "analyze", "--model", registered, "--dataset", folder, "--out", tmp_path / "out",
+        "--no-speed",
+    )  # fmt: skip
+
+    (model,) = result_in(tmp_path / "out").models
+    assert (model.source, model.name) == (registered, "analyzed")
+
+
 def test_robustness_is_measured_when_it_is_asked_for(colours, tmp_path):
     """In the report, and with a sheet that shows what was done; the second time it is known."""
     folder = write_folder(tmp_path / "set", files(3) | WRONG)
@@ -212,6 +268,56 @@ def test_earlier_results_are_kept_to_compare_with(colours, folder, tmp_path):
     assert result_in(out).created in page
 
 
+def test_what_another_model_left_in_the_folder_is_removed(colours, folder, tmp_path):
+    """And nothing that somebody else put there."""
+    out = tmp_path / "out"
+    analyze(colours, "--model", "colours", "--dataset", folder, "--out", out)
+    (out / "predictions-mine.csv").write_text("mine")
+    stale = {file.name for file in [*out.glob("*.csv"), *out.glob("charts/*")]}
+    analyze(colours, "--model", "colours", "--dataset", f"other={folder}", "--out", out)
+
+    left = {file.name for file in [*out.glob("*.csv"), *out.glob("charts/*")]}
+    assert "predictions-colours-other.csv" in left
+    assert left & stale == {"predictions-mine.csv"}
+
+
+def test_a_list_of_files_from_elsewhere_removes_nothing_else(tmp_path):
+    """Whatever stands in it."""
+    out = tmp_path / "out"
+    keep = [tmp_path / "a.csv", out / "x" / "y" / "b.csv", out / "result.json"]
+    for file in keep:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("keep")
+    names = ["../a.csv", str(tmp_path / "a.csv"), "x/y/b.csv", "result.json", 3]
+    (out / ".written.json").write_text(json.dumps(names))
+
+    remove_stale([], out)
+
+    assert all(file.exists() for file in keep)
+
+
+def test_names_that_spreadsheets_would_compute_are_quoted_and_escaped(colours, tmp_path):
+    """In the tables, and on a terminal."""
+    named = {"red/=1+1.png": picture("red", 1), "red/\x1b[2Jbroken.png": b"none"}
+    out = tmp_path / "out"
+    ran = analyze(
+        colours, "--model", "colours", "--dataset", write_folder(tmp_path / "=set", named),
+        "--out", out,
+    )  # fmt: skip
+
+    table = next(out.glob("predictions-*.csv"))
+    assert "\x1b" not in ran.stdout
+    assert "\\x1b[2Jbroken.png" in ran.stdout
+    assert rows_of(table)[1]["file"] == "red/=1+1.png"
+    write_tables(
+        [dataclasses.replace(PLAIN, names=("=1+1", "-2"), labels=("+a", "b", "c"))],
+        [accuracy(PLAIN)], tmp_path,
+    )  # fmt: skip
+    rows = rows_of(next(tmp_path.glob("predictions-*.csv")))
+    assert [row["file"] for row in rows] == ["'=1+1", "-2"]
+    assert rows[0]["label1"] == "'+a"
+
+
 def test_an_analysis_that_is_stopped_goes_on(colours, tmp_path):
     """Ctrl-C in the middle, and the same command again."""
     folder = write_folder(tmp_path / "set", files(400))
@@ -245,6 +351,11 @@ def test_an_analysis_that_is_stopped_goes_on(colours, tmp_path):
         (["--model", "colours", "--dataset", "{set}", "--labels", "none.txt"], "none.txt"),
         (["--model", "colours", "--dataset", "{set}", "--hierarchy", "none.csv"], "none.csv"),
         (["--model", "colours", "--dataset", "{set}", "--history", "none.json"], "none.json"),
+        (["--model", "colours", "--dataset", "{set}", "--champion", "colours", "--gate", "{gate}"],
+         "a gate judges models beside the champion"),
+        (["--model", "colours", "--dataset", "{set}", "--gate", "{gate}"],
+         "top1: no dataset 'photos' is analysed; there are colours-set"),
+        (["--model", "http://[::1/v2/models/x", "--dataset", "{set}"], "http://[::1"),
         (["--model", "colours"], "--dataset"),
     ],
 )  # fmt: skip
@@ -252,7 +363,9 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(
     colours, folder, tmp_path, arguments, words, monkeypatch, capsys
 ):
     """And leaves no result."""
-    given = [str(argument).replace("{set}", str(folder)) for argument in arguments]
+    gate = tmp_path / "gate.yaml"
+    gate.write_text("absolute: {top1: {at_least: 0.5, datasets: [photos]}}\n")
+    given = [argument.format(set=folder, gate=gate) for argument in arguments]
     store, out = str(colours.path.parents[1]), str(tmp_path / "out")
     monkeypatch.setattr(
         sys, "argv", ["millrace", "analyze", "--store", store, "--out", out, *given]
@@ -265,7 +378,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1 or said.startswith("Usage")
-    assert not (tmp_path / "out" / "result.json").exists()
+    assert not (tmp_path / "out").exists()  # nothing was classified
 
 
 def test_without_its_extra_the_command_says_what_to_install(folder, tmp_path):

@@ -93,6 +93,41 @@ def test_pairs_are_found_by_brightness_as_by_comparing_all():
     assert checks_alike.alike(thumbnails[:0]) == []
 
 
+def test_a_film_of_one_scene_makes_a_pair_for_each_image_and_no_more():
+    """All pairs of it would take hours, and all memory; how it goes is told."""
+    thumbnails = np.full((3_000, 32, 32), 90, np.uint8)
+    told = []
+
+    pairs = checks_alike.alike(thumbnails, lambda *said: told.append(said))
+
+    assert len(pairs) == 2_999
+    assert {max(pair) for pair in pairs} | {min(pair) for pair in pairs} == set(range(3_000))
+    assert told[-1][0] == "near duplicates"
+    assert told[-1][2] == 3_000
+
+
+def test_copies_of_one_image_are_decoded_and_compared_once(tmp_path, monkeypatch):
+    """They are found by their bytes already."""
+    contents = {f"a/{number}.png": photo(1) for number in range(50)}
+    seen = surveyed(write_folder(tmp_path, contents | {"a/again.jpg": photo(1, "JPEG")}))
+    compared = []
+    whole = checks_alike.alike
+    monkeypatch.setattr(
+        checks_alike, "alike", lambda rows, *_: compared.append(len(rows)) or whole(rows)
+    )
+
+    (finding,) = checks_alike.near_duplicates(seen, quiet)
+
+    assert compared == [2]
+    assert finding.count == 1
+
+
+def test_what_would_move_a_terminals_cursor_is_shown_as_escapes():
+    """And all other characters of any language as they are."""
+    assert checks.printable("\x1b[2Jrote Äpfel\n≈ 林檎.png") == "\\x1b[2Jrote Äpfel\\n≈ 林檎.png"
+    assert checks.printable("\udcff") == "\\udcff"
+
+
 def test_classes_of_very_different_sizes_are_noticed(tmp_path):
     """With which they are."""
     contents = {name: data for name, data in files(23).items() if not name.startswith("red/")}

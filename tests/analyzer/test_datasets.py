@@ -163,6 +163,39 @@ def test_a_bomb_in_an_archive_costs_its_row_and_no_memory(tmp_path, monkeypatch)
     assert second == ""
 
 
+def test_a_damaged_member_of_another_compression_costs_its_row(tmp_path):
+    """Each has errors of its own."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("red/a.png", RED)
+        archive.writestr("red/b.png", picture("red", 2))
+        at = archive.getinfo("red/b.png").header_offset
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[at + 52 : at + 90] = b"\xff" * 38
+    (tmp_path / "a.zip").write_bytes(content)
+
+    good, bad = surveyed(tmp_path / "a.zip").errors
+
+    assert good == ""
+    assert "damaged in the archive" in bad
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        (b"red/\xc3\xa9.png", b"red/\xff\xff.png"),  # marked as UTF-8, which it is not
+        (b"PK\x01\x02\x14\x03\x14\x00", b"PK\x01\x02\x14\x03\x63\x00"),  # version 9.9
+    ],
+)
+def test_an_archive_that_cannot_be_listed_is_refused(tmp_path, was, becomes):
+    """In one line."""
+    file = write_zip(tmp_path / "a.zip", {"red/é.png": RED})
+    assert was in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(was, becomes))
+
+    with pytest.raises(DatasetError, match="cannot be read as a zip file"):
+        open_dataset(str(file))
+
+
 def test_a_damaged_or_encrypted_member_costs_its_row(tmp_path):
     """And none of the others."""
     archive = write_zip(tmp_path / "a.zip", {"red/a.png": RED, "red/b.png": picture("red", 2)})

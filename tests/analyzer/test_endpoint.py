@@ -14,7 +14,11 @@ from analyzer import speed
 from analyzer.endpoint import EndpointModel
 from analyzer.endpoint_wire import HEADER_LENGTH, WireError, answers, request
 from analyzer.errors import AnalyzerError
-from analyzer.run import run
+from analyzer.run import _Taking, run
+from analyzer.run_analysis import Request, analyse
+from analyzer.run_kept import Kept
+from analyzer.run_model import no_answers
+from predictor.settings import read_settings
 from tests.analyzer.colour_sets import files, local, surveyed, write_folder
 from tests.conftest import COLOURS, quiet
 from tests.end_to_end.conftest import pod as pod
@@ -99,6 +103,8 @@ class Flaky(http.server.BaseHTTPRequestHandler):
     asked = 0
     refused = 0
     never = False
+    failing = False
+    fail_first = 0
 
     def do_GET(self):
         """What it says of itself."""
@@ -117,6 +123,10 @@ class Flaky(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         head = json.loads(body[: int(self.headers[HEADER_LENGTH])])
         count = head["inputs"][0]["shape"][0]
+        if self.failing or type(self).fail_first:
+            type(self).fail_first = max(0, type(self).fail_first - 1)
+            self.reply(500, b'{"error": "out of memory"}')
+            return
         type(self).asked += 1
         if self.never or type(self).asked % 2:
             type(self).refused += 1
@@ -185,6 +195,34 @@ def test_an_endpoint_that_never_has_room_ends_it_and_what_it_said_is_kept(
     model.close()
 
 
+def test_groups_need_only_the_labels_that_an_endpoint_has_named(flaky, tmp_path):
+    """An analysis with a hierarchy goes through; others' names are no placeholder's business."""
+    groups = tmp_path / "groups.csv"
+    groups.write_text("label,kind\nc,letter\n", encoding="utf-8")
+    pixels = files(1)["red/0000.png"]
+    folder = write_folder(tmp_path / "set", {"c/1.png": pixels, "d/2.png": pixels[:-1]})
+
+    found = analyse(
+        Request(
+            models=(flaky[1],), datasets=(str(folder),), out=tmp_path / "out",
+            settings=read_settings(), device="cpu", hierarchy=groups, speed=False,
+        ),
+        quiet,
+    )  # fmt: skip
+
+    (evaluation,) = found.result.evaluations
+    assert evaluation.accuracy.hierarchy.accuracy_by_level == (1.0,)
+
+
+def test_the_classes_that_no_answer_named_are_told(flaky, tmp_path):
+    """A file of groups need not have them."""
+    with closing(EndpointModel("", flaky[1])) as model:
+        run(model, surveyed(write_folder(tmp_path / "set", files(1))), tmp_path / "kept", quiet)
+
+        assert model.labels == ("class 0", "class 1", "c")
+        assert model.nameless == ("class 0", "class 1")
+
+
 def test_given_labels_are_used_instead_of_learnt_ones(flaky):
     """Of classes too that are never answered."""
     model = EndpointModel("", flaky[1], ("a", "b", "c", "d"))
@@ -223,3 +261,98 @@ def test_a_request_is_the_binary_form():
     length = int(headers[HEADER_LENGTH])
     assert body[length:] == b"\x02\x00\x00\x00ab\x01\x00\x00\x00c"
     assert json.loads(body[:length])["inputs"][0]["shape"] == [2]
+
+
+def test_a_server_that_fails_on_everything_ends_it(flaky, tmp_path):
+    """And is asked again by the next run, which may find it healed."""
+    server, url = flaky
+    server.failing = True
+    seen = surveyed(write_folder(tmp_path / "set", files(20)))
+    with (
+        closing(EndpointModel("", url)) as model,
+        pytest.raises(AnalyzerError, match="fails on every image, 32 in a row: 500: out of memory"),
+    ):
+        run(model, seen, tmp_path / "kept", quiet)
+
+    server.failing = False
+    with closing(EndpointModel("", url)) as model:
+        assert run(model, seen, tmp_path / "kept", quiet).predictions.answered.all()
+
+
+def test_a_server_that_fails_on_all_of_few_images_is_no_result(flaky, tmp_path):
+    """Though they were too few to stop before."""
+    server, url = flaky
+    server.failing = True
+    seen = surveyed(write_folder(tmp_path / "set", files(2)))
+
+    with (
+        closing(EndpointModel("", url)) as model,
+        pytest.raises(AnalyzerError, match="m on set: answers none of 6 images: out of memory"),
+    ):
+        run(model, seen, tmp_path / "kept", quiet)
+
+
+def test_an_image_that_a_server_failed_on_is_asked_again_the_next_time(flaky, tmp_path):
+    """An error for now, in the run that met it."""
+    server, url = flaky
+    seen = surveyed(write_folder(tmp_path / "set", files(4)))
+    server.fail_first = 4  # all twelve, six, three, and the first of those
+    with closing(EndpointModel("", url)) as model:
+        model._images = 12
+        first = run(model, seen, tmp_path / "kept", quiet).predictions
+        second = run(model, seen, tmp_path / "kept", quiet).predictions
+
+    assert 0 < sum(map(bool, first.errors)) < 12
+    assert second.answered.all()
+
+
+def test_answers_are_never_kept_without_their_labels(flaky, tmp_path):
+    """Whenever a run ends."""
+    seen = surveyed(write_folder(tmp_path / "set", files(4)))
+    with (
+        closing(EndpointModel("", flaky[1])) as model,
+        Kept(tmp_path / "kept", model.identity, seen.digest, 12, 1) as kept,
+    ):
+        found = no_answers([0], 1, {})
+        found.indices[:] = 2
+        model.learn({2: "c"})
+        _Taking(model, kept, 0).take(found)
+        facts = json.loads((kept.folder / "facts.json").read_text(encoding="utf-8"))
+
+    assert facts["labels"] == [[2, "c"]]
+
+
+def test_answers_whose_labels_are_lost_are_asked_for_again(flaky, tmp_path):
+    """As after a kill in an earlier version, or with a damaged file."""
+    seen = surveyed(write_folder(tmp_path / "set", files(4)))
+    with closing(EndpointModel("", flaky[1])) as model:
+        run(model, seen, tmp_path / "kept", quiet)
+    (facts,) = (tmp_path / "kept").glob("*/facts.json")
+    facts.write_text("{")
+    with closing(EndpointModel("", flaky[1])) as model:
+        again = run(model, seen, tmp_path / "kept", quiet).predictions
+
+    assert again.labels == ("class 0", "class 1", "c")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (("a", "b"), "answers class 2, 'c', and --labels names 2 classes"),
+        (("c", "b", "a"), "class 2 is 'c' in answers and 'a' in --labels"),
+    ],
+)
+@pytest.mark.parametrize("kept_before", [False, True])
+def test_given_labels_that_are_not_the_models_are_refused(
+    flaky, tmp_path, labels, words, kept_before
+):
+    """Also where all answers were kept before."""
+    seen = surveyed(write_folder(tmp_path / "set", files(2)))
+    if kept_before:
+        with closing(EndpointModel("", flaky[1])) as model:
+            run(model, seen, tmp_path / "kept", quiet)
+
+    with closing(EndpointModel("", flaky[1], labels)) as model, pytest.raises(AnalyzerError) as no:
+        run(model, seen, tmp_path / "kept", quiet)
+
+    assert words in str(no.value)

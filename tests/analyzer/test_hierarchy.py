@@ -43,6 +43,15 @@ def test_a_blank_repeats_what_stands_to_its_left(file):
     assert read_hierarchy(file, ("anvil", "teapot")).groups.tolist() == [[0, 0], [1, 0]]
 
 
+def test_classes_whose_names_nobody_knows_need_no_row(file):
+    """Each is a group of its own."""
+    file.write_text("label,kind\nanvil,thing\ntabby,animal\n", encoding="utf-8")
+
+    found = read_hierarchy(file, ("class 0", "tabby", "class 2", "anvil"), ("class 0", "class 2"))
+
+    assert found.groups.ravel().tolist() == [0, 1, 2, 3]
+
+
 def test_a_label_that_a_model_has_twice_takes_its_rows_in_order(file):
     """ImageNet has two cranes."""
     file.write_text("label,kind\ncrane,bird\ncrane,machine\ngull,bird\n", encoding="utf-8")

@@ -75,6 +75,19 @@ def test_thumbnails_go_to_mistakes_first_and_to_a_few_by_chance(tmp_path):
     assert 0.03 < others.mean() < 0.6
 
 
+def test_many_images_with_thumbnails_leave_room_for_where_those_are(tmp_path):
+    """The list of their lengths is a part of the page as well."""
+    asked = two_models(45_000)[1:]
+    small = photo("1")
+    pictures = {"garments": Pictures(lambda _: small)}
+
+    page = write_report(
+        result_of(asked, whole=False), asked, tmp_path, pictures=pictures, most_bytes=5_000_000
+    )
+
+    assert page.stat().st_size < 5_000_000
+
+
 def test_where_rows_do_not_fit_mistakes_stay_and_the_page_says_so(tmp_path):
     """A data set of half a million images would not open; the CSV files have all."""
     asked = two_models(20_000)[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -15,6 +16,7 @@ from playwright.sync_api import Browser
 
 from analyzer.predictions import Predictions
 from analyzer.report import Pictures, write_report
+from analyzer.result import Finding
 from tests.analyzer.report_browser import Shown, needs_chromium, opened, running_browser
 from tests.analyzer.synthetic import (
     GARMENTS,
@@ -225,6 +227,28 @@ def test_sure_and_wrong_shows_the_surest_mistake_first(shown, said):
     shown.page.get_by_role("button", name="Sure and wrong").click()
 
     assert shown.column(2)[0] == resnet.names[np.argmax(np.where(mistakes, resnet.scores[:, 0], 0))]
+
+
+def test_a_finding_without_images_and_equal_models_read_well(browser, tmp_path):
+    """No stray figure, and nobody is right most often alone."""
+    asked = two_models(60)[:1]
+    asked.append(dataclasses.replace(asked[0], model="twin"))
+    result = result_of(asked)
+    odd = Finding(kind="empty", severity="info", text="no image of 1 of 3 classes", count=1)
+    dataset = result.datasets[0].model_copy(update={"findings": (odd,)})
+    result = result.model_copy(update={"datasets": (dataset,), "agreements": ()})
+    page = opened(browser, write_report(result, asked, tmp_path))
+
+    found = page.page.locator("#summary .findings li").first.inner_text().split("\n")
+    assert [line for line in found if line.strip()][-1] == "no image of 1 of 3 classes"
+    assert "baseline and 1 other are right most often" in (
+        page.page.locator("#summary .headline").inner_text()
+    )
+    assert "twin is right just as often" in page.page.locator("#summary .sub").inner_text()
+    rate = page.page.locator("#accuracy .rate-line b").first
+    assert rate.evaluate("node => getComputedStyle(node).whiteSpace") == "nowrap"
+    assert page.wrong == []
+    page.page.close()
 
 
 def test_the_slider_says_how_many_answers_a_threshold_takes(shown, said):

@@ -18,7 +18,7 @@ from analyzer.robustness import INTENSITIES, Keeping, Plan, robustness
 from analyzer.robustness_batches import in_batches
 from analyzer.robustness_pictures import Pictures
 from analyzer.robustness_sample import stratified
-from analyzer.run_model import Block
+from analyzer.run_model import Block, no_answers
 from model_store.reference import reference_pixels
 from predictor.decode import decode, decode_whole
 from predictor.runtimes.onnx import OnnxRuntime
@@ -263,6 +263,19 @@ def test_what_was_interrupted_goes_on(model, tmp_path):
     assert measured(again, data, keeping=keeping) == resumed == whole
     assert rest.asked == 4 * 18  # clean and two of six are there
     assert again.asked == 0
+
+
+def test_a_failure_that_passes_is_not_kept(model, tmp_path):
+    """Answers to a unit that a server failed on are asked for again."""
+    data, keeping = Colours(), Keeping(tmp_path, "model 1 on dataset 1")
+
+    def fails_once(numbers, read, answered):
+        answered(no_answers(numbers[:1], 1, {numbers[0]: "full"}, passing=True))
+        model.classify(numbers[1:], read, answered)
+
+    measured(fails_once, data, keeping=keeping)
+
+    assert measured(model.classify, data, keeping=keeping) == measured(model.classify, data)
 
 
 def test_another_model_or_sample_takes_nothing_that_is_kept(model, tmp_path):

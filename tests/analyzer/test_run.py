@@ -101,9 +101,12 @@ def test_an_image_on_which_the_runtime_fails_fails_alone(failing, tmp_path):
     """Its batch is halved until it is found."""
     write_folder(tmp_path / "set", files(5) | {"red/bad.png": one_colour(RAISES, 16)})
 
-    said = run(local(failing), surveyed(tmp_path / "set"), tmp_path / "kept", quiet).predictions
+    model = Counting(local(failing))
+    said = run(model, surveyed(tmp_path / "set"), tmp_path / "kept", quiet).predictions
+    run(model, surveyed(tmp_path / "set"), tmp_path / "kept", quiet)
 
     assert [n for n, e in zip(said.names, said.errors, strict=True) if e] == ["red/bad.png"]
+    assert len(model.asked) == 16 + 1  # that one again: a failure of the runtime may pass
 
 
 def test_nothing_is_classified_twice(colours, seen, tmp_path):
@@ -159,6 +162,14 @@ def test_another_model_or_dataset_starts_anew(colours, tmp_path):
         asked.append(len(model.asked))
 
     assert asked == [6, 6, 6, 0]
+
+
+def test_another_runtime_or_decoder_starts_anew(colours, monkeypatch):
+    """Its answers may be others."""
+    before = local(colours).identity
+    monkeypatch.setattr("analyzer.local.metadata.version", lambda _: "99")
+
+    assert local(colours).identity != before
 
 
 KILLED = """

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from millrace import cli
 from tests.conftest import COLOURS, colour_image
 
 
@@ -78,3 +79,16 @@ def test_settings_lists_every_setting_with_its_bounds():
 def test_what_cannot_be_done_is_said_in_one_line(arguments, words):
     """Exit code 2."""
     assert words in millrace(*arguments, code=2).stderr
+
+
+def test_what_nobody_thought_of_is_not_taken_for_an_answer(monkeypatch, capsys, caplog):
+    """Exit code 2 and one line; where it happened is in the log."""
+    monkeypatch.setattr("sys.argv", ["millrace", "settings"])
+    monkeypatch.setattr("millrace.cli.commands.main", lambda **_: [][1])
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code == 2
+    assert "millrace: unexpected IndexError: list index out of range" in capsys.readouterr().err
+    assert "Traceback" in caplog.text

@@ -14,9 +14,10 @@ function headline() {
   }
   const [best, second] = ranked;
   const top = topOf(best.accuracy, 1);
+  const ties = ranked.filter((one) => topOf(one.accuracy, 1).rate === top.rate).length - 1;
   return el("header", { class: "hero" }, told,
     el("p", { class: "headline" },
-      el("strong", {}, best.model), ranked.length > 1 ? " is right most often: " : " is right for ", el("em", {}, percent(top.rate)),
+      el("strong", {}, best.model), ranked.length < 2 ? " is right for " : ties ? ` and ${plural(ties, "other")} are right most often: ` : " is right most often: ", el("em", {}, percent(top.rate)),
       ` of ${plural(top.of, "image")} of ${state.dataset}.`),
     el("p", { class: "sub" }, unbroken(`With 95 % confidence between ${interval(top).replace("–", " and ")}. ${second ? lead(best, second) : ""}`)));
 }
@@ -24,6 +25,7 @@ function headline() {
 function lead(best, second) {
   const [one, two] = [topOf(best.accuracy, 1), topOf(second.accuracy, 1)];
   const pair = result.agreements.find((each) => each.dataset === state.dataset && [each.first, each.second].sort().join("\0") === [best.model, second.model].sort().join("\0"));
+  if (one.rate === two.rate) return `${second.model} is right just as often.`;
   const behind = `${second.model} follows with ${percent(two.rate)}; `;
   if (pair && known(pair.mcnemar_p)) {
     const sure = pair.mcnemar_p < 0.05;
@@ -114,7 +116,7 @@ function findingsBox() {
 
 function findingItem(one) {
   const [sign, tone, word] = SEVERITY[one.severity];
-  const more = one.images.length && el("details", {}, el("summary", {}, one.count > one.images.length ? `${one.images.length} of ${plural(one.count, "image")}` : plural(one.images.length, "image")),
+  const more = one.images.length > 0 && el("details", {}, el("summary", {}, one.count > one.images.length ? `${one.images.length} of ${plural(one.count, "image")}` : plural(one.images.length, "image")),
     el("ul", { class: "names" }, one.images.map((name) => el("li", {}, tables.get(one.dataset)?.names.includes(name) ? button(name, () => openNamed(one.dataset, name), { class: "link" }) : name))));
   return el("li", {}, el("span", { class: `mark ${tone}`, title: word }, sign), el("div", {}, el("b", {}, `${one.dataset}: ${one.kind}`), el("p", {}, one.text), more));
 }
