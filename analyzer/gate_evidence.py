@@ -31,7 +31,8 @@ def evaluation(result: Result, model: str, dataset: str) -> Evaluation | None:
 
 
 def top(accuracy: Accuracy, k: int) -> Estimate | None:
-    """Images whose class is among the best ``k``."""
+    """Images whose class is among the best ``k``, or among all of a model that has fewer."""
+    k = min(k, len(accuracy.classes))
     for found in accuracy.top:
         if found.k == k and found.hits.of:
             return _share(found.hits)
@@ -65,6 +66,12 @@ def unanswered(accuracy: Accuracy) -> Estimate | None:
         return None
     missing = accuracy.images - accuracy.answered
     return Estimate.known(missing / accuracy.images, f"{missing:,} of {accuracy.images:,}")
+
+
+def unknown_class(accuracy: Accuracy) -> Estimate:
+    """Labelled images of classes that the model does not have; a fact as well."""
+    count, of = accuracy.unknown_class, accuracy.labelled
+    return Estimate.known(count / of if of else 0.0, f"{count:,} of {of:,} labelled images")
 
 
 def robustness_drop(of_model: Evaluation, of: Literal["mean", "worst"]) -> Estimate | None:

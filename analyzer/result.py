@@ -132,6 +132,8 @@ class Accuracy(Part):
     roc: Curve | None
     precision_recall: Curve | None
     hierarchy: HierarchyScores | None
+    labelled: int = 0  # by the dataset, with any class
+    unknown_class: int = 0  # of these, with one that the model does not have: none is judged
 
 
 class RobustnessPoint(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,39 @@ def test_an_image_without_an_answer_counts_against_a_model_whatever_the_gate_say
 
     assert not only(judge(gate(rules % ""), analysis, None), "absolute.unanswered").passed
     assert judge(gate(rules % ", unanswered: {at_most: 0.2}"), analysis, None).passed
+
+
+def test_a_constant_classifier_does_not_pass_by_the_classes_that_it_lacks(gate):
+    """Right in all of 500 images of its one class; the 500 of the other are judged by no figure."""
+    truth = [0] * 500 + [-1] * 500
+    constant = predictions(truth, [0] * 1_000, [1.0] * 1_000, labels=1, model="new")
+    analysis = result(dataclasses.replace(constant, unknown_class=500))
+    rules = "absolute: {top1: {at_least: 0.9}, ece: {at_most: 0.1}%s}"
+    found = judge(gate(rules % ""), analysis, None)
+
+    assert [v.rule for v in found.verdicts if not v.passed] == ["absolute.unknown_class"]
+    verdict = only(found, "absolute.unknown_class")
+    assert (verdict.figure, verdict.decided) == (0.5, True)
+    assert "500 of 1,000 labelled images" in verdict.text
+    assert judge(gate(rules % ", unknown_class: {at_most: 0.5}"), analysis, None).passed
+
+
+def test_images_that_nobody_has_labelled_are_of_no_unknown_class(gate):
+    """A gate about size or speed may be judged on photos."""
+    photos = predictions([-1] * 5, [0] * 5, [0.9] * 5, labels=10, model="new")
+
+    assert judge(gate("absolute: {size: {at_most: 2MB}}"), result(photos), None).passed
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_the_best_five_of_a_model_of_fewer_classes_are_all_of_them(gate, classes):
+    """It can keep the rule, which others with one answer of ten classes cannot."""
+    said = [list(range(classes))] * 100
+    few = predictions([1] * 100, said, [[0.1] * classes] * 100, labels=classes, model="new")
+    rules = gate("absolute: {top5: {at_least: 0.95}}")
+
+    assert only(judge(rules, result(few), None), "absolute.top5").passed
+    assert "not measured" in only(judge(rules, result(answered(9, 9)), None), "absolute.top5").text
 
 
 def test_p99_needs_enough_batches_to_be_bounded(gate):
