@@ -120,7 +120,7 @@ def _findings(rule: NoFindings, case: Case) -> Iterator[RuleVerdict]:
     refused = _SEVERITIES[_SEVERITIES.index(rule.severity) :]
 
     def look(found: Evaluation) -> Estimate | None:
-        findings = evidence.findings(case.result, found.dataset, refused)
+        findings = evidence.findings(case.result, case.model, found.dataset, refused)
         kinds = f"{' or '.join(refused)} found in the data"
         return Estimate.known(float(len(findings)), ": ".join([kinds, *findings[:1]]))
 

@@ -46,10 +46,15 @@ def recalls(accuracy: Accuracy, least_images: int) -> dict[str, Estimate]:
     return {names[c.index]: _share(c.recall) for c in kept}
 
 
-def findings(result: Result, dataset: str, severities: Sequence[str]) -> list[str]:
-    """What the checks of a dataset found that is as severe, as text."""
-    facts = [facts for facts in result.datasets if facts.name == dataset]
-    return [one.text for known in facts for one in known.findings if one.severity in severities]
+def findings(result: Result, model: str, dataset: str, severities: Sequence[str]) -> list[str]:
+    """What the checks of a dataset found that is as severe, as text; not what is others' fault."""
+    return [
+        one.text
+        for facts in result.datasets
+        if facts.name == dataset
+        for one in facts.findings
+        if one.severity in severities and one.model in (None, model)
+    ]
 
 
 def ece(accuracy: Accuracy) -> Estimate | None:
@@ -184,6 +189,14 @@ def between(result: Result, candidate: str, champion: str, dataset: str) -> Comp
         every = _pairs(*pairs, found.both_wrong, turned=turned)
         by_class = {names[i]: _pairs(*row, turned=turned) for i, *row in found.pairs_by_class}
         return Comparison(every, by_class) if every.images else None
+    return None
+
+
+def uncompared(result: Result, candidate: str, champion: str, dataset: str) -> str | None:
+    """Why the two could not be compared; None where they were, or were not meant to be."""
+    for found in result.uncompared:
+        if found.dataset == dataset and {found.first, found.second} == {candidate, champion}:
+            return found.why
     return None
 
 

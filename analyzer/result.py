@@ -225,6 +225,15 @@ class Agreement(Part):
     pairs_by_class: tuple[tuple[int, int, int, int, int], ...] = ()
 
 
+class Uncompared(Part):
+    """Two models that cannot be compared on a dataset, and why: one line."""
+
+    first: str
+    second: str
+    dataset: str
+    why: str
+
+
 class Finding(Part):
     """Something about a dataset that the user should know."""
 
@@ -233,6 +242,7 @@ class Finding(Part):
     text: str  # one line
     images: tuple[str, ...] = ()  # at most 20
     count: int = 0  # of all
+    model: str | None = None  # whom it is about; None: the data themselves
 
 
 class DatasetFacts(Part):
@@ -308,4 +318,5 @@ class Result(Part):
     evaluations: tuple[Evaluation, ...]
     speeds: dict[str, Speed] = {}  # by model
     agreements: tuple[Agreement, ...] = ()
+    uncompared: tuple[Uncompared, ...] = ()
     gate: GateResult | None = None

@@ -31,6 +31,7 @@ from analyzer.result import (
     Result,
     Robustness,
     Speed,
+    Uncompared,
 )
 from analyzer.robustness import Keeping, Plan, robustness
 from analyzer.run import Outcome, run
@@ -93,6 +94,7 @@ class _Found:
     evaluations: list[Evaluation] = field(default_factory=list)
     predictions: list[Predictions] = field(default_factory=list)
     agreements: list[Agreement] = field(default_factory=list)
+    uncompared: list[Uncompared] = field(default_factory=list)
     pods: dict[str, Speed] = field(default_factory=dict)
     surveys: list[Survey] = field(default_factory=list)
 
@@ -167,7 +169,13 @@ def _on_dataset(
             said = speed.of_pod(model.stages())
             if said is not None:
                 found.pods[model.name] = said
-    found.agreements += _agreements([each.predictions for each in outcomes], opened)
+    compared, uncompared = _agreements([each.predictions for each in outcomes], opened)
+    found.agreements += compared
+    found.uncompared += uncompared
+    findings += [
+        Finding(kind="labels", severity="warning", text=one.why, model=one.second)
+        for one in uncompared
+    ]
     found.facts.append(_dataset_facts(seen, outcomes, findings, progress))
 
 
@@ -193,7 +201,7 @@ def _evaluation(
             seconds=outcome.seconds,
             images_per_second=outcome.images_per_second,
         ),
-        findings,
+        [one.model_copy(update={"model": model.name}) for one in findings],
     )
 
 
@@ -247,14 +255,19 @@ def _dataset_facts(
     )
 
 
-def _agreements(said: Sequence[Predictions], opened: Opened) -> list[Agreement]:
-    found = []
+def _agreements(
+    said: Sequence[Predictions], opened: Opened
+) -> tuple[list[Agreement], list[Uncompared]]:
+    found, not_found = [], []
     for first, second in pairs([each.model for each in said], opened.champion):
         try:
             found.append(agreement(said[first], said[second]))
-        except AgreementError:
-            continue  # of other classes: there is nothing to compare
-    return found
+        except AgreementError as error:
+            one, other = said[first], said[second]
+            not_found.append(
+                Uncompared(first=one.model, second=other.model, dataset=one.dataset, why=str(error))
+            )
+    return found, not_found
 
 
 def pairs(models: Sequence[str], champion: str | None) -> list[tuple[int, int]]:
@@ -279,6 +292,7 @@ def _result(opened: Opened, found: _Found, speeds: Mapping[str, Speed]) -> Resul
         evaluations=tuple(found.evaluations),
         speeds=dict(speeds),
         agreements=tuple(found.agreements),
+        uncompared=tuple(found.uncompared),
     )
 
 

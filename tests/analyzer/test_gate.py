@@ -11,7 +11,7 @@ import pytest
 from analyzer.errors import GateError
 from analyzer.gate import judge, read_gate
 from analyzer.gate_file import schema_text
-from analyzer.result import Finding, GateResult, Result
+from analyzer.result import Finding, GateResult, Result, Uncompared
 from tests.analyzer.answers import predictions
 from tests.analyzer.results import answered, result, robust, speed, timed
 
@@ -342,6 +342,33 @@ def test_findings_in_the_data_stop_a_model(gate):
     assert found("error").passed
     assert not found("warning").passed
     assert "c1 has few images" in found("warning").text
+
+
+def test_what_is_found_of_the_champion_does_not_stop_the_candidate(gate):
+    """Only what is odd about the data or about the candidate itself."""
+    rules = gate("absolute: {data_findings: {severity: error}}")
+
+    def passed(model):
+        lacks = Finding(kind="labels", severity="error", text="it has no such class", model=model)
+        analysis = result(answered(9, 10, model="old"), answered(9, 10), findings=[lacks])
+        return only(judge(rules, analysis, "old"), "absolute.data_findings").passed
+
+    assert [passed("old"), passed("new"), passed(None)] == [True, False, False]
+
+
+def test_models_that_cannot_be_compared_are_said_with_the_reason(gate):
+    """In the words of whoever tried; where nobody did, that it was not done."""
+    why = "new and old cannot be compared: only one of them knows the class 'cat'"
+    rules = gate("relative: {top1: {worse_by_at_most: 1}, class_recall: {worse_by_at_most: 1}}")
+    apart = result(answered(9, 10, model="old"), answered(9, 10)).model_copy(
+        update={"agreements": ()}
+    )
+    tried = Uncompared(first="old", second="new", dataset="d", why=why)
+    found = judge(rules, apart.model_copy(update={"uncompared": (tried,)}), "old")
+
+    for rule in ("relative.top1", "relative.class_recall"):
+        assert only(found, rule).text == f"{rule} of new on d: not measured: {why}"
+        assert "was not compared there" in only(judge(rules, apart, "old"), rule).text
 
 
 @pytest.mark.parametrize("rule", ["top1", "top5", "class_recall", "ece"])
