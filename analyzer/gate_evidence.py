@@ -18,6 +18,8 @@ from analyzer.result import (
     Result,
 )
 
+LEAST_BATCHES = 368  # that bound the 99th percentile from above (``intervals.quantile``)
+
 
 def model_facts(result: Result, model: str) -> ModelFacts:
     """By name, which the result has."""
@@ -120,12 +122,15 @@ def batches(
 
 
 def batch_p99(found: BatchSpeed, device: str) -> Estimate:
-    """Seconds."""
+    """Seconds; without an upper bound, the basis says what gives one."""
+    basis = f"{found.batches:,} batches of {found.batch_size} on {device}"
+    if found.p99_high_s is None:
+        basis += f" of the {LEAST_BATCHES} that it takes, a longer --timing-s allows more"
     return Estimate(
         found.p99_s,
         -math.inf if found.p99_low_s is None else found.p99_low_s,
         math.inf if found.p99_high_s is None else found.p99_high_s,
-        f"{found.batches:,} batches of {found.batch_size} on {device}",
+        basis,
     )
 
 

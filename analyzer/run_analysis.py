@@ -18,7 +18,7 @@ from analyzer.agreement import agreement
 from analyzer.dataset_survey import KEPT_BYTES, Progress, Survey, survey
 from analyzer.endpoint import EndpointModel
 from analyzer.errors import AgreementError
-from analyzer.gate import judge
+from analyzer.gate import judge, p99_sizes
 from analyzer.gate_file import read_gate
 from analyzer.hierarchy import Hierarchy, read_hierarchy
 from analyzer.local import LocalModel, Place
@@ -38,6 +38,7 @@ from analyzer.run import Outcome, run
 from analyzer.run_model import Model
 from analyzer.run_models import Opened, open_models
 from analyzer.sources import open_datasets
+from analyzer.speed import P99_TIMING_S, Timing
 from predictor.machine import look
 from predictor.placement import parse_devices, place
 from predictor.settings import Settings
@@ -61,6 +62,7 @@ class Request:
         champion: a model that others are compared with.
         hierarchy, gate: files.
         speed, robustness: whether to measure them.
+        timing_s: for each size of batches whose 99th percentile the gate asks for, at most.
     """
 
     models: tuple[str, ...]
@@ -75,6 +77,7 @@ class Request:
     gate: Path | None = None
     speed: bool = True
     robustness: bool = False
+    timing_s: float = P99_TIMING_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ def analyse(request: Request, progress: Progress) -> Analysis:
     here, environment = place_of(request.device, request.settings)
     os.environ.update(environment)  # before a runtime is imported
     gate = read_gate(request.gate) if request.gate else None
+    timing = Timing(p99_sizes(gate) if gate else (), request.timing_s)
     datasets = open_datasets(request.datasets)
     opened = open_models(
         request.models,
@@ -127,7 +131,7 @@ def analyse(request: Request, progress: Progress) -> Analysis:
         speeds = found.pods
         if request.speed:
             ours = [model for model in opened.models if isinstance(model, LocalModel)]
-            speeds = speeds | speed.measure(ours, found.surveys[0], environment, progress)
+            speeds = speeds | speed.measure(ours, found.surveys[0], environment, progress, timing)
         result = _result(opened, found, speeds)
     finally:
         for model in opened.models:

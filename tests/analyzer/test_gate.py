@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analyzer.durations import batch_speed
 from analyzer.errors import GateError
-from analyzer.gate import judge, read_gate
+from analyzer.gate import judge, p99_sizes, read_gate
 from analyzer.gate_file import schema_text
 from analyzer.result import Finding, GateResult, Result, Uncompared
 from tests.analyzer.answers import predictions
@@ -233,9 +234,37 @@ def test_p99_needs_enough_batches_to_be_bounded(gate):
     assert not found(100, 0.01).passed
     assert found(100, 0.01).bound is None
     assert "too few to bound it" in found(100, 0.01).text
+    assert "100 batches of 8 on cpu of the 368 that it takes" in found(100, 0.01).text
     assert found(2_000, 0.01).passed
     assert (found(2_000, 0.008).passed, found(2_000, 0.008).decided) == (False, True)
     assert "2,000 batches of 8 on cpu" in found(2_000, 0.01).text
+
+
+def test_a_model_that_met_a_busy_machine_is_not_decided_to_be_slower(gate):
+    """The same model twice: in two of its four rounds, one of them had a neighbour."""
+    quiet, busy = [0.010] * 100, [0.034] * 100
+    speeds = {
+        name: speed(timed(1e-3, 10).model_copy(update={"batches": (batch_speed(1, *rounds),)}))
+        for name, rounds in (("old", [quiet] * 4), ("new", [quiet, busy, quiet, busy]))
+    }
+    analysis = result(answered(9, 10, model="old"), answered(9, 10), speeds=speeds)
+    rules = "relative: {p99: [{batch_size: 1, ratio_at_most: 1.2}]}"
+    verdict = only(judge(gate(rules), analysis, "old"), "relative.p99")
+
+    assert verdict.figure == pytest.approx(3.4)
+    assert (verdict.passed, verdict.decided) == (False, False)
+    assert "not proven" in verdict.text
+
+
+def test_a_gate_says_which_batches_are_timed_for_their_tail(gate):
+    """Of both sections, each size once."""
+    rules = gate(
+        "absolute: {p99: [{batch_size: 8, at_most_s: 1}, {batch_size: 12, at_most_s: 1}]}\n"
+        "relative: {p99: [{batch_size: 8, ratio_at_most: 2}]}"
+    )
+
+    assert p99_sizes(rules) == (8, 12)
+    assert p99_sizes(gate("absolute: {top1: {at_least: 0.5}}")) == ()
 
 
 def test_throughput_is_of_the_best_batch_unless_one_is_named(gate):

@@ -27,11 +27,11 @@ def store(colours, tmp_path):
     return tmp_path / "store"
 
 
-def judged(store, folder, candidate, champion, rules):
+def judged(store, folder, candidate, champion, rules, *more):
     """Verdicts by rule, and what was printed."""
     (folder / "gate.yaml").write_text(rules, encoding="utf-8")
     ran = millrace(
-        "analyze", "--store", store, "--no-speed", "--device", "cpu",
+        "analyze", "--store", store, "--device", "cpu", *(more or ["--no-speed"]),
         "--model", candidate, "--champion", champion,
         "--dataset", write_folder(folder / "set", files(8)),
         "--gate", folder / "gate.yaml", "--out", folder / "out", code=1,
@@ -63,3 +63,13 @@ def test_a_candidate_without_a_class_of_the_dataset_fails(store, tmp_path):
         False,
         pytest.approx(1 / 3),
     )
+
+
+def test_a_tail_that_a_gate_asks_for_is_bounded(store, tmp_path):
+    """By as many batches as it takes, of a size that is timed for no other reason."""
+    rules = "{absolute: {unknown_class: {at_most: 0}, p99: [{batch_size: 3, at_most_s: 1e-9}]}}"
+    found, _ = judged(store, tmp_path, "colours", "tints", rules, "--timing-s", "600")
+
+    assert found["absolute.p99"].bound is not None
+    assert found["absolute.p99"].decided
+    assert "400 batches of 3 on cpu" in found["absolute.p99"].text
