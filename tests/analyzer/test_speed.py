@@ -23,9 +23,8 @@ def seen(tmp_path):
     return surveyed(write_folder(tmp_path / "set", files(5) | {"red/x.png": b"none"}))
 
 
-def test_a_variant_is_measured_in_batches_and_in_a_pod(colours, seen, monkeypatch):
+def test_a_variant_is_measured_in_batches_and_in_a_pod(colours, seen):
     """With its memory; and what decoding this dataset takes, though nothing was classified."""
-    monkeypatch.setattr("analyzer.speed_pod.ASKED_S", 1.0)
     model = local(colours)
     speed.time_decoding(model, seen)
 
