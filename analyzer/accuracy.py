@@ -48,6 +48,8 @@ def accuracy(predictions: Predictions, hierarchy: Hierarchy | None = None) -> Ac
         roc=curves[0] if curves else None,
         precision_recall=curves[1] if curves else None,
         hierarchy=hierarchy_scores(predictions, hierarchy) if hierarchy else None,
+        labelled=predictions.labelled,
+        unknown_class=predictions.unknown_class,
     )
 
 

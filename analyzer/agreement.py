@@ -107,7 +107,7 @@ def _translation(first: Predictions, second: Predictions) -> NDArray[np.int64]:
     if strange:
         raise AgreementError(
             f"{first.model} and {second.model} cannot be compared: only one of them "
-            f"knows the class {min(strange)!r}"
+            f"knows the class {min(strange)!r}; an endpoint's classes are all known with --labels"
         )
     return np.array([ours[label] for label in theirs], dtype=np.int64)
 

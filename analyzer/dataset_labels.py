@@ -24,10 +24,12 @@ class Truth:
 
     Attributes:
         indices: int64 (n,), ``NO_TRUTH`` where there is none.
+        unknown_class: images whose name fits no class, or several.
         findings: names that no class has, that two have, or that differ in writing.
     """
 
     indices: NDArray[np.int64]
+    unknown_class: int
     findings: tuple[Finding, ...]
 
 
@@ -43,12 +45,13 @@ def truth_of(dataset: Dataset, labels: Sequence[str], model: str) -> Truth:
     known = _Labels(labels)
     found = {name: known.find(name) for name in names}
     if dataset.folders and len(names) == 1 and found[next(iter(names))].index is None:
-        return Truth(np.full(len(dataset.items), NO_TRUTH), ())
+        return Truth(np.full(len(dataset.items), NO_TRUTH), 0, ())
     indices = [
         NO_TRUTH if item.label is None else _or_none(found[item.label].index)
         for item in dataset.items
     ]
-    return Truth(np.array(indices, np.int64), _findings(found, names, labels, model))
+    unknown = sum(count for name, count in names.items() if found[name].index is None)
+    return Truth(np.array(indices, np.int64), unknown, _findings(found, names, labels, model))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,14 @@ from analyzer.gate_relative import judge_relative
 from analyzer.gate_subjects import Case
 from analyzer.result import GateResult, Result, RuleVerdict
 
-__all__ = ["judge", "read_gate"]
+__all__ = ["judge", "p99_sizes", "read_gate"]
+
+
+def p99_sizes(gate: Gate) -> tuple[int, ...]:
+    """Sizes of batches whose 99th percentile the gate asks for, rising."""
+    absolute = {rule.batch_size for rule in gate.rules.absolute.p99}
+    relative = {rule.batch_size for rule in gate.rules.relative.p99}
+    return tuple(sorted(absolute | relative))
 
 
 def judge(gate: Gate, result: Result, champion: str | None) -> GateResult:

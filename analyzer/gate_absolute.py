@@ -44,6 +44,7 @@ _SEVERITIES = ("info", "warning", "error")
 def judge_absolute(rules: Absolute, case: Case) -> Iterator[RuleVerdict]:
     """A verdict for each rule on each of its datasets or devices."""
     yield from _unanswered(rules.unanswered, case)
+    yield from _unknown_class(rules.unknown_class, case)
     if rules.top1:
         yield from _top(1, rules.top1, case)
     if rules.top5:
@@ -72,6 +73,15 @@ def _unanswered(rule: ShareAtMost, case: Case) -> Iterator[RuleVerdict]:
         return iter(())
     name, why = "absolute.unanswered", "it has no images"
     return case.on_datasets(name, rule, look, at_most, rule.at_most, why)
+
+
+def _unknown_class(rule: ShareAtMost, case: Case) -> Iterator[RuleVerdict]:
+    def look(found: Evaluation) -> Estimate | None:
+        return evidence.unknown_class(found.accuracy)
+
+    if not case.result.datasets:
+        return iter(())
+    return case.on_datasets("absolute.unknown_class", rule, look, at_most, rule.at_most, "")
 
 
 def _top(k: int, rule: ShareAtLeast, case: Case) -> Iterator[RuleVerdict]:
@@ -110,7 +120,7 @@ def _findings(rule: NoFindings, case: Case) -> Iterator[RuleVerdict]:
     refused = _SEVERITIES[_SEVERITIES.index(rule.severity) :]
 
     def look(found: Evaluation) -> Estimate | None:
-        findings = evidence.findings(case.result, found.dataset, refused)
+        findings = evidence.findings(case.result, case.model, found.dataset, refused)
         kinds = f"{' or '.join(refused)} found in the data"
         return Estimate.known(float(len(findings)), ": ".join([kinds, *findings[:1]]))
 

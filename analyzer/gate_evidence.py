@@ -18,6 +18,8 @@ from analyzer.result import (
     Result,
 )
 
+LEAST_BATCHES = 368  # that bound the 99th percentile from above (``intervals.quantile``)
+
 
 def model_facts(result: Result, model: str) -> ModelFacts:
     """By name, which the result has."""
@@ -31,7 +33,8 @@ def evaluation(result: Result, model: str, dataset: str) -> Evaluation | None:
 
 
 def top(accuracy: Accuracy, k: int) -> Estimate | None:
-    """Images whose class is among the best ``k``."""
+    """Images whose class is among the best ``k``, or among all of a model that has fewer."""
+    k = min(k, len(accuracy.classes))
     for found in accuracy.top:
         if found.k == k and found.hits.of:
             return _share(found.hits)
@@ -45,10 +48,15 @@ def recalls(accuracy: Accuracy, least_images: int) -> dict[str, Estimate]:
     return {names[c.index]: _share(c.recall) for c in kept}
 
 
-def findings(result: Result, dataset: str, severities: Sequence[str]) -> list[str]:
-    """What the checks of a dataset found that is as severe, as text."""
-    facts = [facts for facts in result.datasets if facts.name == dataset]
-    return [one.text for known in facts for one in known.findings if one.severity in severities]
+def findings(result: Result, model: str, dataset: str, severities: Sequence[str]) -> list[str]:
+    """What the checks of a dataset found that is as severe, as text; not what is others' fault."""
+    return [
+        one.text
+        for facts in result.datasets
+        if facts.name == dataset
+        for one in facts.findings
+        if one.severity in severities and one.model in (None, model)
+    ]
 
 
 def ece(accuracy: Accuracy) -> Estimate | None:
@@ -65,6 +73,12 @@ def unanswered(accuracy: Accuracy) -> Estimate | None:
         return None
     missing = accuracy.images - accuracy.answered
     return Estimate.known(missing / accuracy.images, f"{missing:,} of {accuracy.images:,}")
+
+
+def unknown_class(accuracy: Accuracy) -> Estimate:
+    """Labelled images of classes that the model does not have; a fact as well."""
+    count, of = accuracy.unknown_class, accuracy.labelled
+    return Estimate.known(count / of if of else 0.0, f"{count:,} of {of:,} labelled images")
 
 
 def robustness_drop(of_model: Evaluation, of: Literal["mean", "worst"]) -> Estimate | None:
@@ -108,12 +122,15 @@ def batches(
 
 
 def batch_p99(found: BatchSpeed, device: str) -> Estimate:
-    """Seconds."""
+    """Seconds; without an upper bound, the basis says what gives one."""
+    basis = f"{found.batches:,} batches of {found.batch_size} on {device}"
+    if found.p99_high_s is None:
+        basis += f" of the {LEAST_BATCHES} that it takes, a longer --timing-s allows more"
     return Estimate(
         found.p99_s,
         -math.inf if found.p99_low_s is None else found.p99_low_s,
         math.inf if found.p99_high_s is None else found.p99_high_s,
-        f"{found.batches:,} batches of {found.batch_size} on {device}",
+        basis,
     )
 
 
@@ -177,6 +194,14 @@ def between(result: Result, candidate: str, champion: str, dataset: str) -> Comp
         every = _pairs(*pairs, found.both_wrong, turned=turned)
         by_class = {names[i]: _pairs(*row, turned=turned) for i, *row in found.pairs_by_class}
         return Comparison(every, by_class) if every.images else None
+    return None
+
+
+def uncompared(result: Result, candidate: str, champion: str, dataset: str) -> str | None:
+    """Why the two could not be compared; None where they were, or were not meant to be."""
+    for found in result.uncompared:
+        if found.dataset == dataset and {found.first, found.second} == {candidate, champion}:
+            return found.why
     return None
 
 

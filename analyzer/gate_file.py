@@ -136,6 +136,8 @@ class Absolute(Section):
     robustness_drop: DropAtMost | None = None
     # Always judged: a model that answers only what it likes would do well in all the others.
     unanswered: ShareAtMost = ShareAtMost(at_most=0.01)
+    # Always judged: images of classes that a model lacks are left out of all figures.
+    unknown_class: ShareAtMost = ShareAtMost(at_most=0.01)
     data_findings: NoFindings | None = None
     p99: tuple[LatencyAtMost, ...] = ()
     throughput: tuple[ThroughputAtLeast, ...] = ()

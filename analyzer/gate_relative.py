@@ -6,7 +6,7 @@ says nothing of which is better, so far fewer images suffice than for two rates.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from analyzer import gate_evidence as evidence
 from analyzer.estimate import Estimate
@@ -67,6 +67,16 @@ def _compared(case: Case, found: Evaluation) -> evidence.Comparison | None:
     return evidence.between(case.result, case.model, case.champion, found.dataset)
 
 
+def _why(case: Case) -> Callable[[str], str]:
+    """Why two models were not compared on a dataset, as whoever tried has put it."""
+
+    def why(dataset: str) -> str:
+        found = evidence.uncompared(case.result, case.model, case.champion, dataset)
+        return found or NOT_COMPARED
+
+    return why
+
+
 def _champions(case: Case, found: Evaluation) -> Evaluation | None:
     return evidence.evaluation(case.result, case.champion, found.dataset)
 
@@ -77,7 +87,7 @@ def _top1(rule: Worse, case: Case) -> Iterator[RuleVerdict]:
         return compared.every.gain() if compared else None
 
     worst = -rule.worse_by_at_most
-    return case.on_datasets("relative.top1", rule, look, at_least, worst, NOT_COMPARED)
+    return case.on_datasets("relative.top1", rule, look, at_least, worst, _why(case))
 
 
 def _class_recall(rule: RecallWorse, case: Case) -> Iterator[RuleVerdict]:
@@ -93,7 +103,7 @@ def _class_recall(rule: RecallWorse, case: Case) -> Iterator[RuleVerdict]:
         return lowest(gains, worst, len(found.accuracy.classes))
 
     name = "relative.class_recall"
-    return case.on_datasets(name, rule, look, at_least, worst, NOT_COMPARED)
+    return case.on_datasets(name, rule, look, at_least, worst, _why(case))
 
 
 def _ece(rule: Worse, case: Case) -> Iterator[RuleVerdict]:

@@ -35,9 +35,18 @@ class Case:
         look: Callable[[Evaluation], Estimate | None],
         compare: Callable[[Subject, Estimate, float], RuleVerdict],
         threshold: float,
-        why: str,
+        why: str | Callable[[str], str],
     ) -> Iterator[RuleVerdict]:
-        """A verdict for each dataset; ``why`` is said where ``look`` finds nothing to compare."""
+        """A verdict for each dataset.
+
+        Args:
+            name: of the rule.
+            rule: which datasets it is judged on.
+            look: what is compared; None where there is nothing.
+            compare: with the threshold.
+            threshold: of the rule.
+            why: said where there is nothing to compare; or what says it of a dataset.
+        """
         datasets = rule.datasets or tuple(dataset.name for dataset in self.result.datasets)
         if not datasets:
             yield not_measured(Subject(name, self.model), threshold, "there is no dataset")
@@ -46,7 +55,8 @@ class Case:
             found = evidence.evaluation(self.result, self.model, dataset)
             estimate = look(found) if found else None
             if estimate is None:
-                yield not_measured(subject, threshold, why if found else NO_ANSWERS)
+                reason = why if isinstance(why, str) else why(dataset)
+                yield not_measured(subject, threshold, reason if found else NO_ANSWERS)
             else:
                 yield compare(subject, estimate, threshold)
 

@@ -131,3 +131,18 @@ def mean(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
     error = float(found.std(ddof=1)) / math.sqrt(found.size)
     half = float(stats.t.ppf(1 - TAIL, found.size - 1)) * error
     return max(centre - half, 0.0), centre + half
+
+
+def positive_mean(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+    """The same of their logarithms: of positive values that are off by factors (a geometric mean).
+
+    Unlike ``mean`` it stays above 0 and is wide upwards.
+    """
+    logarithms = np.log(np.asarray(values, dtype=np.float64))
+    if logarithms.size < 2:
+        return 0.0, math.inf
+    error = float(logarithms.std(ddof=1)) / math.sqrt(logarithms.size)
+    half = float(stats.t.ppf(1 - TAIL, logarithms.size - 1)) * error
+    centre = float(logarithms.mean())
+    with np.errstate(over="ignore"):
+        return float(np.exp(centre - half)), float(np.exp(centre + half))

@@ -132,6 +132,8 @@ class Accuracy(Part):
     roc: Curve | None
     precision_recall: Curve | None
     hierarchy: HierarchyScores | None
+    labelled: int = 0  # by the dataset, with any class
+    unknown_class: int = 0  # of these, with one that the model does not have: none is judged
 
 
 class RobustnessPoint(Part):
@@ -223,6 +225,15 @@ class Agreement(Part):
     pairs_by_class: tuple[tuple[int, int, int, int, int], ...] = ()
 
 
+class Uncompared(Part):
+    """Two models that cannot be compared on a dataset, and why: one line."""
+
+    first: str
+    second: str
+    dataset: str
+    why: str
+
+
 class Finding(Part):
     """Something about a dataset that the user should know."""
 
@@ -231,6 +242,7 @@ class Finding(Part):
     text: str  # one line
     images: tuple[str, ...] = ()  # at most 20
     count: int = 0  # of all
+    model: str | None = None  # whom it is about; None: the data themselves
 
 
 class DatasetFacts(Part):
@@ -306,4 +318,5 @@ class Result(Part):
     evaluations: tuple[Evaluation, ...]
     speeds: dict[str, Speed] = {}  # by model
     agreements: tuple[Agreement, ...] = ()
+    uncompared: tuple[Uncompared, ...] = ()
     gate: GateResult | None = None

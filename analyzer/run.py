@@ -76,6 +76,7 @@ def run(model: Model, survey: Survey, folder: Path, progress: Progress) -> Outco
         indices=indices,
         scores=scores,
         errors=errors,
+        unknown_class=truth.unknown_class,
     )
     return Outcome(predictions, truth, facts["seconds"], facts["images"])
 

@@ -18,7 +18,7 @@ from analyzer.agreement import agreement
 from analyzer.dataset_survey import KEPT_BYTES, Progress, Survey, survey
 from analyzer.endpoint import EndpointModel
 from analyzer.errors import AgreementError, AnalyzerError
-from analyzer.gate import judge
+from analyzer.gate import judge, p99_sizes
 from analyzer.gate_file import read_gate
 from analyzer.hierarchy import Hierarchy, read_hierarchy
 from analyzer.local import LocalModel, Place
@@ -31,6 +31,7 @@ from analyzer.result import (
     Result,
     Robustness,
     Speed,
+    Uncompared,
 )
 from analyzer.robustness import Keeping, Plan, robustness
 from analyzer.run import Outcome, run
@@ -38,6 +39,7 @@ from analyzer.run_checks import check_gate
 from analyzer.run_model import Model
 from analyzer.run_models import Opened, open_models
 from analyzer.sources import open_datasets
+from analyzer.speed import P99_TIMING_S, Timing
 from predictor.machine import look
 from predictor.placement import parse_devices, place
 from predictor.settings import Settings
@@ -61,6 +63,7 @@ class Request:
         champion: a model that others are compared with.
         hierarchy, gate: files.
         speed, robustness: whether to measure them.
+        timing_s: for each size of batches whose 99th percentile the gate asks for, at most.
     """
 
     models: tuple[str, ...]
@@ -75,6 +78,7 @@ class Request:
     gate: Path | None = None
     speed: bool = True
     robustness: bool = False
+    timing_s: float = P99_TIMING_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class _Found:
     evaluations: list[Evaluation] = field(default_factory=list)
     predictions: list[Predictions] = field(default_factory=list)
     agreements: list[Agreement] = field(default_factory=list)
+    uncompared: list[Uncompared] = field(default_factory=list)
     pods: dict[str, Speed] = field(default_factory=dict)
     surveys: list[Survey] = field(default_factory=list)
 
@@ -107,6 +112,7 @@ def analyse(request: Request, progress: Progress) -> Analysis:
     here, environment = place_of(request.device, request.settings)
     os.environ.update(environment)  # before a runtime is imported
     gate = read_gate(request.gate) if request.gate else None
+    timing = Timing(p99_sizes(gate) if gate else (), request.timing_s)
     datasets = open_datasets(request.datasets)
     opened = open_models(
         request.models,
@@ -131,7 +137,7 @@ def analyse(request: Request, progress: Progress) -> Analysis:
         speeds = found.pods
         if request.speed:
             ours = [model for model in opened.models if isinstance(model, LocalModel)]
-            speeds = speeds | _speeds(ours, found.surveys[0], environment, progress)
+            speeds = speeds | _speeds(ours, found.surveys[0], environment, progress, timing)
         result = _result(opened, found, speeds)
     finally:
         for model in opened.models:
@@ -156,11 +162,15 @@ def place_of(device: str, settings: Settings) -> tuple[Place, dict[str, str]]:
 
 
 def _speeds(
-    models: Sequence[LocalModel], seen: Survey, environment: dict[str, str], progress: Progress
+    models: Sequence[LocalModel],
+    seen: Survey,
+    environment: dict[str, str],
+    progress: Progress,
+    timing: Timing,
 ) -> dict[str, Speed]:
     """Speeds; where they cannot be measured that is said, and all that is known stays."""
     try:
-        return speed.measure(models, seen, environment, progress)
+        return speed.measure(models, seen, environment, progress, timing)
     except AnalyzerError as error:
         why = f"its speed was not measured: {error}"
         return {model.name: _unmeasured(why) for model in models}
@@ -190,7 +200,13 @@ def _on_dataset(
             said = speed.of_pod(model.stages())
             if said is not None:
                 found.pods[model.name] = said
-    found.agreements += _agreements([each.predictions for each in outcomes], opened)
+    compared, uncompared = _agreements([each.predictions for each in outcomes], opened)
+    found.agreements += compared
+    found.uncompared += uncompared
+    findings += [
+        Finding(kind="labels", severity="warning", text=one.why, model=one.second)
+        for one in uncompared
+    ]
     found.facts.append(_dataset_facts(seen, outcomes, findings, progress))
 
 
@@ -216,7 +232,7 @@ def _evaluation(
             seconds=outcome.seconds,
             images_per_second=outcome.images_per_second,
         ),
-        findings,
+        [one.model_copy(update={"model": model.name}) for one in findings],
     )
 
 
@@ -275,14 +291,19 @@ def _dataset_facts(
     )
 
 
-def _agreements(said: Sequence[Predictions], opened: Opened) -> list[Agreement]:
-    found = []
+def _agreements(
+    said: Sequence[Predictions], opened: Opened
+) -> tuple[list[Agreement], list[Uncompared]]:
+    found, not_found = [], []
     for first, second in pairs([each.model for each in said], opened.champion):
         try:
             found.append(agreement(said[first], said[second]))
-        except AgreementError:
-            continue  # of other classes: there is nothing to compare
-    return found
+        except AgreementError as error:
+            one, other = said[first], said[second]
+            not_found.append(
+                Uncompared(first=one.model, second=other.model, dataset=one.dataset, why=str(error))
+            )
+    return found, not_found
 
 
 def pairs(models: Sequence[str], champion: str | None) -> list[tuple[int, int]]:
@@ -307,6 +328,7 @@ def _result(opened: Opened, found: _Found, speeds: Mapping[str, Speed]) -> Resul
         evaluations=tuple(found.evaluations),
         speeds=dict(speeds),
         agreements=tuple(found.agreements),
+        uncompared=tuple(found.uncompared),
     )
 
 

@@ -7,20 +7,41 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from analyzer import speed_pod
 from analyzer.dataset_survey import Progress, Survey
+from analyzer.durations import batch_speed
 from analyzer.errors import AnalyzerError, BrokenImageError
 from analyzer.local import LocalModel, Place
-from analyzer.result import Speed, StageCapacity, VariantSpeed
+from analyzer.result import BatchSpeed, Speed, StageCapacity, VariantSpeed
 from analyzer.speed_worker import Measured, Order
 from model_store.speed import device as machine_name
 from predictor.decode import decode
 from predictor.errors import BadImageError
 
 TIMED = 64  # images, to learn what decoding takes
+# Enough to see how much rounds differ, few enough that loading the model is not most of them.
+ROUNDS = 4
+P99_TIMING_S = 120.0
 _ORDER_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long batches are timed.
+
+    Attributes:
+        p99_sizes: of batches whose 99th percentile must have a bound: 400 of them are timed.
+        longest_s: for each of these sizes, in all rounds; then it goes without a bound.
+    """
+
+    p99_sizes: tuple[int, ...] = ()
+    longest_s: float = P99_TIMING_S
+
+
+DEFAULT_TIMING = Timing()
 
 
 def measure(
@@ -28,55 +49,87 @@ def measure(
     survey: Survey,
     environment: dict[str, str],
     progress: Progress,
+    timing: Timing = DEFAULT_TIMING,
 ) -> dict[str, Speed]:
-    """Measure each model's variant by itself, one after the other.
+    """Measure each model's variant, in rounds through all of them, so that each meets the same.
+
+    What else runs on a machine changes over minutes: were one model timed after the other, that
+    would look like a difference between them.
 
     Args:
         models: those that ran here; what they took to decode is known by then.
         survey: of a dataset, which a pod is asked.
         environment: of the processes that measure, such as the visible GPU.
         progress: told how it goes.
+        timing: how long.
 
     Returns:
         By the models' names.
+
+    Raises:
+        AnalyzerError: one cannot be loaded here, or a process that measured failed.
     """
+    rounds: list[dict[str, Measured]] = []
+    for number in range(ROUNDS):
+        rounds.append({})
+        for place, model in enumerate(models if number % 2 == 0 else models[::-1]):
+            progress("timing batches", number * len(models) + place, ROUNDS * len(models))
+            rounds[-1][model.name] = time_batches(model, environment, timing)
+    progress("timing batches", ROUNDS * len(models), ROUNDS * len(models))
     found = {}
     for done, model in enumerate(models):
-        progress("speed", done, len(models))
-        found[model.name] = of_model(model, survey, environment)
-    progress("speed", len(models), len(models))
+        progress("timing stages", done, len(models))
+        found[model.name] = of_model(model, survey, [each[model.name] for each in rounds])
+    progress("timing stages", len(models), len(models))
     return found
 
 
-def of_model(model: LocalModel, survey: Survey, environment: dict[str, str]) -> Speed:
-    """Measure one variant: batches in a process of its own, stages in a pod.
+def time_batches(
+    model: LocalModel, environment: dict[str, str], timing: Timing = DEFAULT_TIMING
+) -> Measured:
+    """One round of one variant's batches, in a process of its own.
 
     Raises:
-        AnalyzerError: it cannot be loaded here, or the process that measured failed.
+        AnalyzerError: it cannot be loaded here, or the process failed.
     """
-    threads = 1 if model.place.on_cores else model.place.cores
     order = Order(
         package=model.package.path,
         file=model.variant.file,
         kind=model.place.kind,
-        threads=threads,
+        threads=_threads(model),
+        p99_sizes=timing.p99_sizes,
+        p99_timing_s=timing.longest_s / ROUNDS,
     )
     measured = _ordered(order, environment)
     if measured.error:
         raise AnalyzerError(f"{model.name}: {measured.error}")
+    return measured
+
+
+def _threads(model: LocalModel) -> int:
+    return 1 if model.place.on_cores else model.place.cores
+
+
+def of_model(model: LocalModel, survey: Survey, rounds: Sequence[Measured]) -> Speed:
+    """One variant by its rounds, and its stages in a pod.
+
+    Raises:
+        AnalyzerError: the pod does not start, or does not answer.
+    """
+    batches = _batches(rounds)
     decode_s = model.decode_time.seconds_per_image
     variant = VariantSpeed(
         file=model.variant.file,
         precision=model.variant.precision,
         device=model.place.kind,
-        threads=threads,
+        threads=_threads(model),
         file_bytes=(model.package.path / model.variant.file).stat().st_size,
-        memory_bytes=measured.memory_bytes,
-        batches=measured.batches,
+        memory_bytes=max((each.memory_bytes or 0 for each in rounds), default=0) or None,
+        batches=batches,
     )
     pod = speed_pod.stages(model, survey)
     served = of_pod(pod)
-    best = max(batch.images_per_second for batch in measured.batches)
+    best = max(batch.images_per_second for batch in batches)
     feed = None if decode_s is None else decode_s * best
     return Speed(
         machine=machine_name(),
@@ -85,6 +138,14 @@ def of_model(model: LocalModel, survey: Survey, environment: dict[str, str]) -> 
         bottleneck=served.bottleneck if served else None,
         cores_per_device=feed,
         note=note(feed, model.place, pod),
+    )
+
+
+def _batches(rounds: Sequence[Measured]) -> tuple[BatchSpeed, ...]:
+    """Of the sizes for which there was memory in every round."""
+    sizes = set.intersection(*(set(each.seconds) for each in rounds))
+    return tuple(
+        batch_speed(size, *(each.seconds[size] for each in rounds)) for size in sorted(sizes)
     )
 
 
@@ -132,6 +193,7 @@ def of_pod(stages: dict[str, Any]) -> Speed | None:
 
 def _ordered(order: Order, environment: dict[str, str]) -> Measured:
     command = [sys.executable, "-m", "analyzer.speed_worker"]
+    longest_s = _ORDER_S + len(order.p99_sizes) * order.p99_timing_s
     try:
         ran = subprocess.run(  # noqa: S603 (our own module)
             command,
@@ -139,12 +201,12 @@ def _ordered(order: Order, environment: dict[str, str]) -> Measured:
             capture_output=True,
             text=True,
             env={**os.environ, **environment},
-            timeout=_ORDER_S,
+            timeout=longest_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
         raise AnalyzerError(
-            f"{order.file}: measuring its speed took over {_ORDER_S:.0f} s"
+            f"{order.file}: measuring its speed took over {longest_s:.0f} s"
         ) from None
     if ran.returncode != 0:
         last = (ran.stderr.strip().splitlines() or ["no word"])[-1]

@@ -1,4 +1,4 @@
-"""Measures one variant in a process of its own: what it adds in memory, and what batches take.
+"""Times one variant for a round in a process of its own: its memory, and what batches take.
 
 ``python -m analyzer.speed_worker`` reads an order as JSON from stdin and writes what it found to
 stdout. Only in a process of its own can memory be told from what others left behind, and a device
@@ -15,8 +15,6 @@ import numpy as np
 import psutil
 import pydantic
 
-from analyzer.durations import batch_speed
-from analyzer.result import BatchSpeed
 from model_store.package import load_package
 from predictor.errors import OutOfMemoryError, StartupError
 from predictor.runtimes import Runtime
@@ -24,23 +22,30 @@ from predictor.runtimes.loading import candidates, load_runtime
 
 BATCHES_ON_CORES = (1, 2, 4, 8, 16, 32)
 BATCHES_ON_DEVICES = (1, 2, 4, 8, 16, 32, 64, 128)
-# Of each batch size. With 368 batches the 99th percentile has a bound (``intervals.quantile``).
-LEAST_RUNS, MOST_RUNS, TIMING_S = 5, 400, 4.0
+# Of each batch size in a round. In four rounds that makes 400 batches at most, of which 368 bound
+# the 99th percentile (``intervals.quantile``).
+LEAST_RUNS, MOST_RUNS, TIMING_S = 2, 100, 1.0
 
 
 class Order(pydantic.BaseModel):
-    """What to measure: a variant's file on a kind of device, with so many threads."""
+    """What to measure: a variant's file on a kind of device, with so many threads.
+
+    Batches of ``p99_sizes`` are run until there are enough to bound their 99th percentile, or for
+    ``p99_timing_s`` each.
+    """
 
     package: Path
     file: str
     kind: str
     threads: int
+    p99_sizes: tuple[int, ...] = ()
+    p99_timing_s: float = TIMING_S
 
 
 class Measured(pydantic.BaseModel):
-    """What was found, or the one line that says why nothing was."""
+    """Seconds of the batches of each size, or the one line that says why there are none."""
 
-    batches: tuple[BatchSpeed, ...] = ()
+    seconds: dict[int, list[float]] = {}
     memory_bytes: int | None = None
     error: str = ""
 
@@ -57,22 +62,25 @@ def measure(order: Order) -> Measured:
         return Measured(error=str(error))
     on_cores = order.kind in ("cpu", "openvino")
     sizes = BATCHES_ON_CORES if on_cores else BATCHES_ON_DEVICES
-    batches: list[BatchSpeed] = []
-    for size in sizes:
+    seconds: dict[int, list[float]] = {}
+    for size in sorted({*sizes, *order.p99_sizes}):
         if runtime.largest_batch is not None and size > runtime.largest_batch:
             break
         try:
-            batches.append(_timed(runtime, size, package.manifest.input.shape))
+            longest = order.p99_timing_s if size in order.p99_sizes else TIMING_S
+            seconds[size] = _timed(runtime, size, package.manifest.input.shape, longest)
         except OutOfMemoryError:
             break
-    if not batches:
+    if not seconds:
         return Measured(error=f"{order.file}: there is no memory for a single image")
     memory = max(0, myself.memory_info().rss - before)
-    return Measured(batches=tuple(batches), memory_bytes=memory)
+    return Measured(seconds=seconds, memory_bytes=memory)
 
 
-def _timed(runtime: Runtime, size: int, shape: tuple[int, int, int]) -> BatchSpeed:
-    """One batch size.
+def _timed(
+    runtime: Runtime, size: int, shape: tuple[int, int, int], longest_s: float
+) -> list[float]:
+    """One batch size, for so long or until there are enough.
 
     Noise and not zeros: some kernels are faster on nothing.
     """
@@ -81,12 +89,12 @@ def _timed(runtime: Runtime, size: int, shape: tuple[int, int, int]) -> BatchSpe
     seconds: list[float] = []
     began = time.perf_counter()
     while len(seconds) < LEAST_RUNS or (
-        len(seconds) < MOST_RUNS and time.perf_counter() - began < TIMING_S
+        len(seconds) < MOST_RUNS and time.perf_counter() - began < longest_s
     ):
         start = time.perf_counter()
         runtime.run(images)
         seconds.append(time.perf_counter() - start)
-    return batch_speed(size, seconds)
+    return seconds
 
 
 if __name__ == "__main__":

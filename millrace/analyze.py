@@ -75,6 +75,13 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     ),
     click.option("--champion", help="Model that the others are compared with, as in --model."),
     click.option("--robustness", is_flag=True, help="Also with rain, blur, noise, …: much slower."),
+    click.option(
+        "--timing-s",
+        type=click.FloatRange(min=0, min_open=True),
+        default=120.0,
+        show_default=True,
+        help="Seconds to time each batch size of the gate's p99 rules, at most.",
+    ),
     click.option("--no-speed", is_flag=True, help="Leave batches and stages unmeasured."),
     click.option(
         "--history",

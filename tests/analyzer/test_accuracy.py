@@ -83,6 +83,20 @@ def test_without_truths_confidences_and_thresholds_remain():
     assert {c.roc_auc for c in found.classes} == {None}
 
 
+@pytest.mark.parametrize("score", [NAN, float("inf")])
+def test_scores_that_are_no_numbers_are_no_answers(score):
+    """However right the class beside them is; and what was found can be read back."""
+    said = predictions([0, 1, 1], [[0, 1], [1, 0], [1, 0]], [[0.9, 0.1], [score, 0], [0.7, score]])
+    found = accuracy(said)
+
+    assert said.errors[0] == ""
+    assert all("no numbers" in error for error in said.errors[1:])
+    assert said.indices.tolist() == [[0, 1], [-1, -1], [-1, -1]]
+    assert (found.images, found.answered, found.judged) == (3, 1, 1)
+    assert found.mean_confidence == pytest.approx(0.9)
+    assert found.model_validate_json(found.model_dump_json()) == found
+
+
 @pytest.mark.parametrize("images", [0, 1])
 def test_a_dataset_of_which_nothing_was_answered_has_no_figures(images):
     """An empty one, and one of a broken file."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from analyzer.durations import batch_speed
 from analyzer.errors import GateError
-from analyzer.gate import judge, read_gate
+from analyzer.gate import judge, p99_sizes, read_gate
 from analyzer.gate_file import schema_text
-from analyzer.result import Finding, GateResult, Result
+from analyzer.result import Finding, GateResult, Result, Uncompared
 from tests.analyzer.answers import predictions
 from tests.analyzer.results import answered, result, robust, speed, timed
 
@@ -188,6 +190,39 @@ def test_an_image_without_an_answer_counts_against_a_model_whatever_the_gate_say
     assert judge(gate(rules % ", unanswered: {at_most: 0.2}"), analysis, None).passed
 
 
+def test_a_constant_classifier_does_not_pass_by_the_classes_that_it_lacks(gate):
+    """Right in all of 500 images of its one class; the 500 of the other are judged by no figure."""
+    truth = [0] * 500 + [-1] * 500
+    constant = predictions(truth, [0] * 1_000, [1.0] * 1_000, labels=1, model="new")
+    analysis = result(dataclasses.replace(constant, unknown_class=500))
+    rules = "absolute: {top1: {at_least: 0.9}, ece: {at_most: 0.1}%s}"
+    found = judge(gate(rules % ""), analysis, None)
+
+    assert [v.rule for v in found.verdicts if not v.passed] == ["absolute.unknown_class"]
+    verdict = only(found, "absolute.unknown_class")
+    assert (verdict.figure, verdict.decided) == (0.5, True)
+    assert "500 of 1,000 labelled images" in verdict.text
+    assert judge(gate(rules % ", unknown_class: {at_most: 0.5}"), analysis, None).passed
+
+
+def test_images_that_nobody_has_labelled_are_of_no_unknown_class(gate):
+    """A gate about size or speed may be judged on photos."""
+    photos = predictions([-1] * 5, [0] * 5, [0.9] * 5, labels=10, model="new")
+
+    assert judge(gate("absolute: {size: {at_most: 2MB}}"), result(photos), None).passed
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_the_best_five_of_a_model_of_fewer_classes_are_all_of_them(gate, classes):
+    """It can keep the rule, which others with one answer of ten classes cannot."""
+    said = [list(range(classes))] * 100
+    few = predictions([1] * 100, said, [[0.1] * classes] * 100, labels=classes, model="new")
+    rules = gate("absolute: {top5: {at_least: 0.95}}")
+
+    assert only(judge(rules, result(few), None), "absolute.top5").passed
+    assert "not measured" in only(judge(rules, result(answered(9, 9)), None), "absolute.top5").text
+
+
 def test_p99_needs_enough_batches_to_be_bounded(gate):
     """100 prove nothing; 2,000 prove that 10 ms are kept, and 8 are not."""
     rules = "absolute: {p99: [{batch_size: 8, at_most_s: %s}]}"
@@ -199,9 +234,37 @@ def test_p99_needs_enough_batches_to_be_bounded(gate):
     assert not found(100, 0.01).passed
     assert found(100, 0.01).bound is None
     assert "too few to bound it" in found(100, 0.01).text
+    assert "100 batches of 8 on cpu of the 368 that it takes" in found(100, 0.01).text
     assert found(2_000, 0.01).passed
     assert (found(2_000, 0.008).passed, found(2_000, 0.008).decided) == (False, True)
     assert "2,000 batches of 8 on cpu" in found(2_000, 0.01).text
+
+
+def test_a_model_that_met_a_busy_machine_is_not_decided_to_be_slower(gate):
+    """The same model twice: in two of its four rounds, one of them had a neighbour."""
+    quiet, busy = [0.010] * 100, [0.034] * 100
+    speeds = {
+        name: speed(timed(1e-3, 10).model_copy(update={"batches": (batch_speed(1, *rounds),)}))
+        for name, rounds in (("old", [quiet] * 4), ("new", [quiet, busy, quiet, busy]))
+    }
+    analysis = result(answered(9, 10, model="old"), answered(9, 10), speeds=speeds)
+    rules = "relative: {p99: [{batch_size: 1, ratio_at_most: 1.2}]}"
+    verdict = only(judge(gate(rules), analysis, "old"), "relative.p99")
+
+    assert verdict.figure == pytest.approx(3.4)
+    assert (verdict.passed, verdict.decided) == (False, False)
+    assert "not proven" in verdict.text
+
+
+def test_a_gate_says_which_batches_are_timed_for_their_tail(gate):
+    """Of both sections, each size once."""
+    rules = gate(
+        "absolute: {p99: [{batch_size: 8, at_most_s: 1}, {batch_size: 12, at_most_s: 1}]}\n"
+        "relative: {p99: [{batch_size: 8, ratio_at_most: 2}]}"
+    )
+
+    assert p99_sizes(rules) == (8, 12)
+    assert p99_sizes(gate("absolute: {top1: {at_least: 0.5}}")) == ()
 
 
 def test_throughput_is_of_the_best_batch_unless_one_is_named(gate):
@@ -308,6 +371,33 @@ def test_findings_in_the_data_stop_a_model(gate):
     assert found("error").passed
     assert not found("warning").passed
     assert "c1 has few images" in found("warning").text
+
+
+def test_what_is_found_of_the_champion_does_not_stop_the_candidate(gate):
+    """Only what is odd about the data or about the candidate itself."""
+    rules = gate("absolute: {data_findings: {severity: error}}")
+
+    def passed(model):
+        lacks = Finding(kind="labels", severity="error", text="it has no such class", model=model)
+        analysis = result(answered(9, 10, model="old"), answered(9, 10), findings=[lacks])
+        return only(judge(rules, analysis, "old"), "absolute.data_findings").passed
+
+    assert [passed("old"), passed("new"), passed(None)] == [True, False, False]
+
+
+def test_models_that_cannot_be_compared_are_said_with_the_reason(gate):
+    """In the words of whoever tried; where nobody did, that it was not done."""
+    why = "new and old cannot be compared: only one of them knows the class 'cat'"
+    rules = gate("relative: {top1: {worse_by_at_most: 1}, class_recall: {worse_by_at_most: 1}}")
+    apart = result(answered(9, 10, model="old"), answered(9, 10)).model_copy(
+        update={"agreements": ()}
+    )
+    tried = Uncompared(first="old", second="new", dataset="d", why=why)
+    found = judge(rules, apart.model_copy(update={"uncompared": (tried,)}), "old")
+
+    for rule in ("relative.top1", "relative.class_recall"):
+        assert only(found, rule).text == f"{rule} of new on d: not measured: {why}"
+        assert "was not compared there" in only(judge(rules, apart, "old"), rule).text
 
 
 @pytest.mark.parametrize("rule", ["top1", "top5", "class_recall", "ece"])

@@ -42,6 +42,7 @@ def test_names_that_no_class_has_are_an_error_and_no_truth():
     found = truth(["cat", "bird", "bird", "9", None], ["cat", "dog"])
 
     assert found.indices.tolist() == [0, -1, -1, -1, -1]
+    assert found.unknown_class == 3
     (finding,) = found.findings
     assert (finding.kind, finding.severity, finding.count) == ("labels", "error", 3)
     assert "'9', 'bird'" in finding.text
@@ -52,6 +53,7 @@ def test_a_name_that_two_classes_have_is_an_error_and_no_truth():
     found = truth(["crane", "0"], ["crane", "cat", "crane"])
 
     assert found.indices.tolist() == [-1, 0]
+    assert found.unknown_class == 1
     assert "classes 0 and 2" in found.findings[0].text
 
 

@@ -8,6 +8,7 @@ import pytest
 from analyzer import speed, speed_pod
 from analyzer.errors import AnalyzerError
 from analyzer.local import Place
+from analyzer.speed_worker import Measured
 from predictor.types import DecodeLimits
 from tests.analyzer.colour_sets import files, local, surveyed, write_folder
 from tests.conftest import quiet
@@ -22,9 +23,8 @@ def seen(tmp_path):
     return surveyed(write_folder(tmp_path / "set", files(5) | {"red/x.png": b"none"}))
 
 
-def test_a_variant_is_measured_in_batches_and_in_a_pod(colours, seen, monkeypatch):
+def test_a_variant_is_measured_in_batches_and_in_a_pod(colours, seen):
     """With its memory; and what decoding this dataset takes, though nothing was classified."""
-    monkeypatch.setattr("analyzer.speed_pod.ASKED_S", 1.0)
     model = local(colours)
     speed.time_decoding(model, seen)
 
@@ -42,6 +42,48 @@ def test_a_variant_is_measured_in_batches_and_in_a_pod(colours, seen, monkeypatc
     assert found.cores_per_device == pytest.approx(best * model.decode_time.seconds_per_image)
     assert found.note.startswith("feed one instance of one thread with ")
     assert psutil.Process().children(recursive=True) == []
+
+
+def test_batches_of_a_gates_rules_are_timed_until_their_tail_is_bounded(colours, seen, monkeypatch):
+    """Also of a size that is not measured otherwise, however little time the others get."""
+    monkeypatch.setattr("analyzer.speed_pod.stages", lambda *_: {})
+    told = []
+    found = speed.measure(
+        [local(colours, "new"), local(colours, "old")],
+        seen,
+        {},
+        lambda *said: told.append(said),
+        speed.Timing(p99_sizes=(3,), longest_s=600),
+    )
+
+    for model in ("new", "old"):
+        by_size = {each.batch_size: each for each in found[model].variants[0].batches}
+        assert by_size[3].batches == 400
+        assert by_size[3].p99_high_s is not None
+    assert told[0] == ("timing batches", 0, 8)
+    assert ("timing batches", 8, 8) in told
+
+
+def test_models_take_turns(colours, seen, monkeypatch):
+    """So that each of them meets what happens on the machine meanwhile."""
+    monkeypatch.setattr("analyzer.speed_pod.stages", lambda *_: {})
+    turns = []
+
+    def timed(model, *_):
+        turns.append(model.name)
+        return Measured(seconds={1: [0.1, 0.1]})
+
+    monkeypatch.setattr("analyzer.speed.time_batches", timed)
+    speed.measure([local(colours, "new"), local(colours, "old")], seen, {}, quiet)
+
+    assert turns == ["new", "old", "old", "new"] * 2
+
+
+def test_a_size_of_a_gates_rules_is_timed_for_no_longer_than_was_said(colours):
+    """A moment: then two batches have to do."""
+    measured = speed.time_batches(local(colours), {}, speed.Timing((32,), longest_s=1e-9))
+
+    assert len(measured.seconds[32]) == 2
 
 
 def test_the_note_says_what_feeds_a_device_and_what_limits():
@@ -72,6 +114,6 @@ def test_a_device_that_is_not_there_is_said_in_one_line(colours, seen):
     model.place = Place("rocm", 1, LIMITS, scaled=True)
 
     with pytest.raises(AnalyzerError, match="device rocm: this ONNX Runtime has no"):
-        speed.of_model(model, seen, {})
+        speed.time_batches(model, {})
     with pytest.raises(AnalyzerError, match=r"a pod to measure does not start: .*rocm"):
         speed_pod.stages(model, seen)
