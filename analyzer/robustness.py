@@ -175,7 +175,8 @@ class _Work:
             nonlocal passing
             passing = passing or bool(block.passing)
             places = [rows[number] for number in block.numbers.tolist()]
-            answers.best[places] = block.indices[:, 0]
+            certain = np.isfinite(block.scores[:, 0])  # an answer without a score is none
+            answers.best[places] = np.where(certain, block.indices[:, 0], -1)
             answers.confidence[places] = block.scores[:, 0]
             self.count.add(unit, len(places))
 
