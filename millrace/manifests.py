@@ -8,11 +8,10 @@ from pathlib import Path
 
 import click
 
-from millrace.options import store_option
+from millrace.options import package_named, store_option
 from millrace.overlay import AUTOSCALING, DEVICES, Wanted, write_overlay
 from millrace.sizing import TARGET_LOAD, Measured, PodKind, Sizing, SizingError, read_measured, size
-from model_store.package import ModelPackage, load_package
-from model_store.store import resolve
+from model_store.package import ModelPackage
 
 ANSWER_IS_NO = 1
 BASE = Path(__file__).parents[1] / "manifests"
@@ -145,7 +144,7 @@ def command(
     if not (manifests / "base" / "kustomization.yaml").is_file():
         raise _Refusal(f"{manifests}: no base here: say --manifests FOLDER of Millrace's source")
     measured = _measured(measured_file, instance_rate, core_rate)
-    package = load_package(resolve(model, store))
+    package = package_named(model, store)
     if SERVICE_NAME.fullmatch(package.name) is None:
         raise _Refusal(
             f"{package.name}: no name of an InferenceService (a-z, 0-9 and -): "

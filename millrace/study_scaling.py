@@ -11,11 +11,10 @@ import click
 
 from millrace.cli import ANSWER_IS_NO
 from millrace.numbers import Number, Numbers
-from millrace.options import store_option
+from millrace.options import package_named, store_option
 from millrace.output import print_table
 from millrace.study_output import progress, refusals, require
-from model_store.package import ModelPackage, load_package
-from model_store.store import resolve
+from model_store.package import ModelPackage
 from study.balancing import BALANCING
 from study.shape import CORES, LOOP_S, NETWORK_S, PodShape
 from study.workplace import workplace
@@ -173,7 +172,7 @@ def _show(found: Scaling, *, as_json: bool, as_csv: bool) -> None:
 def _package(model: str | None, store: Path, folder: Path) -> ModelPackage:
     from study.tiny_package import tiny_package
 
-    return tiny_package(folder) if model is None else load_package(resolve(model, store))
+    return tiny_package(folder) if model is None else package_named(model, store)
 
 
 def _bench(
