@@ -16,6 +16,7 @@ from analyzer import speed_pod
 from analyzer.accuracy import accuracy
 from analyzer.local import Place
 from analyzer.result import Result
+from analyzer.speed import DEFAULT_TIMING
 from analyzer.write import write_tables
 from analyzer.write_all import read_result
 from analyzer.write_stale import remove_stale
@@ -192,7 +193,7 @@ def test_the_speed_of_a_pod_is_measured_whatever_models_are_to_be_called(
     seen, model = surveyed(folder), local(colours)
     served = speed_pod.stages(model, seen)
     model.place = Place("rocm", 1, HERE.limits, scaled=True)
-    failed = run_analysis._speeds([model], seen, {}, quiet)["colours"]
+    failed = run_analysis._speeds([model], seen, {}, quiet, DEFAULT_TIMING)["colours"]
 
     assert served["stages"]
     assert "not measured: colours: device rocm: this ONNX Runtime has no" in failed.note
