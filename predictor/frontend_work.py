@@ -135,7 +135,9 @@ class FrontendWork:
         if answered:
             for name in UPKEEP:
                 done[name] = self._upkeep.less(name, done[name], elapsed_ns)
-            done["loop_ns"] = max(done["here_ns"], done["loop_ns"] - refused_ns)
+            # No refusal takes longer than an image, whatever its clock says on a busy machine.
+            most_ns = done["loop_ns"] * failed // (answered + failed)
+            done["loop_ns"] = max(done["here_ns"], done["loop_ns"] - min(refused_ns, most_ns))
             for counts, some in images.items():
                 counts.worked(Work(**{name: n * some // answered for name, n in done.items()}))
         elif quiet and self._quiet:

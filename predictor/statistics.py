@@ -51,7 +51,7 @@ class RequestCounts:
             self._count_images(observation, last)
         if observation.error or last is None:
             self._add(1, total_ns)
-            if last is None:
+            if not observation.classified_ns:  # it was refused before anything was decoded
                 refused_ns = observation.ended_ns - (observation.read_ns or observation.began_ns)
                 self._cells[REFUSED_NS] += min(refused_ns, REFUSAL_NS)
             return

@@ -176,6 +176,17 @@ def test_refusals_are_nobodys_work():
     assert frontend.counted(0).refused_ns == (400 + 15) * 300
 
 
+def test_refusals_take_no_longer_than_images():
+    """Their clocks go on while the machine does something else."""
+    frontend = Frontend()
+    answer(frontend.versions[0], 1)
+    refuse(frontend.versions[0], 3)
+    frontend.does(loop_ns=400)
+    frontend.look()
+
+    assert frontend.counted(0).loop_ns == 100
+
+
 def test_what_is_done_once_does_not_go_on():
     """A new version's files are checked while it is quiet; then there is load for hours."""
     frontend = Frontend()

@@ -78,6 +78,9 @@ def test_what_refusing_takes_is_counted_from_when_the_request_was_read():
     statistics.requests(0).count(Observation("v2", "POST /", "id", error="full", **times))
     statistics.requests(0).count(Observation("v2", "POST /", "id", error="late", ended_ns=10**9))
 
+    broken = Observation("v2", "POST /", "id", error="image 0: broken", classified_ns=5, **times)
+    statistics.requests(0).count(broken)  # it has waited for a decoder
+
     assert statistics.read().work == Work(refused_ns=100_000 + REFUSAL_NS)
 
 
