@@ -25,6 +25,7 @@ def seen(tmp_path):
 
 def test_a_variant_is_measured_in_batches_and_in_a_pod(colours, seen):
     """With its memory; and what decoding this dataset takes, though nothing was classified."""
+    others = psutil.Process().children(recursive=True)  # such as a registry for all tests
     model = local(colours)
     speed.time_decoding(model, seen)
 
@@ -41,7 +42,8 @@ def test_a_variant_is_measured_in_batches_and_in_a_pod(colours, seen):
     best = max(batch.images_per_second for batch in variant.batches)
     assert found.cores_per_device == pytest.approx(best * model.decode_time.seconds_per_image)
     assert found.note.startswith("feed one instance of one thread with ")
-    assert psutil.Process().children(recursive=True) == []
+    left = [each for each in psutil.Process().children(recursive=True) if each not in others]
+    assert left == []
 
 
 def test_batches_of_a_gates_rules_are_timed_until_their_tail_is_bounded(colours, seen, monkeypatch):
