@@ -108,9 +108,7 @@ class FrontendWork:
         self._held_ns = int(held_s * 1e9)
         self._before, self._before_ns = read(), clock()
         self._quiet = False  # since then; what a process does at its start is not usual
-        self._images: dict[RequestCounts, int] = {}  # as they stood then
-        self._failed: dict[RequestCounts, int] = {}
-        self._refused_ns: dict[RequestCounts, int] = {}
+        self._counted: dict[RequestCounts, tuple[int, int, int]] = {}  # as they stood then
         self._upkeep = Upkeep()
 
     def share_out(self, versions: Sequence[RequestCounts], *, busy: bool) -> None:
@@ -125,11 +123,13 @@ class FrontendWork:
         now, now_ns = self._read(), self._clock()
         done = {name: getattr(now, name) - getattr(self._before, name) for name in NAMES}
         elapsed_ns = max(1, now_ns - self._before_ns)
-        images = {each: each.images - self._images.get(each, each.images) for each in versions}
-        failed = sum(each.failed - self._failed.get(each, each.failed) for each in versions)
-        refused_ns = sum(
-            each.refused_ns - self._refused_ns.get(each, each.refused_ns) for each in versions
-        )
+        images, failed, refused_ns = {}, 0, 0
+        for counts in versions:
+            new = _counted(counts)
+            old = self._counted.get(counts, new)  # it may have been counted in by a predecessor
+            images[counts] = new[0] - old[0]
+            failed += new[1] - old[1]
+            refused_ns += new[2] - old[2]
         answered = sum(images.values())
         quiet = not (busy or answered or failed or done["pool_images"] or done["here_images"])
         if answered:
@@ -145,9 +145,12 @@ class FrontendWork:
         elif busy and elapsed_ns < self._held_ns:
             return  # what is done meanwhile is counted with the images that it is done for
         self._before, self._before_ns, self._quiet = now, now_ns, not busy
-        self._images = {each: each.images for each in versions}
-        self._failed = {each: each.failed for each in versions}
-        self._refused_ns = {each: each.refused_ns for each in versions}
+        self._counted = {each: _counted(each) for each in versions}
+
+
+def _counted(counts: RequestCounts) -> tuple[int, int, int]:
+    """Images, failed requests and what refusing took, so far."""
+    return counts.images, counts.failed, counts.refused_ns
 
 
 NAMES = tuple(field.name for field in fields(Work) if field.name not in ("images", "refused_ns"))
