@@ -92,6 +92,17 @@ class Cache:
             staged.chmod(0o755)  # whatever the umask: a pod may read it as another user
             yield staged
 
+    @contextlib.contextmanager
+    def alone(self, final: Path) -> Iterator[None]:
+        """Nobody else who asks this puts anything at ``final`` meanwhile, or takes it away."""
+        final.parent.mkdir(parents=True, exist_ok=True)
+        opened = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(opened)
+
     def publish(self, staged: Path, final: Path) -> None:
         """Put a prepared folder in its place at once; one that is there already goes."""
         final.parent.mkdir(parents=True, exist_ok=True)

@@ -69,8 +69,11 @@ def fetch_package(
             progress(f"fetching {found.reference}", done, len(manifest.files))
             link(cache.file(content, artifacts, f"{PACKAGE_FOLDER}/{file}"), staged / file)
         progress(f"fetching {found.reference}", len(manifest.files), len(manifest.files))
-        cache.publish(staged, final)
-    package = load_package(final)
+        with cache.alone(final):
+            if cached := _cached(final, manifest):  # somebody else was here meanwhile, and reads it
+                return cached
+            cache.publish(staged, final)
+            package = load_package(final)
     if package.manifest != manifest:
         raise RegistryError(f"{final}: somebody else writes there; give each its own cache")
     return package

@@ -51,15 +51,6 @@ def folder(tmp_path):
     return write_folder(tmp_path / "colours-set", files(30) | WRONG)
 
 
-@pytest.fixture(autouse=True)
-def environment():
-    """As it was before: choosing a device sets what runtimes are to see."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
 def analyze(colours, *arguments, code=0):
     """Without speed, unless it is asked for."""
     store = colours.path.parents[1]

@@ -285,8 +285,8 @@ def test_datasets_of_one_name_are_told_apart_and_may_be_named(tmp_path):
 def test_a_dataset_that_was_logged_to_mlflow_is_found_by_its_run(tmp_path, monkeypatch):
     """Where its source is a folder on this machine."""
     mlflow = pytest.importorskip("mlflow")
+    # The variable alone: what set_tracking_uri says would hold for all other tests as well.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     folder = write_folder(tmp_path / "set", files(1))
     with mlflow.start_run() as run:
         source = mlflow.data.sources.LocalArtifactDatasetSource(str(folder))

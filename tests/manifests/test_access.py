@@ -28,11 +28,11 @@ def rooms_that_import_kubernetes():
     for room in ROOMS:
         for file in (ROOT / room).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                modules = [each.name for each in getattr(node, "names", ())]
+                if not isinstance(node, ast.Import | ast.ImportFrom):
+                    continue
+                modules = [each.name for each in node.names]
                 modules.append(getattr(node, "module", None) or "")
-                if isinstance(node, ast.Import | ast.ImportFrom) and any(
-                    name.partition(".")[0] == "kubernetes" for name in modules
-                ):
+                if any(name.partition(".")[0] == "kubernetes" for name in modules):
                     rooms.add(room)
     return rooms
 
