@@ -1,0 +1,1 @@
+"""The Kubeflow pipeline: package, analyze, gate, register, roll out, promote."""

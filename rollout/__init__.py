@@ -1,0 +1,1 @@
+"""The rollout: a candidate gets the requests step by step as it proves itself, or none."""
