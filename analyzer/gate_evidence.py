@@ -84,12 +84,18 @@ def unknown_class(accuracy: Accuracy) -> Estimate:
 def robustness_drop(of_model: Evaluation, of: Literal["mean", "worst"]) -> Estimate | None:
     """How much top-1 falls, over all augmentations or by the one that costs most.
 
-    The same images underlie every point, but a result has only their counts: the drop is bounded
-    as if they were others, which is wider.
+    The same images underlie every point. The mean's interval is over images; of a single
+    augmentation a result has only counts, so its drop is bounded as if the images were others,
+    which is wider.
     """
     found = of_model.robustness
     if found is None or not found.clean.of:
         return None
+    if of == "mean" and found.mean_drop_low is not None and found.mean_drop_high is not None:
+        low, high = found.mean_drop_low, found.mean_drop_high
+        return Estimate(
+            found.mean_drop, low, high, f"all augmentations of {found.clean.of:,} images"
+        )
     clean = _share(found.clean)
     groups: dict[str, list[Rate]] = defaultdict(list)
     for point in found.points:

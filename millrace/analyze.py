@@ -20,7 +20,7 @@ from model_store.labels import read_labels
 from predictor.settings import read_settings
 
 if TYPE_CHECKING:
-    from analyzer.result import Rate, Result
+    from analyzer.result import Accuracy, Rate, Result
     from analyzer.run_analysis import Request
 
 _OPTIONS: tuple[Callable[..., Any], ...] = (
@@ -183,6 +183,7 @@ def _as_json(result: Result) -> dict[str, Any]:
                 "images": one.accuracy.images,
                 "answered": one.accuracy.answered,
                 "judged": one.accuracy.judged,
+                "unknown_class": one.accuracy.unknown_class,
                 "top": {str(top.k): top.hits.model_dump() for top in one.accuracy.top},
                 "ece": one.accuracy.calibration.ece if one.accuracy.calibration else None,
                 "images_per_second": one.images_per_second,
@@ -212,7 +213,7 @@ def _print(result: Result, report: Path, run_id: str | None) -> None:
         table.add_row(
             Text(printable(one.model)),
             Text(printable(one.dataset)),
-            f"{found.answered} of {found.images}",
+            f"{found.answered} of {found.images}" + _unjudged(found),
             _rate(by_k.get(1)),
             _rate(by_k.get(5)),
             f"{found.calibration.ece:.3f}" if found.calibration else "",
@@ -231,6 +232,11 @@ def _print(result: Result, report: Path, run_id: str | None) -> None:
     if run_id is not None:
         click.echo(f"MLflow run {run_id}")
     click.echo(f"report: {report}")
+
+
+def _unjudged(found: Accuracy) -> str:
+    """What the figures beside it leave out."""
+    return f", {found.unknown_class} of unknown class" if found.unknown_class else ""
 
 
 def _rate(rate: Rate | None) -> str:

@@ -99,6 +99,16 @@ def test_an_analysis_writes_a_report_a_result_and_tables(colours, folder, tmp_pa
     }  # fmt: skip
 
 
+def test_images_of_classes_that_the_model_does_not_have_are_told(colours, tmp_path):
+    """Beside the accuracy, which says nothing of them."""
+    purple = {f"purple/{number}.png": picture("red", 90 + number) for number in range(5)}
+    folder = write_folder(tmp_path / "more", files(2) | purple)
+
+    ran = analyze(colours, "--model", "colours", "--dataset", folder, "--out", tmp_path / "out")
+
+    assert "11 of 11, 5 of unknown class" in ran.stdout
+
+
 def test_models_and_datasets_are_all_paired_and_models_compared(colours, folder, tmp_path):
     """A version beside the champion, on a folder and a zip."""
     store = tmp_path / "store"

@@ -343,6 +343,21 @@ def test_augmentations_may_cost_so_much_on_average_and_by_the_worst(gate):
     )
 
 
+def test_what_was_reckoned_image_by_image_bounds_the_mean_drop(gate):
+    """It is narrower than what counts alone allow, which 0.178 would not pass."""
+    points = robust(9_000, 10_000, blur=(8_800, 8_200), snow=(7_000, 5_000))
+    points = points.model_copy(
+        update={"mean_drop": 0.175, "mean_drop_low": 0.173, "mean_drop_high": 0.177}
+    )
+    analysis = result(answered(9, 10), robustness={"new": points})
+    rules = gate("absolute: {robustness_drop: {at_most: 0.178}}")
+
+    verdict = only(judge(rules, analysis, None), "absolute.robustness_drop")
+
+    assert verdict.passed
+    assert verdict.bound == 0.177
+
+
 def test_a_candidate_may_not_be_much_more_fragile_than_the_champion(gate):
     """0.12 against 0.10."""
     analysis = result(

@@ -251,6 +251,19 @@ def test_a_finding_without_images_and_equal_models_read_well(browser, tmp_path):
     page.page.close()
 
 
+def test_images_that_are_not_judged_stand_beside_the_headline(browser, tmp_path):
+    """Those of classes that the model does not have; in the table as well."""
+    asked = [dataclasses.replace(two_models(60)[0], unknown_class=7)]
+    page = opened(browser, write_report(result_of(asked), asked, tmp_path))
+
+    assert "7 labelled images of classes that baseline does not have are not judged." in (
+        page.page.locator("#summary .sub").inner_text().replace("\u00a0", " ")
+    )
+    assert page.page.get_by_role("columnheader", name="Unknown class").first.is_visible()
+    assert page.wrong == []
+    page.page.close()
+
+
 def test_the_slider_says_how_many_answers_a_threshold_takes(shown, said):
     """Of all answers, for each model; those that are right, of the ones with a truth."""
     resnet = said[1]

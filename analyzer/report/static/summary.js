@@ -19,7 +19,12 @@ function headline() {
     el("p", { class: "headline" },
       el("strong", {}, best.model), ranked.length < 2 ? " is right for " : ties ? ` and ${plural(ties, "other")} are right most often: ` : " is right most often: ", el("em", {}, percent(top.rate)),
       ` of ${plural(top.of, "image")} of ${state.dataset}.`),
-    el("p", { class: "sub" }, unbroken(`With 95 % confidence between ${interval(top).replace("–", " and ")}. ${second ? lead(best, second) : ""}`)));
+    el("p", { class: "sub" }, unbroken(`With 95 % confidence between ${interval(top).replace("–", " and ")}. ${second ? lead(best, second) : ""} ${unjudged(best)}`.trim())));
+}
+
+function unjudged(one) {
+  const count = one.accuracy.unknown_class;
+  return count ? `${plural(count, "labelled image")} of classes that ${one.model} does not have ${count === 1 ? "is" : "are"} not judged.` : "";
 }
 
 function lead(best, second) {
@@ -67,6 +72,7 @@ function evaluationTable() {
   const has = (test) => evaluations.some(test);
   const columns = [
     ["Images", (one) => number(whole(one.accuracy.images)), true],
+    ["Unknown class", (one) => number(whole(one.accuracy.unknown_class)), has((one) => one.accuracy.unknown_class)],
     ["Top-1", (one) => rateCell(topOf(one.accuracy, 1), one, low, high), tops.length],
     ["Top-5", (one) => number(judged(one, topOf(one.accuracy, 5)?.rate)), has((one) => topOf(one.accuracy, 5))],
     ["Macro F1", (one) => number(fixed(one.accuracy.macro_f1)), has((one) => known(one.accuracy.macro_f1))],
