@@ -69,7 +69,7 @@ def _measure(
         said = stages(running, model.name)
     rate = load.requests / load.seconds
     say(f"{title}: {rate:,.0f} images/s")
-    busy_ms = {stage["name"]: float(stage["busy_ms"]) for stage in said["stages"]}
+    busy_ms = {stage["name"]: float(stage["busy_ms"] or 0) for stage in said["stages"]}
     return Way(title, rate, busy_ms, str(said["bottleneck"]))
 
 

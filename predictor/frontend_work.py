@@ -126,11 +126,14 @@ class FrontendWork:
         images, failed, refused_ns = {}, 0, 0
         for counts in versions:
             new = _counted(counts)
-            old = self._counted.get(counts, new)  # it may have been counted in by a predecessor
+            # One that is new here may have been counted in by a predecessor.
+            old = self._counted.setdefault(counts, new)
             images[counts] = new[0] - old[0]
             failed += new[1] - old[1]
             refused_ns += new[2] - old[2]
         answered = sum(images.values())
+        # A client that has yet to take its answers keeps its next request waiting.
+        busy = busy or done["connections_ns"] > 0
         quiet = not (busy or answered or failed or done["pool_images"] or done["here_images"])
         if answered:
             for name in UPKEEP:

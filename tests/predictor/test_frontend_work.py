@@ -145,6 +145,36 @@ def test_what_a_start_took_is_forgotten_after_a_while():
     assert frontend.counted(0).loop_ns == 50
 
 
+def test_connections_whose_clients_take_their_time_count_until_the_next_answer():
+    """Nothing is under way in the pod meanwhile: the next request waits behind the answers."""
+    frontend = Frontend()
+    answer(frontend.versions[0], 1)
+    frontend.look()
+    for _ in range(20):
+        frontend.does(connections_ns=250_000_000)
+        frontend.look()
+    answer(frontend.versions[0], 1)
+    frontend.does(connections_ns=250_000_000)
+    frontend.look()
+
+    assert frontend.counted(0).connections_ns == 21 * 250_000_000
+
+
+def test_what_a_version_answers_while_others_are_busy_counts_from_its_first_look_on():
+    """Although nothing is shared out at that look."""
+    frontend = Frontend()
+    frontend.work = FrontendWork(
+        lambda: Work(**{n: getattr(frontend.done, n) for n in FIELDS}), HELD_S, lambda: 0
+    )
+    frontend.does(loop_ns=1000)
+    frontend.look(busy=True)
+    frontend.does(loop_ns=1000)
+    answer(frontend.versions[0], 1)
+    frontend.look(busy=True)
+
+    assert frontend.counted(0).loop_ns == 2000
+
+
 def test_work_that_no_image_comes_of_is_not_kept_for_the_next_one():
     """Something waits for an instance that does not come; then light traffic is answered."""
     frontend = Frontend()
