@@ -161,9 +161,9 @@ def accuracy(network: DigitNet, scans: tuple[Scan, ...]) -> float:
         return float((network(inputs).argmax(dim=1) == targets).float().mean())
 
 
-def export(network: DigitNet, file: Path) -> None:
-    """Write ``network`` as ONNX: ``input`` float32 [batch, 3, 32, 32], ``logits`` [batch, 10]."""
-    example = torch.zeros(2, 3, SIZE, SIZE)  # two, because torch takes a batch of one for constant
+def export(network: nn.Module, file: Path, size: int = SIZE) -> None:
+    """Write ``network`` as ONNX: ``input`` float32 [batch, 3, size, size] to ``logits``."""
+    example = torch.zeros(2, 3, size, size)  # two, because torch takes a batch of one for constant
     file.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         # torch 2.13 compares tree specs the way its own pytree deprecates.
