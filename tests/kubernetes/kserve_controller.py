@@ -1,6 +1,6 @@
-"""KServe in the cluster: its webhook, and a controller that reconciles whenever something is written.
+"""KServe in the cluster: its webhook, and a controller that reconciles when something is written.
 
-With it work the parts of a cluster that it relies on: pods, Knative, and a gateway that accepts routes.
+With it works what it relies on: pods, Knative, and a gateway that accepts routes.
 
     with kserve_running(cluster, KServe("0.20.0")) as controller:
         cluster.create(isvc)
@@ -59,7 +59,9 @@ class Controller:
     def start(self) -> None:
         """Begin."""
         install(self._cluster, self._kserve)
-        self._cluster.objects.webhooks.append(Webhook(self._kserve))
+        webhook = Webhook(self._kserve)
+        self._cluster.objects.mutating.append(webhook.default)
+        self._cluster.objects.validating.append(webhook.validate)
         self._thread.start()
 
     def close(self) -> None:
@@ -192,7 +194,7 @@ def _why(conditions: list[Object]) -> tuple[str, str]:
 
 
 def install(cluster: Cluster, kserve: KServe) -> None:
-    """What an installed KServe is to be seen by: Deployment, ConfigMap; and a runtime for ``millrace``."""
+    """What a KServe is seen by: Deployment, ConfigMap; and a runtime for ``millrace``."""
     cluster.namespace(NAMESPACE)
     labels = {"control-plane": "kserve-controller-manager"}
     manager = {"name": "manager", "image": f"kserve/kserve-controller:v{kserve.version}"}

@@ -17,6 +17,7 @@ from tests.kubernetes.kserve_names import (
     ISVC_LABEL,
     KServe,
     host,
+    passed_on,
     predictor_name,
 )
 from tests.kubernetes.kserve_status import model_status, raw_ready
@@ -78,7 +79,7 @@ class Standard:
             "metadata": {"labels": metadata["labels"], "annotations": metadata["annotations"]},
             "spec": spec,
         }
-        wanted = {"selector": {"matchLabels": label}, "template": template}
+        wanted: Object = {"selector": {"matchLabels": label}, "template": template}
         least = predictor.get("minReplicas")
         fixed = metadata["annotations"].get(AUTOSCALER) == "none"
         if fixed:
@@ -153,7 +154,7 @@ class Standard:
         return condition("IngressReady", True)
 
     def _alike(self, wanted: Object, live: Object) -> bool:
-        """As v0.20.0 compares: what a live route has besides goes unnoticed, backends of others too."""
+        """As v0.20.0 compares: what a live route has besides goes unnoticed, backends too."""
         if self._kserve.weighs_canaries and [
             len(rule["backendRefs"]) for rule in wanted["spec"]["rules"]
         ] != [len(rule.get("backendRefs") or ()) for rule in live["spec"]["rules"]]:
@@ -178,7 +179,7 @@ class Standard:
             "name": name,
             "namespace": of["namespace"],
             "labels": of.get("labels") or {},
-            "annotations": kserve_pods.passed_on(of.get("annotations")),
+            "annotations": passed_on(of.get("annotations")),
             "ownerReferences": owned_by(isvc),
         }
         gateway = {
@@ -200,7 +201,8 @@ def _replicas(stable: Object, canary: Object) -> int:
     own = canary["predictor"].get("minReplicas")
     if own is not None:
         return int(own)
-    return math.ceil(stable.get("minReplicas", 1) * canary["trafficPercent"] / 100)
+    least: int = stable.get("minReplicas", 1)
+    return math.ceil(least * int(canary["trafficPercent"]) / 100)
 
 
 def _merged(stable: Any, over: Any) -> Any:
@@ -262,7 +264,7 @@ def _weigh(route: Object, isvc: Object, status: Object) -> None:
 
 
 def derived(wanted: Any, live: Any) -> bool:
-    """``DeepDerivative`` of apimachinery: whether all that is set in ``wanted`` is so in ``live``."""
+    """``DeepDerivative`` of apimachinery: is all that is set in ``wanted`` so in ``live``."""
     if isinstance(wanted, dict):
         live = live or {}
         return all(derived(each, live.get(name)) for name, each in wanted.items() if each)

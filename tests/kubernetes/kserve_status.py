@@ -42,23 +42,10 @@ def knative_component(was: Object, service: Object) -> Object:
     newest_ready = status.get("latestReadyRevisionName", "")
     created = status.get("latestCreatedRevisionName", "")
     component["latestCreatedRevision"] = created
-    shares: dict[str, int] = {}
     for target in status.get("traffic") or ():
-        name = target["revisionName"]
-        shares[name] = shares.get(name, 0) + target.get("percent", 0)
-    for target in status.get("traffic") or ():
-        if target["revisionName"] != newest_ready or not target.get("latestRevision"):
-            continue
-        if component.get("latestRolledoutRevision", "") != newest_ready:
-            if target.get("percent") == 100:
-                component["previousRolledoutRevision"] = component.get(
-                    "latestRolledoutRevision", ""
-                )
-                component["latestRolledoutRevision"] = newest_ready
-        elif newest_ready == created and target.get("percent", 100) < 100:
-            previous = component.get("previousRolledoutRevision", "")
-            if shares[newest_ready] == 100 and previous:
-                component["latestRolledoutRevision"] = previous
+        if target["revisionName"] == newest_ready and target.get("latestRevision"):
+            whole = _share(status, newest_ready) == 100 and newest_ready == created
+            _rolled_out(component, newest_ready, target.get("percent", 0), whole=whole)
     component["latestReadyRevision"] = newest_ready
     if is_true(status, "Ready"):
         for field in ("address", "url"):
@@ -66,6 +53,23 @@ def knative_component(was: Object, service: Object) -> Object:
                 component[field] = status[field]
     component["traffic"] = status.get("traffic") or []
     return {name: value for name, value in component.items() if value}
+
+
+def _share(status: Object, revision: str) -> int:
+    traffic = status.get("traffic") or ()
+    return sum(each.get("percent", 0) for each in traffic if each["revisionName"] == revision)
+
+
+def _rolled_out(component: Object, newest: str, percent: int, *, whole: bool) -> None:
+    """Which revision has, and had, all requests; ``whole``: by all its targets together."""
+    previous = component.get("previousRolledoutRevision", "")
+    if component.get("latestRolledoutRevision", "") != newest:
+        if percent == 100:
+            component["previousRolledoutRevision"] = component.get("latestRolledoutRevision", "")
+            component["latestRolledoutRevision"] = newest
+    elif percent < 100 and whole and previous:
+        # It had all, and is to give them back.
+        component["latestRolledoutRevision"] = previous
 
 
 def model_status(was: Object, pods: list[Object], *, ready: bool) -> Object:
