@@ -152,7 +152,6 @@ class Controller:
         conditions.append(condition("Ready", ready, *_why(conditions)))
         status["conditions"] = dated(conditions, status.get("conditions"), now())
         status["deploymentMode"] = self._kserve.word(mode)
-        status["observedGeneration"] = metadata["generation"]
         self._cluster.set_status(isvc, status)
 
     def _finalized(self, metadata: Object, finalizers: list[str]) -> None:
@@ -164,7 +163,8 @@ class Controller:
     def _mode(self, isvc: Object) -> Mode:
         recorded = (isvc.get("status") or {}).get("deploymentMode")
         asked = (isvc["metadata"].get("annotations") or {}).get(MODE)
-        return mode_of(recorded or asked or self._kserve.default_mode)
+        known = {self._kserve.word(mode) for mode in Mode}
+        return mode_of(recorded or (asked if asked in known else self._kserve.default_mode))
 
     def _accept_routes(self) -> None:
         for route in self._cluster.list("HTTPRoute"):

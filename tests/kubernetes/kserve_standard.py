@@ -50,7 +50,9 @@ class Standard:
             merged = {**_merged(stable, canary["predictor"]), "maxReplicas": 0}
             merged["minReplicas"] = _replicas(stable, canary)
             self._predictor(isvc, merged)
-        ready = raw_ready(deployment)
+        ready = raw_ready(deployment, self._kserve)
+        # The Deployment's, and not the InferenceService's: so KServe has it.
+        status["observedGeneration"] = (deployment.get("status") or {}).get("observedGeneration", 0)
         conditions = [ready, *self._canaries(isvc, canaries, status)]
         self._orphans(isvc, [stable, *(canary["predictor"] for canary in canaries)])
         components = status.setdefault("components", {}).setdefault("predictor", {})
@@ -80,18 +82,23 @@ class Standard:
             "spec": spec,
         }
         wanted: Object = {"selector": {"matchLabels": label}, "template": template}
-        least = predictor.get("minReplicas")
-        fixed = metadata["annotations"].get(AUTOSCALER) == "none"
-        if fixed:
-            wanted |= {"replicas": 1 if least is None else least}
-        else:
-            # The HorizontalPodAutoscaler's least, which is at least one.
-            wanted |= {"replicas": max(1 if least is None else least, 1)}
+        wanted["replicas"] = self._scale(metadata, predictor.get("minReplicas"))
         self._cluster.put(_service(owned, label, spec), "kserve")
         return self._cluster.put(
             {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": owned, "spec": wanted},
             "kserve",
         )
+
+    def _scale(self, metadata: Object, least: int | None) -> int:
+        least = 1 if least is None else least
+        scaler = metadata["annotations"].get(AUTOSCALER)
+        if scaler == "none":
+            return least
+        if scaler == "external":
+            live = self._cluster.get("Deployment", metadata["name"], metadata["namespace"])
+            return int(live["spec"]["replicas"]) if live else 1
+        # As its HorizontalPodAutoscaler has it when nothing is to do: the least, and one at least.
+        return max(least, 1)
 
     def _canaries(self, isvc: Object, canaries: list[Object], status: Object) -> list[Object]:
         if not self._kserve.has_canary:
@@ -154,7 +161,12 @@ class Standard:
         return condition("IngressReady", True)
 
     def _alike(self, wanted: Object, live: Object) -> bool:
-        """As v0.20.0 compares: what a live route has besides goes unnoticed, backends too."""
+        """As v0.20.0 compares: what a live route has besides goes unnoticed, backends too.
+
+        v0.15.2 takes it all back; where nothing differs, putting it again changes nothing.
+        """
+        if not self._kserve.has_canary:
+            return False
         if self._kserve.weighs_canaries and [
             len(rule["backendRefs"]) for rule in wanted["spec"]["rules"]
         ] != [len(rule.get("backendRefs") or ()) for rule in live["spec"]["rules"]]:
@@ -167,7 +179,8 @@ class Standard:
     def _route(self, isvc: Object, name: str, service: str) -> Object:
         of = isvc["metadata"]
         ports = self._cluster.get("Service", service, of["namespace"], "")["spec"]["ports"]
-        grpc = [port["port"] for port in ports if port.get("appProtocol") == "kubernetes.io/h2c"]
+        h2c = "kubernetes.io/h2c" if self._kserve.has_canary else "unknown to v0.15.2"
+        grpc = [port["port"] for port in ports if port.get("appProtocol") == h2c]
         rest = [port["port"] for port in ports if port.get("appProtocol") != "kubernetes.io/h2c"]
         rules = []
         if grpc and rest:

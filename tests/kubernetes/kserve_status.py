@@ -6,20 +6,21 @@ import copy
 from typing import Any
 
 from tests.kubernetes.conditions import condition, is_true
-from tests.kubernetes.kserve_names import CONTAINER
+from tests.kubernetes.kserve_names import CONTAINER, KServe
 from tests.kubernetes.workloads import is_ready
 
 Object = dict[str, Any]
 
 
-def raw_ready(deployment: Object) -> Object:
+def raw_ready(deployment: Object, kserve: KServe) -> Object:
     """The condition PredictorReady by a Deployment's own, as ``PropagateRawStatus`` does."""
     found = {each["type"]: each for each in (deployment.get("status") or {}).get("conditions", ())}
     available, progressing = found.get("Available"), found.get("Progressing")
-    ready = condition("PredictorReady", False)
-    if available and available["status"] == "True":
-        ready = _as(available, True)
-    if progressing:
+    ready = condition("PredictorReady", False if kserve.has_canary else None)
+    if available:
+        ready = _as(available, available["status"] == "True")
+    # v0.15.2 looks no further: pods that do not come are none of its concern while old ones serve.
+    if progressing and kserve.has_canary:
         if progressing["status"] == "False":
             ready = _as(progressing, False)
         elif progressing["reason"] == "NewReplicaSetAvailable":
