@@ -10,7 +10,6 @@ With it works what it relies on: pods, Knative, and a gateway that accepts route
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import threading
 import time
@@ -27,6 +26,7 @@ from tests.kubernetes.kserve_standard import Standard
 from tests.kubernetes.kserve_status import invalid_spec
 from tests.kubernetes.kserve_webhook import Webhook
 from tests.kubernetes.refusals import RefusedError
+from tests.kubernetes.store import copied
 from tests.kubernetes.workloads import Workloads
 
 Object = dict[str, Any]
@@ -138,11 +138,11 @@ class Controller:
             return
         if FINALIZER not in finalizers:
             self._finalized(metadata, [*finalizers, FINALIZER])
-        status = copy.deepcopy(isvc.get("status") or {})
+        status = copied(isvc.get("status") or {})
         mode = self._mode(isvc)
         way = self._standard if mode is Mode.STANDARD else self._serverless
         try:
-            conditions = way.reconcile(copy.deepcopy(isvc), status)
+            conditions = way.reconcile(copied(isvc), status)
         except UnsupportedError as error:
             was = status.get("modelStatus") or {}
             status["modelStatus"] = invalid_spec(was, error.reason, str(error))

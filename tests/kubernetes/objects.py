@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import secrets
 import uuid
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any
 from tests.kubernetes import ownership, patches, refusals, structural, writing
 from tests.kubernetes.refusals import Object
 from tests.kubernetes.resources import Resource
-from tests.kubernetes.store import Key, Store
+from tests.kubernetes.store import Key, Store, copied
 from tests.kubernetes.writing import Admission, Options, Webhook
 
 APPLY = "application/apply-patch+yaml"
@@ -219,7 +218,7 @@ class Objects:
         return kept
 
     def _check(self, verb: str, resource: Resource, before: Object | None, after: Object) -> None:
-        admission = Admission(verb, resource, copy.deepcopy(before), after)
+        admission = Admission(verb, resource, copied(before), after)
         for webhook in self.mutating:
             webhook(admission)
         writing.check(resource, after)
