@@ -25,7 +25,6 @@ from tests.kubernetes.kserve_pods import UnsupportedError
 from tests.kubernetes.kserve_standard import Standard
 from tests.kubernetes.kserve_status import invalid_spec
 from tests.kubernetes.kserve_webhook import Webhook
-from tests.kubernetes.refusals import RefusedError
 from tests.kubernetes.store import copied
 from tests.kubernetes.workloads import Workloads
 
@@ -115,13 +114,13 @@ class Controller:
         return self._stopping or (news and not self._held)
 
     def reconcile(self) -> None:
-        """One round: each object once."""
-        for isvc in self._cluster.list("InferenceService"):
-            with contextlib.suppress(
-                RefusedError
-            ):  # gone, or changed, meanwhile: there is a next round
-                self._isvc(isvc)
-        with contextlib.suppress(RefusedError):
+        """One round: each object once; nobody writes meanwhile, or sees it half done."""
+        with self._changed:
+            for isvc in self._cluster.list("InferenceService"):
+                of = isvc["metadata"]
+                # With its owner, one may have gone in this round.
+                if self._cluster.get("InferenceService", of["name"], of["namespace"]):
+                    self._isvc(isvc)
             self.workloads.reconcile()
             if self._has_knative:
                 self._knative.reconcile()

@@ -298,6 +298,22 @@ def test_what_goes_takes_its_parts_along(cluster: Cluster, controller: Controlle
     assert [cluster.list(kind, "default") for kind in kinds] == [[], [], [], []]
 
 
+def test_what_another_owns_goes_after_it(cluster: Cluster, controller: Controller) -> None:
+    """Its own finalizer is waited for as well."""
+    first = cluster.create(service())
+    second = service()
+    owner = {"apiVersion": first["apiVersion"], "kind": first["kind"], "name": "shop"}
+    owners = [{**owner, "uid": first["metadata"]["uid"]}]
+    second["metadata"] = {"name": "shop-candidate", "ownerReferences": owners}
+    cluster.create(second)
+    controller.settle()
+    assert len(cluster.list("Deployment", "default")) == 2
+    cluster.delete("InferenceService", "shop")
+    controller.settle()
+    kinds = ("InferenceService", "Deployment", "Pod", "HTTPRoute")
+    assert [cluster.list(kind, "default") for kind in kinds] == [[], [], [], []]
+
+
 def test_the_older_kserve_knows_no_canary(tmp_path: Path) -> None:
     """v0.15.2: the field is dropped with a warning, and the mode has its old name."""
     with (
