@@ -37,13 +37,13 @@ class Controller:
 
     Attributes:
         workloads: decides what becomes of pods.
-        delay_s: waits so long before each round of reconciling.
+        delay_s: waits so long before each round of reconciling: clients see what is between them.
         failures: what went wrong in it; a test's end finds it empty.
     """
 
     def __init__(self, cluster: Cluster, kserve: KServe) -> None:
         self.workloads = Workloads(cluster)
-        self.delay_s = 0.0
+        self.delay_s = 0.005
         self.failures: list[Exception] = []
         self._cluster, self._kserve = cluster, kserve
         self._standard = Standard(cluster, kserve)
