@@ -80,7 +80,8 @@ def decide(state: State, seen: Seen, now: float) -> State:
         return _refused(state, seen.refused, now)
     if seen.unreachable:
         return _blind(state, seen.unreachable, now)
-    state = _sighted(state, now)
+    if seen.carried_out or seen.readiness is not None:
+        state = _sighted(state, now)
     if not state.applied:
         return _carried_out(state, now) if seen.carried_out else state
     if state.phase not in OPEN or seen.readiness is None:
@@ -103,7 +104,7 @@ def _blind(state: State, why: str, now: float) -> State:
     since = now if state.blind_since is None else state.blind_since
     if state.trouble != why:
         state = state.tell(now, f"{state.where}: goes on trying: {why}")
-    state = state.but(blind_since=since, trouble=why)
+    state = state.but(blind_since=since, trouble=why, refused=False)
     longest = state.plan.blind_timeout_s
     if state.phase in OPEN and longest is not None and now - since > longest:
         return abort(state, now, f"out of sight for {now - since:.0f} s: {why}")
