@@ -9,7 +9,7 @@ import uuid
 
 from rollout.errors import BusyError, ConflictError, NotFoundError, RolloutError
 from rollout.plan import Plan
-from rollout.state import State, Wish, begin, read_state
+from rollout.state import Outcome, State, Wish, begin, read_state
 from rollout.transitions import take_over
 from rollout.types import Kept, Ledger, Place, Version
 
@@ -42,6 +42,10 @@ def take(
         holder: who this is.
         now: seconds of the epoch.
 
+    Returns:
+        The state with ``holder`` as its holder; or a state that is done, if the candidate has been
+        promoted before.
+
     Raises:
         BusyError: one is under way.
         RolloutError: there is nothing to roll out.
@@ -49,6 +53,8 @@ def take(
     while True:
         kept = ledger.read()
         state = None if kept is None else read_state(kept.state)
+        if kept is not None and state is not None and _promoted(state, place, candidate):
+            return kept
         if state is None or state.done:
             state = _new(place, candidate, plan, now)
         else:
@@ -78,6 +84,13 @@ def wish(ledger: Ledger, wanted: Wish) -> State:
         except ConflictError:
             continue
         return state
+
+
+def _promoted(state: State, place: Place, candidate: Version | None) -> bool:
+    """Whether all that is asked for was done before: whoever asks again was killed meanwhile."""
+    if state.outcome is not Outcome.PROMOTED or not state.done or candidate is None:
+        return False
+    return state.candidate.version == candidate.version == place.stable()
 
 
 def _new(place: Place, candidate: Version | None, plan: Plan, now: float) -> State:

@@ -93,7 +93,10 @@ def roll_out(
         UnreachableError: nothing could be begun.
         RolloutError: the place or the registry refuses what has been decided; the state is kept.
     """
-    take(parts.ledger, parts.place, candidate, plan, holder, clock.now())
+    kept = take(parts.ledger, parts.place, candidate, plan, holder, clock.now())
+    state = read_state(kept.state)
+    if state.done:
+        return state
     return _Loop(parts, holder, clock, tell).run()
 
 
@@ -106,7 +109,10 @@ class _Loop:
         self._clock = clock
         self._tell = tell
         self._last: Event | None = None
-        self._read()
+        self._state, self._revision = self._kept()
+        # Of what was left only what is new is told.
+        self._last = self._state.events[-2] if len(self._state.events) > 2 else None
+        self._announce()
 
     def run(self) -> State:
         while not self._state.done:
@@ -152,14 +158,17 @@ class _Loop:
             return
 
     def _read(self) -> None:
+        self._state, self._revision = self._kept()
+        self._announce()
+
+    def _kept(self) -> tuple[State, str]:
         kept = self._parts.ledger.read()
         if kept is None:
             raise NotFoundError("the rollout's state was deleted: it is left as it stands")
         state = read_state(kept.state)
         if state.holder != self._holder:
             raise BusyError(f"{state.holder or 'somebody'} has taken the rollout over")
-        self._state, self._revision = state, kept.revision
-        self._announce()
+        return state, kept.revision
 
     def _carry_out(self, state: State) -> Seen:
         try:
