@@ -217,8 +217,8 @@ class CanaryPlace:
         others = [each["predictor"]["name"] for each in service["spec"].get("canary") or ()]
         if others:
             raise RolloutError(
-                f"{self._site.what} has a canary of somebody else's, {', '.join(others)}: remove it, "
-                "or let it take over, before another version is rolled out"
+                f"{self._site.what} has a canary of somebody else's, {', '.join(others)}: remove "
+                "it, or let it take over, before another version is rolled out"
             )
 
     def _demand_served(self, service: Manifest, candidate: Version) -> None:
