@@ -241,6 +241,9 @@ class CanaryPlace:
         stable = service["spec"]["predictor"]
         scaling = {key: stable[key] for key in NOT_A_CANARYS if key in stable}
         service["spec"]["predictor"] = {**entry["predictor"], **scaling}
+        # The webhook refuses a predictor what the schema demands of a canary; the container is the
+        # runtime's, of that name, all the same.
+        service["spec"]["predictor"]["model"].pop("name", None)
         before.rescale(service["spec"]["predictor"])
         self._drop(service, candidate)
 

@@ -12,6 +12,37 @@ from rollout.kserve.login import login
 from tests.kubernetes.access import ADMIN, User
 from tests.kubernetes.cluster import Cluster, running
 from tests.rollout.kserve.objects import NAMESPACE
+from tests.rollout.kserve.rig import MODES, Rig, rigged
+
+
+@pytest.fixture
+def clients(tmp_path: Path) -> Iterator[Callable[..., Client]]:
+    """Of a rollout, to any cluster, as any user."""
+    opened = []
+
+    def client(cluster: Cluster, user: User = ADMIN) -> Client:
+        api, namespace = login(None, cluster.kubeconfig(tmp_path, user, NAMESPACE))
+        opened.append(api)
+        return Client(api, namespace)
+
+    yield client
+    for api in opened:
+        api.rest_client.pool_manager.clear()
+        api.close()
+
+
+@pytest.fixture(params=MODES)
+def rig(request: pytest.FixtureRequest, clients: Callable[..., Client]) -> Iterator[Rig]:
+    """A model on KServe, in each of its modes."""
+    with rigged(MODES[request.param], clients) as rig:
+        yield rig
+
+
+@pytest.fixture
+def another_rig(rig: Rig, clients: Callable[..., Client]) -> Iterator[Rig]:
+    """One more of the same, to compare with."""
+    with rigged(rig.mode, clients) as another:
+        yield another
 
 
 @pytest.fixture
@@ -23,20 +54,9 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def client_of(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Client]]:
+def client_of(cluster: Cluster, clients: Callable[..., Client]) -> Callable[..., Client]:
     """A rollout's own client, as any user."""
-    opened = []
-
-    def client(user: User = ADMIN) -> Client:
-        kubeconfig = cluster.kubeconfig(tmp_path, user, NAMESPACE)
-        api, namespace = login(None, kubeconfig)
-        opened.append(api)
-        return Client(api, namespace)
-
-    yield client
-    for api in opened:
-        api.close()
-        api.rest_client.pool_manager.clear()
+    return lambda user=ADMIN: clients(cluster, user)
 
 
 @pytest.fixture
