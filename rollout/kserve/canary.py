@@ -94,8 +94,6 @@ class CanaryPlace:
         """
         before = self._demand_before(candidate)
         services = self._services(self._site.read(), candidate)
-        if not self._weighed(services):
-            raise RolloutError(NO_WAY.format(service=services.stable))
         wanted = self._parts.pods(services, before, percent)
 
         def scale(service: Manifest) -> None:
@@ -106,6 +104,8 @@ class CanaryPlace:
 
         self._site.change(scale)
         self._parts.await_pods(services, wanted)
+        if not self._weighed(services):  # KServe weighs those alone that are ready
+            raise RolloutError(NO_WAY.format(service=services.stable))
         self._site.change(weigh)
         self._parts.share_out(services, percent, before)
 

@@ -23,7 +23,8 @@ def takes_canary(site: Site, service: Manifest) -> bool:
     """Whether this InferenceService may have ``spec.canary``.
 
     The schema knows the field from 0.20 on, which the API server says when it is asked to merge
-    one, in vain. KServe's webhook goes by the annotation's very word, which it corrects on that way.
+    one, in vain. KServe's webhook goes by the annotation's very word, which it corrects on that
+    way.
     """
     # Whoever reads a CRD needs a right on the whole cluster; this takes none that a rollout lacks.
     patch = {"spec": {"canary": service["spec"].get("canary") or []}}
