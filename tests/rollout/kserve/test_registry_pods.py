@@ -25,7 +25,7 @@ def loads(thing):
 @pytest.mark.parametrize("mode", ["canary", "pair"])
 @pytest.mark.parametrize("model_dir", ["", f"models:/{NAME}/3"])
 def test_a_candidate_is_one_version_of_the_registry(clients, mode, model_dir):
-    """Beside pods that follow @champion as beside those of one version; withdrawn, those are as before."""
+    """Beside pods that follow @champion or are of one version; afterwards those are as before."""
     options = Options(champion="3")
     thing = from_registry(model_dir=model_dir)
     with rigged(replace(MODES[mode], options=options), clients, thing) as rig:
@@ -45,7 +45,7 @@ def test_a_candidate_is_one_version_of_the_registry(clients, mode, model_dir):
 
 @pytest.mark.parametrize("mode", ["canary", "pair", "knative"])
 def test_promoted_it_is_that_one_version_and_follows_no_more(clients, mode):
-    """The webhook refuses another name without another storageUri: the stable one's pods are replaced."""
+    """Without a storageUri the webhook refuses a new name: the stable one's pods are replaced."""
     mode = replace(MODES[mode], options=Options(champion="3"))
     with rigged(mode, clients, from_registry(model_dir="")) as rig:
         rig.cluster.put(runtime(FOLLOWING))

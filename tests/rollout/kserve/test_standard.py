@@ -90,7 +90,7 @@ def test_pods_that_do_not_come_end_the_share(standard):
     standard.controller.workloads.set_fate(f"{STORAGE}/4", Fate.CRASHING)
     standard.controller.settle()
 
-    with pytest.raises(RolloutError, match="do not come: 0 of 2 pods are ready: .*exited with 1"):
+    with pytest.raises(RolloutError, match=r"do not come: 0 of 2 pods are ready: .*exited with 1"):
         standard.carry_out(lambda place: place.share(CANDIDATE, 50))
 
 
