@@ -90,7 +90,7 @@ class Cluster:
         name = crd["metadata"]["name"]
         # As it is: to check megabytes of schema again in each test would take seconds.
         thing = {**crd, "metadata": {**crd["metadata"], "creationTimestamp": now(), "uid": name}}
-        self.store.put(Key(CRDS.group, CRDS.plural, "", name), {**thing, "status": status})
+        self.store.keep(Key(CRDS.group, CRDS.plural, "", name), {**thing, "status": status})
 
     def create(self, thing: Object) -> Object:
         """A new object; its namespace is ``default`` if it names none."""

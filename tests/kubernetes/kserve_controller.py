@@ -132,11 +132,10 @@ class Controller:
         if metadata.get("deletionTimestamp"):
             left = [each for each in finalizers if each != FINALIZER]
             if left != finalizers:
-                self._cluster.put({**isvc, "metadata": {**metadata, "finalizers": left}}, "kserve")
+                self._finalized(metadata, left)
             return
         if FINALIZER not in finalizers:
-            marked = {**metadata, "finalizers": [*finalizers, FINALIZER]}
-            isvc = self._cluster.put({**isvc, "metadata": marked}, "kserve")
+            self._finalized(metadata, [*finalizers, FINALIZER])
         status = copy.deepcopy(isvc.get("status") or {})
         mode = self._mode(isvc)
         way = self._standard if mode is Mode.STANDARD else self._serverless
@@ -153,6 +152,12 @@ class Controller:
         status["deploymentMode"] = self._kserve.word(mode)
         status["observedGeneration"] = metadata["generation"]
         self._cluster.set_status(isvc, status)
+
+    def _finalized(self, metadata: Object, finalizers: list[str]) -> None:
+        # A patch: what others have written meanwhile is to stay.
+        patch = {"metadata": {"finalizers": finalizers}}
+        name, namespace = metadata["name"], metadata["namespace"]
+        self._cluster.patch("InferenceService", name, patch, namespace)
 
     def _mode(self, isvc: Object) -> Mode:
         recorded = (isvc.get("status") or {}).get("deploymentMode")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes import client
 
-from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.cluster import Cluster, running
+from tests.kubernetes.conftest import connected
 from tests.kubernetes.kserve_controller import Controller, kserve_running
 from tests.kubernetes.kserve_names import KServe
 from tests.kubernetes.test_objects import ISVCS, refusal, service
@@ -213,3 +215,42 @@ def test_the_webhook_refuses_what_kserve_does(
         client.CustomObjectsApi(api).patch_namespaced_custom_object(*ISVCS, "shop", patch)
     webhook = 'admission webhook "inferenceservice.kserve-webhook-server.validator"'
     assert refusal(error.value)[::2] == (403, f"{webhook} denied the request: {told}")
+
+
+def test_what_goes_takes_its_parts_along(cluster: Cluster, controller: Controller) -> None:
+    """Deleted, an InferenceService waits for its finalizer, and then all that it owned is gone."""
+    cluster.create(service())
+    controller.settle()
+    assert cluster.list("Pod", "default")
+    with controller.held():
+        cluster.delete("InferenceService", "shop")
+        assert cluster.get("InferenceService", "shop")["metadata"]["deletionTimestamp"]
+    controller.settle()
+    kinds = ("InferenceService", "Deployment", "Pod", "HTTPRoute")
+    assert [cluster.list(kind, "default") for kind in kinds] == [[], [], [], []]
+
+
+def test_the_older_kserve_knows_no_canary(tmp_path: Path) -> None:
+    """v0.15.2: the field is dropped with a warning, and the mode has its old name."""
+    with (
+        running("kserve-0.15.2", "gateway-api") as cluster,
+        kserve_running(cluster, KServe("0.15.2")) as controller,
+        connected(cluster.kubeconfig(tmp_path)) as api,
+    ):
+        cluster.create(service())
+        controller.settle()
+        custom = client.CustomObjectsApi(api)
+        made, _, headers = custom.patch_namespaced_custom_object_with_http_info(
+            *ISVCS, "shop", canary(20)
+        )
+        assert "canary" not in made["spec"]
+        assert headers["Warning"] == '299 - "unknown field \\"spec.canary\\""'
+        controller.settle()
+        status = cluster.get("InferenceService", "shop")["status"]
+        assert (status["deploymentMode"], conditions({"status": status})["Ready"]) == (
+            "RawDeployment",
+            "True",
+        )
+        assert [each["metadata"]["name"] for each in cluster.list("Deployment", "default")] == [
+            "shop-predictor"
+        ]

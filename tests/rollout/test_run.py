@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rollout.errors import BusyError, NotFoundError, RolloutError
+from rollout.errors import BusyError, NotFoundError, RolloutError, UnreachableError
 from rollout.lease import LEASE_S, wish
 from rollout.plan import Plan
 from rollout.run import roll_out
@@ -200,6 +200,19 @@ def test_a_candidate_that_is_lost_is_launched_again():
     assert any("gone, and is launched again" in text for text in told)
 
 
+def test_a_candidate_that_is_lost_while_nobody_carries_the_rollout_out_is_launched_again():
+    """The pod was started again, and the share could not be set."""
+    world = World()
+    world.at[40] = lambda: setattr(world, "stopping", True)
+    carry_out(world)
+    world.lose_the_candidate()
+    world.stopping = False
+
+    carry_out(world, holder="two")
+
+    assert world.end() == PROMOTED
+
+
 def test_a_candidate_that_is_lost_again_and_again_is_given_up():
     """Nothing is proven of it."""
     world = World()
@@ -224,6 +237,24 @@ def test_what_is_out_of_reach_for_a_while_is_waited_for(part):
     assert shares == [10]
     assert world.end() == PROMOTED
     assert any(f"goes on trying: the {part} does not answer" in text for text in told)
+
+
+def test_what_is_out_of_reach_is_told_of_once():
+    """Though its error counts the seconds."""
+    world = World()
+    ages = iter(range(1000))
+
+    def silent(version, since):
+        raise UnreachableError(f"nothing new since {next(ages)} s")
+
+    world.at[60] = lambda: setattr(world, "traffic", silent)
+    world.at[300] = lambda: delattr(world, "traffic")
+
+    _, told = carry_out(world)
+
+    assert world.end() == PROMOTED
+    assert sum("nothing new since" in text for text in told) == 1
+    assert sum("in sight again after" in text for text in told) == 1
 
 
 def test_metrics_that_stay_away_are_no_reason_to_keep_the_candidate():
@@ -299,6 +330,16 @@ def test_an_abort_that_is_asked_for_is_obeyed_at_once(second):
     assert came_back(world)
     assert world.tag == "aborted: it was asked for"
     assert world.clock - asked[0] <= 3
+
+
+def test_an_abort_that_was_asked_for_is_not_forgotten_for_another_wish():
+    """Whoever asks for less a moment later."""
+    world = World()
+    world.at[40] = lambda: (wish(world, Wish.ABORT), wish(world, Wish.PAUSE))
+
+    carry_out(world)
+
+    assert came_back(world)
 
 
 def test_a_promotion_that_is_asked_for_skips_the_rest():
