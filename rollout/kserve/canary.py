@@ -207,7 +207,7 @@ class CanaryPlace:
     def _demand_entry(self, service: Manifest, candidate: Version) -> Manifest:
         entry = self._entry(service, candidate)
         if entry is None:
-            raise RolloutError(
+            raise NotFoundError(
                 f"{self._site.what} has lost its canary {_name(candidate.version)}: somebody else "
                 "changed it meanwhile"
             )
