@@ -15,7 +15,14 @@ from typing import Protocol
 
 from rollout.aliases import Aliases
 from rollout.engine import Order, Verb, decide, orders
-from rollout.errors import BusyError, ConflictError, NotFoundError, RolloutError, UnreachableError
+from rollout.errors import (
+    BusyError,
+    ConflictError,
+    NotFoundError,
+    RolloutError,
+    UnfinishedError,
+    UnreachableError,
+)
 from rollout.lease import RENEW_S, take
 from rollout.plan import Plan
 from rollout.seen import Seen, asks
@@ -174,6 +181,8 @@ class _Loop:
         try:
             for order in orders(state):
                 self._obey(order, state)
+        except UnfinishedError as error:
+            return Seen(unfinished=str(error))
         except (UnreachableError, ConflictError) as error:
             return Seen(unreachable=str(error))
         except NotFoundError as error:
