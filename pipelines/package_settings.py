@@ -43,14 +43,18 @@ def package_request(
     given = {key.replace("-", "_"): value for key, value in settings.items()}
     if unknown := sorted(set(given) - KEYS):
         known = ", ".join(sorted(key.replace("_", "-") for key in KEYS))
-        raise SourceError(f"packaging: unknown key {unknown[0].replace('_', '-')!r}; known: {known}")
+        raise SourceError(
+            f"packaging: unknown key {unknown[0].replace('_', '-')!r}; known: {known}"
+        )
     interpolation = given.pop("interpolation", None)
     fields: dict[str, Any] = {}
     for key, value in given.items():
         try:
             fields[key] = _READERS.get(key, _as_it_is)(value)
         except (ValueError, ZeroDivisionError, TypeError):
-            raise SourceError(f"packaging: {key.replace('_', '-')}: {value!r} does not fit") from None
+            raise SourceError(
+                f"packaging: {key.replace('_', '-')}: {value!r} does not fit"
+            ) from None
     resize = fields.get("resize", Resize(policy="exact"))
     try:
         if interpolation is not None:

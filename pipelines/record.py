@@ -62,6 +62,11 @@ class Record:
             else:
                 self.registry.client.log_artifact(self.run_id, str(path), folder or None)
 
+    def text(self, text: str, file: str) -> None:
+        """A text, kept with the run as a file."""
+        with speaking_to(self.registry.uri):
+            self.registry.client.log_text(self.run_id, text, file)
+
     def tags(self) -> dict[str, str]:
         """All that was said, MLflow's own tags left out."""
         with speaking_to(self.registry.uri):

@@ -110,6 +110,12 @@ def speeds(
                 model.close()
 
 
+def short_name(dataset: str) -> str:
+    """What a dataset is called, without opening it."""
+    name, equals, path = dataset.partition("=")
+    return name if equals and "/" not in name else Path(path or dataset).name
+
+
 @contextmanager
 def as_candidate(package: ModelPackage) -> Iterator[ModelPackage]:
     """The package under a name by which reports tell it from the champion, who has its own."""

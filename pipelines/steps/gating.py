@@ -125,14 +125,15 @@ def name_of(champion: str, result: Result) -> str | None:
     for model in result.models:
         if model.source == champion:
             return model.name
-    raise PipelineError(f"{champion} was not analysed beside the {CANDIDATE}: run the analyses again")
+    raise PipelineError(
+        f"{champion} was not analysed beside the {CANDIDATE}: run the analyses again"
+    )
 
 
 def asks_speed(gate: Gate) -> bool:
     """Whether a rule is about how long batches take."""
     return any(
-        bool(rules.p99 or rules.throughput)
-        for rules in (gate.rules.absolute, gate.rules.relative)
+        bool(rules.p99 or rules.throughput) for rules in (gate.rules.absolute, gate.rules.relative)
     )
 
 

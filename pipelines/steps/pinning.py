@@ -82,7 +82,9 @@ def pin(
         *(_content(path) for path in files.values() if path is not None),
     ]
     return Pins(
-        source=_digest(told), data=_data(datasets, progress), champion=_champion(name, champion, store)
+        source=_digest(told),
+        data=_data(datasets, progress),
+        champion=_champion(name, champion, store),
     )
 
 
@@ -124,7 +126,9 @@ def _data(datasets: Sequence[str], progress: Progress) -> str:
 def _champion(name: str, champion: str, registry: Registry) -> str:
     wanted = parse(champion) if champion else ModelReference(name, alias=CHAMPION)
     if not isinstance(wanted, ModelReference):
-        raise PipelineError(f"champion: {champion}: must be models:/NAME@ALIAS or models:/NAME/NUMBER")
+        raise PipelineError(
+            f"champion: {champion}: must be models:/NAME@ALIAS or models:/NAME/NUMBER"
+        )
     try:
         return str(registry.find(wanted, tell_what_exists=False).reference)
     except NotRegisteredError:

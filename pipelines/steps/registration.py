@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+
+from pathlib import Path
 
 from model_store.errors import NotRegisteredError
 from model_store.package import ModelPackage
@@ -10,14 +11,18 @@ from model_store.registry.address import registry_uri
 from model_store.registry.figures import PASSED
 from model_store.registry.promotion import set_alias
 from model_store.registry.registering import register
+from model_store.registry.cache import Cache
 from model_store.registry.versions import GATE_TAG, TAG, RegisteredVersion, Registry
+from predictor.settings import read_settings
+from rollout.aliases import CHALLENGER
+from rollout.local_store import from_registry, put
+from rollout.types import Version
 
-CHALLENGER = "challenger"
 RUN_TAG = f"{TAG}pipeline"  # of a version and of an MLflow run: which run of the pipeline
 
 
 def register_challenger(
-    package: ModelPackage, name: str, registry: str, key: str, gate: Mapping[str, str]
+    package: ModelPackage, name: str, registry: str, key: str
 ) -> RegisteredVersion:
     """The package as the next version of ``name``, or the one that this run has registered before.
 
@@ -26,7 +31,6 @@ def register_challenger(
         name: of the model.
         registry: tracking URI; empty as in ``registry_uri``.
         key: of the pipeline's run; a step that is tried again registers nothing twice.
-        gate: what its gate said, by rule.
 
     Raises:
         RegistryError: the registry refuses, or does not answer.
@@ -34,11 +38,24 @@ def register_challenger(
     store = Registry(registry_uri(registry), create=True)
     found = version_of(store, name, key)
     if found is None:
-        told = {f"{GATE_TAG}.{rule}": text for rule, text in gate.items()}
-        tags = told | {GATE_TAG: PASSED, RUN_TAG: key}
-        found = register(store, package, name, tags=tags)
+        found = register(store, package, name, tags={GATE_TAG: PASSED, RUN_TAG: key})
     set_alias(store, name, CHALLENGER, found.version)
     return store.find(found.reference)
+
+
+def lay_down(found: RegisteredVersion, registry: str, store: Path) -> Path:
+    """Put a registered version's package where pods that load from a volume find it.
+
+    Args:
+        found: the version.
+        registry: tracking URI.
+        store: a folder of that volume; the package becomes ``NAME/NUMBER`` in it.
+
+    Raises:
+        ModelStoreError: it cannot be fetched or written.
+    """
+    fetch = from_registry(Registry(registry_uri(registry)), Cache(read_settings().cache))
+    return put(fetch(Version(found.name, found.version, str(found.reference))), store)
 
 
 def version_of(registry: Registry, name: str, key: str) -> RegisteredVersion | None:

@@ -1,0 +1,178 @@
+"""The pipeline: which step comes after which, what is cached, and what a step's pod is given."""
+
+# ruff: noqa: UP006, UP035 (KFP evaluates neither texts as annotations nor list[…])
+from dataclasses import dataclass
+from typing import Any, Dict, List
+
+from kfp import dsl, kubernetes
+
+from pipelines import components
+
+NAME = "millrace"
+MOUNT = "/mnt/millrace"  # where the volume with networks, images and datasets is
+TRIES = 3  # of a rollout whose pod dies: each goes on where the last one was
+# What MLflow's client reads; each is needed only where the registry asks for it.
+SECRET_KEYS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What is fixed when the pipeline is compiled.
+
+    Attributes:
+        image: of all steps.
+        registry_secret: Secret with some of ``SECRET_KEYS``; it need not be there.
+    """
+
+    image: str = components.IMAGE
+    registry_secret: str = "millrace-registry"
+
+
+def build(cluster: Cluster = Cluster()) -> Any:
+    """The pipeline, which KFP's compiler and its local runner take."""
+
+    @dsl.pipeline(name=NAME, display_name="Millrace: from a network to all of the traffic")
+    def millrace(
+        name: str,
+        source: str,
+        labels: str,
+        parity_images: str,
+        datasets: List[str],
+        packaging: Dict[str, Any] = {},  # noqa: B006 (KFP's way of a default)
+        gate: str = "",
+        plan: str = "",
+        champion: str = "",
+        registry: str = "http://mlflow.mlflow.svc.cluster.local:5000",
+        service: str = "",
+        namespace: str = "",
+        prometheus: str = "",
+        publish_to: str = "",
+        pod: str = "",
+        pod_store: str = "",
+        repository_token_file: str = "",
+        device: str = "auto",
+        robustness: bool = False,
+        volume: str = "millrace-data",
+        cpu_limit: str = "2",
+        memory_limit: str = "4Gi",
+        accelerator: str = "nvidia.com/gpu",
+        accelerator_limit: str = "0",
+        key: str = "",
+    ) -> None:
+        """A network is packaged, measured against the champion, judged, registered, and rolled out.
+
+        Args:
+            name: Name of the model in the registry, and of what serves it.
+            source: An ONNX file, a .pt2 program, module:factory, or MLflow's models:/ or runs:/ URI.
+            labels: File with one label a line; line number = class index.
+            parity_images: Folder of a few real images that prove that packaging changed no answer.
+            datasets: Folders, .csv or .zip files, as NAME=PATH where two have the same name.
+            packaging: More of how it is packaged: the keys of millrace package --config.
+            gate: Text of gate.yaml; empty for one that asks for hardly worse than the champion.
+            plan: Text of plan.yaml; empty for the plan that docs/rollout.md gives.
+            champion: Compared with, as models:/NAME@ALIAS; empty for the model's own champion.
+            registry: MLflow's tracking URI.
+            service: InferenceService to roll out to.
+            namespace: Of the InferenceService; empty for the namespace that the pipeline runs in.
+            prometheus: Address of the Prometheus that counts the InferenceService's requests.
+            publish_to: Folder where a registered version is laid down for pods that load from a volume.
+            pod: Address of a pod to roll out to instead, http://HOST:PORT.
+            pod_store: Folder in which that pod finds its packages.
+            repository_token_file: File with the token of that pod's repository.
+            device: Where models are measured: cpu, cuda:N; auto is the first GPU, or the CPU.
+            robustness: Whether they are measured with rain, blur, noise and so on as well.
+            volume: PersistentVolumeClaim with networks, images and datasets, mounted at /mnt/millrace.
+            cpu_limit: Of each step that computes.
+            memory_limit: Of each step that computes.
+            accelerator: Resource name of a GPU.
+            accelerator_limit: GPUs for each step that measures.
+            key: Name of this run in the registry; empty for KFP's own.
+        """
+        place = {
+            "pod": pod,
+            "pod_store": pod_store,
+            "repository_token_file": repository_token_file,
+            "service": service,
+            "namespace": namespace,
+            "prometheus": prometheus,
+        }
+        network = {
+            "name": name,
+            "source": source,
+            "labels": labels,
+            "parity_images": parity_images,
+            "packaging": packaging,
+            "registry": registry,
+        }
+        run = {
+            "name": name,
+            "registry": registry,
+            "key": key,
+            "job": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        }
+
+        def given(task: dsl.PipelineTask, *, cached: bool = False) -> dsl.PipelineTask:
+            """What every step's pod is given."""
+            if cluster.image != components.IMAGE:
+                task.set_container_image(cluster.image)
+            task.set_caching_options(enable_caching=cached)
+            keys = {each: each for each in SECRET_KEYS}
+            kubernetes.use_secret_as_env(task, cluster.registry_secret, keys, optional=True)
+            kubernetes.mount_pvc(task, pvc_name=volume, mount_path=MOUNT)
+            return task.set_cpu_limit(cpu_limit).set_memory_limit(memory_limit)
+
+        def measuring(task: dsl.PipelineTask, *, cached: bool = False) -> dsl.PipelineTask:
+            task.set_accelerator_type(accelerator).set_accelerator_limit(accelerator_limit)
+            return given(task, cached=cached)
+
+        end = given(components.conclude(**run, **place))
+        with dsl.ExitHandler(end, name="run"):
+            pinned = given(
+                components.pin(
+                    **network, **place, datasets=datasets, gate=gate, plan=plan, champion=champion
+                )
+            )
+            # Cached: what they are made from is pinned, and a digest of it among their inputs.
+            packaged = given(
+                components.package(**network, source_digest=pinned.outputs["source"]), cached=True
+            )
+            candidate, best = packaged.outputs["model"], pinned.outputs["champion"]
+            with dsl.ParallelFor(datasets, name="datasets") as dataset:
+                analyzed = measuring(
+                    components.analyze(
+                        model=candidate,
+                        dataset=dataset,
+                        champion=best,
+                        registry=registry,
+                        device=device,
+                        robustness=robustness,
+                        data_digest=pinned.outputs["data"],
+                    ),
+                    cached=True,
+                )
+            judged = measuring(
+                components.gate(
+                    **run,
+                    model=candidate,
+                    champion=best,
+                    datasets=datasets,
+                    analyses=dsl.Collected(analyzed.outputs["analysis"]),
+                    rules=gate,
+                    device=device,
+                )
+            )
+            with dsl.If(judged.outputs["passed"] == True, name="passed"):  # noqa: E712
+                registered = given(
+                    components.register(**run, model=candidate, publish_to=publish_to)
+                )
+                uri = registered.outputs["Output"]
+                rolled = given(components.rollout(**run, **place, uri=uri, plan=plan))
+                rolled.set_retry(TRIES - 1, backoff_duration="10s")
+                with dsl.If(rolled.outputs["promoted"] == True, name="rolled-out"):  # noqa: E712
+                    given(components.promote(**run, uri=uri))
+                with dsl.Else(name="taken-back"):
+                    given(components.refuse(who="rollout", why=rolled.outputs["why"]))
+            with dsl.Else(name="not-passed"):
+                given(components.refuse(who="gate", why=judged.outputs["why"]))
+
+    return millrace

@@ -1,0 +1,254 @@
+"""The pipeline's tasks: a step's function, what it says meanwhile, and what of it is kept where.
+
+They take what KFP gives, values and paths of artifacts, and give what KFP shows. Each is all that
+one component of ``components`` calls.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from analyzer.mlflow_run import fit, metrics
+
+from model_store.registry.registering import check_name
+from pipelines.record import (
+    ABORTED,
+    OUTCOME_TAG,
+    PROMOTED,
+    REFUSED,
+    WHY_TAG,
+    Record,
+)
+from pipelines.steps import artifacts
+from pipelines.steps.analysis import How, analyse, short_name
+from pipelines.steps.conclusion import Conclusion
+from pipelines.steps.conclusion import conclude as conclude_run
+from pipelines.steps.gating import decide, gate_of
+from pipelines.steps.packaging import facts, make_package, package_in
+from pipelines.steps.pinning import Pins
+from pipelines.steps.pinning import pin as pin_names
+from pipelines.steps.place import Where
+from pipelines.steps.promotion import promote_champion
+from pipelines.steps.registration import lay_down, register_challenger
+from pipelines.steps.rolling_out import PLAN_FILE, carry_out
+from pipelines.steps.telling import step
+from rollout.plan import parse_plan
+
+REPORT_FILE = "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What is to become a package; as ``pinning.pin`` has it."""
+
+    name: str
+    source: str
+    labels: str
+    parity_images: str
+    packaging: Mapping[str, Any]
+    registry: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of the pipeline: which model it is about, and where it is recorded by which key."""
+
+    name: str
+    registry: str
+    key: str
+
+    @property
+    def record(self) -> Record:
+        """MLflow's side of it."""
+        return Record(self.name, self.key, self.registry)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """What is shown of an analysis beside its files.
+
+    Attributes:
+        figures: by name.
+        classes, matrix: of the candidate's confusion.
+        roc: rates of false and true positives and thresholds; None unless there are two classes.
+        facts: in a few words.
+    """
+
+    figures: dict[str, float]
+    classes: list[str]
+    matrix: list[list[int]]
+    roc: tuple[list[float], list[float], list[float]] | None
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Yes or no, and why not."""
+
+    yes: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A version in the registry: its URI, and what is shown of it."""
+
+    uri: str
+    facts: dict[str, str]
+
+
+def pin(
+    model: Model, datasets: Sequence[str], gate: str, plan: str, champion: str, where: Where
+) -> Pins:
+    """What the names mean now; all that can be seen to be wrong is said here."""
+    with step("pin") as telling, TemporaryDirectory(prefix="millrace-pin-") as work:
+        check_name(model.name)
+        where.check()
+        gate_of(gate, Path(work))
+        parse_plan(plan, PLAN_FILE)
+        pins = pin_names(
+            model.name,
+            model.source,
+            Path(model.labels),
+            Path(model.parity_images),
+            model.packaging,
+            datasets,
+            champion,
+            model.registry,
+            telling.progress,
+        )
+        telling.result = f"champion is {pins.champion or 'none yet'}"
+    return pins
+
+
+def package(model: Model, store: str) -> dict[str, str]:
+    """Make the package in ``store``; gives what is shown of it."""
+    with step("package") as telling:
+        made = make_package(
+            model.source,
+            model.name,
+            Path(model.labels),
+            Path(model.parity_images),
+            model.packaging,
+            model.registry,
+            Path(store),
+            telling.progress,
+        )
+        told = facts(made)
+        telling.result = f"{told['variants']}, {told['classes']} classes, {told['input']}"
+    return told
+
+
+def analyze(store: str, champion: str, dataset: str, how: How, out: str, page: str) -> Analysed:
+    """Measure candidate and champion on a dataset; the report is in ``out``, and as ``page``."""
+    with step("analyze", short_name(dataset)) as telling:
+        found = analyse(
+            package_in(Path(store)), champion, dataset, Path(out), how, telling.progress
+        )
+        shutil.copyfile(Path(out) / REPORT_FILE, page)
+        telling.result = artifacts.analysed_line(found.result)
+        number = artifacts.candidate_number(found.result)
+        confusion = artifacts.confusion(found.result.evaluations[number].accuracy)
+        roc = artifacts.roc(found.predictions[number])
+        return Analysed(
+            figures=dict(metrics(found.result)),
+            classes=list(confusion.labels),
+            matrix=[list(row) for row in confusion.matrix],
+            roc=roc and roc.lists,
+            facts={"dataset": found.result.datasets[0].name, "said": telling.result},
+        )
+
+
+def gate(
+    run: Run,
+    store: str,
+    champion: str,
+    datasets: Sequence[str],
+    analyses: Sequence[str],
+    rules: str,
+    how: How,
+    page: str,
+) -> Answer:
+    """Judge the candidate; ``page`` says by rule what came of it, as does MLflow's run."""
+    with step("gate") as telling:
+        folders = [Path(each) for each in analyses]
+        candidate = package_in(Path(store))
+        found = decide(folders, candidate, champion, datasets, rules, how, telling.progress)
+        for verdict in found.verdict.verdicts:
+            telling.say(f"{'passed' if verdict.passed else 'FAILED'}: {verdict.text}")
+        text = artifacts.gate_page(found.verdict, found.result)
+        Path(page).write_text(text, encoding="utf-8")
+        record = run.record
+        record.step("analyze", artifacts.analysed_line(found.result))
+        record.metrics(metrics(found.result))
+        record.text(text, "gate.md")
+        for folder, dataset in zip(folders, found.result.datasets, strict=True):
+            record.file(folder / REPORT_FILE, f"analysis/{fit(dataset.name)}")
+        answer = Answer(found.verdict.passed, artifacts.first_no(found.verdict))
+        telling.result = "yes" if answer.yes else f"no: {answer.why}"
+        record.step("gate", telling.result)
+        if not answer.yes:
+            record.tag({OUTCOME_TAG: REFUSED, WHY_TAG: answer.why})
+    return answer
+
+
+def register(run: Run, store: str, publish_to: str) -> Registered:
+    """Register the package as the challenger, and lay it down where pods look for it."""
+    with step("register") as telling:
+        found = register_challenger(package_in(Path(store)), run.name, run.registry, run.key)
+        if publish_to:
+            telling.say(f"laid down in {lay_down(found, run.registry, Path(publish_to))}")
+        telling.result = f"{found.reference} is @{', @'.join(found.aliases)}"
+        record = run.record
+        record.step("register", telling.result)
+    told = {"version": found.version, "mlflow_run": record.run_id, "sha256": found.sha256}
+    return Registered(str(found.reference), told)
+
+
+def rollout(run: Run, uri: str, plan: str, where: Where, page: str) -> Answer:
+    """Roll the version out or take it back; ``page`` says what happened when."""
+    with step("rollout") as telling:
+        rolled = carry_out(uri, plan, where, run.registry, telling.say)
+        text = artifacts.rollout_page(rolled.state)
+        Path(page).write_text(text, encoding="utf-8")
+        record = run.record
+        record.text(text, "rollout.md")
+        telling.result = "all of the traffic" if rolled.promoted else f"taken back: {rolled.why}"
+        record.step("rollout", telling.result)
+        if not rolled.promoted:
+            record.tag({OUTCOME_TAG: ABORTED, WHY_TAG: rolled.why})
+    return Answer(rolled.promoted, rolled.why)
+
+
+def promote(run: Run, uri: str) -> None:
+    """Make the version the champion."""
+    with step("promote") as telling:
+        promoted = promote_champion(uri, run.registry)
+        telling.result = f"champion is {promoted.champion}, was {promoted.previous or 'none'}"
+        record = run.record
+        record.step("promote", telling.result)
+        record.tag({OUTCOME_TAG: PROMOTED, WHY_TAG: telling.result})
+
+
+def refuse(who: str, why: str) -> None:
+    """End the run as one that did not succeed: nobody is to take it for a promoted one.
+
+    Raises:
+        SystemExit: always.
+    """
+    raise SystemExit(f"the {who} says no: {why}")
+
+
+def conclude(run: Run, where: Where, error: str, page: str = "") -> Conclusion:
+    """Record how the run ended and leave nothing behind."""
+    with step("conclude") as telling:
+        found = conclude_run(run.name, run.key, run.registry, where, error, telling.say)
+        if page:
+            Path(page).write_text(artifacts.conclusion_page(run.key, found), encoding="utf-8")
+        telling.result = f"{found.outcome}; MLflow run {found.run_id}"
+    return found
