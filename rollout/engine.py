@@ -82,8 +82,18 @@ def decide(state: State, seen: Seen, now: float) -> State:
         return _blind(state, seen.unreachable, now)
     if seen.carried_out or seen.readiness is not None:
         state = _sighted(state, now)
-    if not state.applied:
-        return _carried_out(state, now) if seen.carried_out else state
+    return _looked(state, seen, now) if state.applied else _told(state, seen, now)
+
+
+def _told(state: State, seen: Seen, now: float) -> State:
+    """After the phase's orders were given."""
+    if seen.readiness is not None and seen.readiness.standing is Standing.ABSENT:
+        return _lost(state, now)  # there is nothing that requests could be shared with
+    return _carried_out(state, now) if seen.carried_out else state
+
+
+def _looked(state: State, seen: Seen, now: float) -> State:
+    """After a look, for which the orders had been carried out."""
     if state.phase not in OPEN or seen.readiness is None:
         return state
     standing = _standing(state, seen.readiness, now)
@@ -146,12 +156,16 @@ def _standing(state: State, found: Readiness, now: float) -> State | None:
     if state.ready and found.standing is Standing.STARTING:
         return failed_because(state, now, f"the candidate is no longer ready: {found.reason}")
     if state.ready:
-        lost = state.but(ready=False, applied=False, since=now)
-        return unproven(lost, now, "the candidate is gone, and is launched again")
+        return _lost(state, now)
     if not state.paused and now - state.since > state.plan.dark.timeout_s:
         why = found.reason or str(found.standing)
         return abort(state, now, f"not ready after {state.plan.dark.timeout_s:.0f} s: {why}")
     return state.but(applied=found.standing is not Standing.ABSENT)
+
+
+def _lost(state: State, now: float) -> State:
+    state = state.but(ready=False, applied=False, since=now)
+    return unproven(state, now, "the candidate is gone, and is launched again")
 
 
 def _judge_images(state: State, seen: Seen, now: float) -> State:

@@ -81,7 +81,7 @@ class Limits(Section):
 
     errors: ShareAtMost | None = ShareAtMost(at_most=0.01)
     rejected: ShareAtMost | None = ShareAtMost(at_most=0.05)
-    p99: P99 | None = P99(ratio_at_most=2.0)
+    p99: P99 | None = P99(ratio_at_most=3.0)
     golden: ShareAtLeast | None = None  # on the dark launch's dataset
 
     @pydantic.model_validator(mode="after")

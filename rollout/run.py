@@ -19,9 +19,9 @@ from rollout.errors import BusyError, ConflictError, NotFoundError, RolloutError
 from rollout.lease import RENEW_S, take
 from rollout.plan import Plan
 from rollout.seen import Seen, asks
-from rollout.state import Event, Outcome, State, read_state
+from rollout.state import Event, Outcome, Phase, State, read_state
 from rollout.step import proven
-from rollout.types import Ledger, Meter, Place, Probe, Standing, Version
+from rollout.types import Ledger, Meter, Place, Probe, Readiness, Standing, Version
 
 LOOK_S = 2.0  # how soon a wish is noticed
 
@@ -176,6 +176,10 @@ class _Loop:
                 self._obey(order, state)
         except (UnreachableError, ConflictError) as error:
             return Seen(unreachable=str(error))
+        except NotFoundError as error:
+            if state.phase is not Phase.STEP or not state.ready:
+                return Seen(refused=str(error))
+            return Seen(readiness=Readiness(Standing.ABSENT, str(error)))
         except RolloutError as error:
             return Seen(refused=str(error))
         return Seen(carried_out=True)

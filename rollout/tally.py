@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from predictor.observation import PROBE
 from rollout.types import Traffic
 
 REQUESTS = "millrace_requests_total"
@@ -108,7 +109,11 @@ class Tally:
         for pod in self._pods.values():
             for series, amount in pod.grown.items():
                 grown[series] = grown.get(series, 0.0) + amount
-        answered = {series: n for series, n in grown.items() if series.name == REQUESTS}
+        answered = {
+            series: amount
+            for series, amount in grown.items()
+            if series.name == REQUESTS and series.protocol != PROBE
+        }
         edges = self._edges()
         up_to = [round(grown.get(Series(SECONDS_BUCKET, edge_s=edge), 0.0)) for edge in edges]
         return Traffic(

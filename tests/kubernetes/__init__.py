@@ -1,0 +1,1 @@
+"""A Kubernetes API server in this process, with KServe's controller and a gateway, for tests."""

@@ -200,6 +200,19 @@ def test_a_candidate_that_is_lost_is_launched_again():
     assert any("gone, and is launched again" in text for text in told)
 
 
+def test_a_candidate_that_is_lost_while_nobody_carries_the_rollout_out_is_launched_again():
+    """The pod was started again, and the share could not be set."""
+    world = World()
+    world.at[40] = lambda: setattr(world, "stopping", True)
+    carry_out(world)
+    world.lose_the_candidate()
+    world.stopping = False
+
+    carry_out(world, holder="two")
+
+    assert world.end() == PROMOTED
+
+
 def test_a_candidate_that_is_lost_again_and_again_is_given_up():
     """Nothing is proven of it."""
     world = World()

@@ -1,15 +1,18 @@
 """A place in memory that behaves: two versions, requests that are shared out, a clock that jumps.
 
 It is slow to start, loses what it is made to lose, can be out of reach or refuse, and can kill
-whoever calls it at any call.
+whoever calls it at any call. Its methods are those of the contracts in
+rollout/types.py, rollout/aliases.py and rollout/run.py.
 """
+
+# ruff: noqa: D102
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
 
-from rollout.errors import ConflictError, RolloutError, UnreachableError
+from rollout.errors import ConflictError, NotFoundError, RolloutError, UnreachableError
 from rollout.plan import Plan
 from rollout.run import Parts
 from rollout.types import (
@@ -150,6 +153,8 @@ class World:
 
     def share(self, candidate: Version, percent: int) -> None:
         def effect():
+            if self.launched_at is None:
+                raise NotFoundError("there is no version 2")
             self.calls.append(f"share {percent}")
             self.percent = percent
             self.ever.append(percent)
