@@ -1,10 +1,11 @@
-"""The pipeline's steps as KFP sees them: shells over ``tasks``, which run in the project's image.
+"""The pipeline's steps as KFP sees them: shells over ``tasks`` and ``measuring``.
 
-KFP takes the source of each function alone into its YAML, and evaluates neither texts as annotations
-nor ``list[…]``: so imports are inside, and annotations are of ``typing``.
+They run in the project's image. KFP takes the source of each function alone into its YAML, and
+evaluates neither texts as annotations nor ``list[…]``: so imports are inside, and annotations are
+of ``typing``.
 """
 
-# ruff: noqa: UP006, UP014, UP035 (see above)
+# ruff: noqa: UP006, UP035 (see above)
 # mypy: disable-error-code="valid-type"
 from importlib.metadata import version
 from typing import Any, Dict, List, NamedTuple
@@ -32,7 +33,7 @@ def pin(
     service: str,
     namespace: str,
     prometheus: str,
-) -> NamedTuple("Pins", [("source", str), ("data", str), ("champion", str)]):  # type: ignore[misc]
+) -> NamedTuple("Pins", [("source", str), ("data", str), ("champion", str)]):
     """Finds out what the names mean now, and whether there is all that the run will need."""
     from pipelines import tasks
 
@@ -75,10 +76,10 @@ def analyze(
     confusion: dsl.Output[dsl.ClassificationMetrics],
 ) -> None:
     """Measures the candidate and the champion on one dataset."""
-    from pipelines import tasks
+    from pipelines import measuring
 
-    how = tasks.How(registry, device, robustness)
-    found = tasks.analyze(model.path, champion, dataset, how, analysis.path, report.path)
+    how = measuring.How(registry, device, robustness)
+    found = measuring.analyze(model.path, champion, dataset, how, analysis.path, report.path)
     analysis.metadata.update(found.facts, data_digest=data_digest)
     figures.metadata.update(found.figures)
     confusion.log_confusion_matrix(found.classes, found.matrix)
@@ -99,13 +100,13 @@ def gate(
     key: str,
     job: str,
     verdict: dsl.Output[dsl.Markdown],
-) -> NamedTuple("Answer", [("passed", bool), ("why", str)]):  # type: ignore[misc]
+) -> NamedTuple("Answer", [("passed", bool), ("why", str)]):
     """Judges the candidate on all datasets; measures its speed where a rule is about that."""
-    from pipelines import tasks
+    from pipelines import measuring
 
-    how, folders = tasks.How(registry, device), [each.path for each in analyses]
-    run = tasks.Run(name, registry, key or job)
-    answer = tasks.gate(run, model.path, champion, datasets, folders, rules, how, verdict.path)
+    how, folders = measuring.How(registry, device), [each.path for each in analyses]
+    run = measuring.Run(name, registry, key or job)
+    answer = measuring.gate(run, model.path, champion, datasets, folders, rules, how, verdict.path)
     return (answer.yes, answer.why)
 
 
@@ -143,7 +144,7 @@ def rollout(
     key: str,
     job: str,
     history: dsl.Output[dsl.Markdown],
-) -> NamedTuple("Answer", [("promoted", bool), ("why", str)]):  # type: ignore[misc]
+) -> NamedTuple("Answer", [("promoted", bool), ("why", str)]):
     """Gives the version the traffic step by step, or takes it back."""
     from pipelines import tasks
 

@@ -1,8 +1,9 @@
 """The pipeline: which step comes after which, what is cached, and what a step's pod is given."""
 
 # ruff: noqa: UP006, UP035 (KFP evaluates neither texts as annotations nor list[…])
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Dict, List
+from typing import Any, Dict, List, NamedTuple
 
 from kfp import dsl, kubernetes
 
@@ -19,17 +20,44 @@ SECRET_KEYS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRAC
 class Cluster:
     """What is fixed when the pipeline is compiled.
 
+    Limits would be the pipeline's parameters if KFP 2.17 could hand such a parameter on to steps in
+    loops, conditions and exit handlers: it compiles that, to inputs that are not there.
+
     Attributes:
         image: of all steps.
         registry_secret: Secret with some of ``SECRET_KEYS``; it need not be there.
+        volume: PersistentVolumeClaim with networks, images and datasets, mounted at ``MOUNT``.
+        cpus: limit of each step.
+        memory: limit of each step.
+        gpus: of steps that measure.
+        gpu: its resource name.
     """
 
     image: str = components.IMAGE
-    registry_secret: str = "millrace-registry"
+    registry_secret: str = "millrace-registry"  # noqa: S105 (a name)
+    volume: str = "millrace-data"
+    cpus: str = "2"
+    memory: str = "4Gi"
+    gpus: int = 0
+    gpu: str = "nvidia.com/gpu"
 
 
-def build(cluster: Cluster = Cluster()) -> Any:
-    """The pipeline, which KFP's compiler and its local runner take."""
+def build(cluster: Cluster | None = None) -> Any:
+    """The pipeline, which KFP's compiler and its local runner take.
+
+    Args:
+        cluster: None where steps are processes of this machine.
+    """
+
+    def given(
+        task: dsl.PipelineTask, *, cached: bool = False, measures: bool = False
+    ) -> dsl.PipelineTask:
+        task.set_caching_options(enable_caching=cached)
+        if cluster is not None:
+            _give(task, cluster, measures)
+        return task
+
+    analyses = _analyses(given)
 
     @dsl.pipeline(name=NAME, display_name="Millrace: from a network to all of the traffic")
     def millrace(
@@ -52,18 +80,13 @@ def build(cluster: Cluster = Cluster()) -> Any:
         repository_token_file: str = "",
         device: str = "auto",
         robustness: bool = False,
-        volume: str = "millrace-data",
-        cpu_limit: str = "2",
-        memory_limit: str = "4Gi",
-        accelerator: str = "nvidia.com/gpu",
-        accelerator_limit: str = "0",
         key: str = "",
     ) -> None:
         """A network is packaged, measured against the champion, judged, registered, and rolled out.
 
         Args:
             name: Name of the model in the registry, and of what serves it.
-            source: An ONNX file, a .pt2 program, module:factory, or MLflow's models:/ or runs:/ URI.
+            source: ONNX file, .pt2 program, module:factory, or models:/ or runs:/ URI of MLflow.
             labels: File with one label a line; line number = class index.
             parity_images: Folder of a few real images that prove that packaging changed no answer.
             datasets: Folders, .csv or .zip files, as NAME=PATH where two have the same name.
@@ -75,17 +98,12 @@ def build(cluster: Cluster = Cluster()) -> Any:
             service: InferenceService to roll out to.
             namespace: Of the InferenceService; empty for the namespace that the pipeline runs in.
             prometheus: Address of the Prometheus that counts the InferenceService's requests.
-            publish_to: Folder where a registered version is laid down for pods that load from a volume.
+            publish_to: Folder where registered versions are laid down for pods that load from it.
             pod: Address of a pod to roll out to instead, http://HOST:PORT.
             pod_store: Folder in which that pod finds its packages.
             repository_token_file: File with the token of that pod's repository.
             device: Where models are measured: cpu, cuda:N; auto is the first GPU, or the CPU.
             robustness: Whether they are measured with rain, blur, noise and so on as well.
-            volume: PersistentVolumeClaim with networks, images and datasets, mounted at /mnt/millrace.
-            cpu_limit: Of each step that computes.
-            memory_limit: Of each step that computes.
-            accelerator: Resource name of a GPU.
-            accelerator_limit: GPUs for each step that measures.
             key: Name of this run in the registry; empty for KFP's own.
         """
         place = {
@@ -111,20 +129,6 @@ def build(cluster: Cluster = Cluster()) -> Any:
             "job": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         }
 
-        def given(task: dsl.PipelineTask, *, cached: bool = False) -> dsl.PipelineTask:
-            """What every step's pod is given."""
-            if cluster.image != components.IMAGE:
-                task.set_container_image(cluster.image)
-            task.set_caching_options(enable_caching=cached)
-            keys = {each: each for each in SECRET_KEYS}
-            kubernetes.use_secret_as_env(task, cluster.registry_secret, keys, optional=True)
-            kubernetes.mount_pvc(task, pvc_name=volume, mount_path=MOUNT)
-            return task.set_cpu_limit(cpu_limit).set_memory_limit(memory_limit)
-
-        def measuring(task: dsl.PipelineTask, *, cached: bool = False) -> dsl.PipelineTask:
-            task.set_accelerator_type(accelerator).set_accelerator_limit(accelerator_limit)
-            return given(task, cached=cached)
-
         end = given(components.conclude(**run, **place))
         with dsl.ExitHandler(end, name="run"):
             pinned = given(
@@ -137,29 +141,26 @@ def build(cluster: Cluster = Cluster()) -> Any:
                 components.package(**network, source_digest=pinned.outputs["source"]), cached=True
             )
             candidate, best = packaged.outputs["model"], pinned.outputs["champion"]
-            with dsl.ParallelFor(datasets, name="datasets") as dataset:
-                analyzed = measuring(
-                    components.analyze(
-                        model=candidate,
-                        dataset=dataset,
-                        champion=best,
-                        registry=registry,
-                        device=device,
-                        robustness=robustness,
-                        data_digest=pinned.outputs["data"],
-                    ),
-                    cached=True,
-                )
-            judged = measuring(
+            analyzed = analyses(
+                model=candidate,
+                champion=best,
+                datasets=datasets,
+                registry=registry,
+                device=device,
+                robustness=robustness,
+                data_digest=pinned.outputs["data"],
+            ).set_display_name("analyze")
+            judged = given(
                 components.gate(
                     **run,
                     model=candidate,
                     champion=best,
                     datasets=datasets,
-                    analyses=dsl.Collected(analyzed.outputs["analysis"]),
+                    analyses=analyzed.outputs["analyses"],
                     rules=gate,
                     device=device,
-                )
+                ),
+                measures=True,
             )
             with dsl.If(judged.outputs["passed"] == True, name="passed"):  # noqa: E712
                 registered = given(
@@ -167,7 +168,8 @@ def build(cluster: Cluster = Cluster()) -> Any:
                 )
                 uri = registered.outputs["Output"]
                 rolled = given(components.rollout(**run, **place, uri=uri, plan=plan))
-                rolled.set_retry(TRIES - 1, backoff_duration="10s")
+                if cluster is not None:
+                    rolled.set_retry(TRIES - 1, backoff_duration="10s")
                 with dsl.If(rolled.outputs["promoted"] == True, name="rolled-out"):  # noqa: E712
                     given(components.promote(**run, uri=uri))
                 with dsl.Else(name="taken-back"):
@@ -176,3 +178,50 @@ def build(cluster: Cluster = Cluster()) -> Any:
                 given(components.refuse(who="gate", why=judged.outputs["why"]))
 
     return millrace
+
+
+def _analyses(given: Callable[..., dsl.PipelineTask]) -> Any:
+    """All datasets side by side.
+
+    A pipeline of its own, since KFP's local runner takes a task's output that comes into a loop
+    for the loop's item.
+    """
+
+    @dsl.pipeline(name="analyses")
+    def analyses(
+        model: dsl.Input[dsl.Model],
+        champion: str,
+        datasets: List[str],
+        registry: str,
+        device: str,
+        robustness: bool,
+        data_digest: str,
+    ) -> NamedTuple("Analyses", [("analyses", List[dsl.Artifact])]):  # type: ignore[valid-type]
+        """The candidate and the champion on each dataset."""
+        with dsl.ParallelFor(datasets, name="datasets") as dataset:
+            task = components.analyze(
+                model=model,
+                dataset=dataset,
+                champion=champion,
+                registry=registry,
+                device=device,
+                robustness=robustness,
+                data_digest=data_digest,
+            )
+            given(task, cached=True, measures=True)
+        outputs = NamedTuple("outputs", [("analyses", List[dsl.Artifact])])  # noqa: UP014
+        return outputs(dsl.Collected(task.outputs["analysis"]))
+
+    return analyses
+
+
+def _give(task: dsl.PipelineTask, cluster: Cluster, measures: bool) -> None:
+    """What a step's pod gets."""
+    if cluster.image != components.IMAGE:
+        task.set_container_image(cluster.image)
+    keys = {each: each for each in SECRET_KEYS}
+    kubernetes.use_secret_as_env(task, cluster.registry_secret, keys, optional=True)
+    kubernetes.mount_pvc(task, pvc_name=cluster.volume, mount_path=MOUNT)
+    task.set_cpu_limit(cluster.cpus).set_memory_limit(cluster.memory)
+    if measures and cluster.gpus:
+        task.set_accelerator_type(cluster.gpu).set_accelerator_limit(cluster.gpus)

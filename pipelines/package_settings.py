@@ -34,8 +34,12 @@ def package_request(
     """What ``model_store.packaging.package`` takes.
 
     Args:
-        source, name, labels, parity_images, origin: as ``PackageRequest`` has them.
+        source: as ``PackageRequest`` has it; so are the others but for settings.
+        name: the same.
+        labels: the same.
+        parity_images: the same.
         settings: keys as in the file of ``millrace package --config``, with - or _ in them.
+        origin: as ``PackageRequest`` has it.
 
     Raises:
         SourceError: a key is unknown, or its value does not fit.

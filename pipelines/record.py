@@ -73,6 +73,13 @@ class Record:
             found = self.registry.client.get_run(self.run_id).data.tags
         return {key: text for key, text in found.items() if key.startswith(TAG)}
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more comes."""
+        with speaking_to(self.registry.uri):
+            status = self.registry.client.get_run(self.run_id).info.status
+        return str(status) in ("FINISHED", "FAILED")
+
     def end(self, *, well: bool) -> None:
         """Say that nothing more comes."""
         with speaking_to(self.registry.uri):

@@ -6,29 +6,24 @@ one component of ``components`` calls.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from analyzer.mlflow_run import fit, metrics
-
 from model_store.registry.registering import check_name
 from pipelines.record import (
     ABORTED,
     OUTCOME_TAG,
     PROMOTED,
-    REFUSED,
     WHY_TAG,
     Record,
 )
 from pipelines.steps import artifacts
-from pipelines.steps.analysis import How, analyse, short_name
 from pipelines.steps.conclusion import Conclusion
 from pipelines.steps.conclusion import conclude as conclude_run
-from pipelines.steps.gating import decide, gate_of
+from pipelines.steps.gate_text import gate_of
 from pipelines.steps.packaging import facts, make_package, package_in
 from pipelines.steps.pinning import Pins
 from pipelines.steps.pinning import pin as pin_names
@@ -39,7 +34,20 @@ from pipelines.steps.rolling_out import PLAN_FILE, carry_out
 from pipelines.steps.telling import step
 from rollout.plan import parse_plan
 
-REPORT_FILE = "report.html"
+__all__ = [
+    "Answer",
+    "Model",
+    "Registered",
+    "Run",
+    "Where",
+    "conclude",
+    "package",
+    "pin",
+    "promote",
+    "refuse",
+    "register",
+    "rollout",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +74,6 @@ class Run:
     def record(self) -> Record:
         """MLflow's side of it."""
         return Record(self.name, self.key, self.registry)
-
-
-@dataclass(frozen=True, slots=True)
-class Analysed:
-    """What is shown of an analysis beside its files.
-
-    Attributes:
-        figures: by name.
-        classes, matrix: of the candidate's confusion.
-        roc: rates of false and true positives and thresholds; None unless there are two classes.
-        facts: in a few words.
-    """
-
-    figures: dict[str, float]
-    classes: list[str]
-    matrix: list[list[int]]
-    roc: tuple[list[float], list[float], list[float]] | None
-    facts: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,59 +132,6 @@ def package(model: Model, store: str) -> dict[str, str]:
         told = facts(made)
         telling.result = f"{told['variants']}, {told['classes']} classes, {told['input']}"
     return told
-
-
-def analyze(store: str, champion: str, dataset: str, how: How, out: str, page: str) -> Analysed:
-    """Measure candidate and champion on a dataset; the report is in ``out``, and as ``page``."""
-    with step("analyze", short_name(dataset)) as telling:
-        found = analyse(
-            package_in(Path(store)), champion, dataset, Path(out), how, telling.progress
-        )
-        shutil.copyfile(Path(out) / REPORT_FILE, page)
-        telling.result = artifacts.analysed_line(found.result)
-        number = artifacts.candidate_number(found.result)
-        confusion = artifacts.confusion(found.result.evaluations[number].accuracy)
-        roc = artifacts.roc(found.predictions[number])
-        return Analysed(
-            figures=dict(metrics(found.result)),
-            classes=list(confusion.labels),
-            matrix=[list(row) for row in confusion.matrix],
-            roc=roc and roc.lists,
-            facts={"dataset": found.result.datasets[0].name, "said": telling.result},
-        )
-
-
-def gate(
-    run: Run,
-    store: str,
-    champion: str,
-    datasets: Sequence[str],
-    analyses: Sequence[str],
-    rules: str,
-    how: How,
-    page: str,
-) -> Answer:
-    """Judge the candidate; ``page`` says by rule what came of it, as does MLflow's run."""
-    with step("gate") as telling:
-        folders = [Path(each) for each in analyses]
-        candidate = package_in(Path(store))
-        found = decide(folders, candidate, champion, datasets, rules, how, telling.progress)
-        for verdict in found.verdict.verdicts:
-            telling.say(f"{'passed' if verdict.passed else 'FAILED'}: {verdict.text}")
-        text = artifacts.gate_page(found.verdict, found.result)
-        Path(page).write_text(text, encoding="utf-8")
-        record = run.record
-        record.step("analyze", artifacts.analysed_line(found.result))
-        record.metrics(metrics(found.result))
-        record.text(text, "gate.md")
-        for folder, dataset in zip(folders, found.result.datasets, strict=True):
-            record.file(folder / REPORT_FILE, f"analysis/{fit(dataset.name)}")
-        answer = Answer(found.verdict.passed, artifacts.first_no(found.verdict))
-        telling.result = "yes" if answer.yes else f"no: {answer.why}"
-        record.step("gate", telling.result)
-        if not answer.yes:
-            record.tag({OUTCOME_TAG: REFUSED, WHY_TAG: answer.why})
-    return answer
 
 
 def register(run: Run, store: str, publish_to: str) -> Registered:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +15,9 @@ from analyzer.run_analysis import analyse as run_analysis
 from analyzer.run_models import open_models
 from analyzer.sources import open_datasets
 from analyzer.write_all import write_all
-from model_store.package import ModelPackage, load_package, write_manifest
+from model_store.package import ModelPackage
+from pipelines.steps.candidate import as_candidate
 from predictor.settings import read_settings
-
-CANDIDATE = "candidate"  # as reports and verdicts call it
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +75,10 @@ def speeds(
     how: How,
     progress: Progress,
 ) -> dict[str, Speed]:
-    """How fast both are here, by their names in the report; arguments as ``analyse``.
+    """How fast both are here, by their names in the report.
 
-    Args:
-        p99_sizes: of batches whose 99th percentile is wanted.
+    ``p99_sizes`` are those of batches whose 99th percentile is wanted; the rest is as in
+    ``analyse``.
     """
     settings = read_settings(registry=how.registry or None)
     here, environment = place_of(how.device, settings)
@@ -114,13 +109,3 @@ def short_name(dataset: str) -> str:
     """What a dataset is called, without opening it."""
     name, equals, path = dataset.partition("=")
     return name if equals and "/" not in name else Path(path or dataset).name
-
-
-@contextmanager
-def as_candidate(package: ModelPackage) -> Iterator[ModelPackage]:
-    """The package under a name by which reports tell it from the champion, who has its own."""
-    with tempfile.TemporaryDirectory(prefix="millrace-candidate-") as folder:
-        copy = Path(folder) / CANDIDATE / "1"
-        shutil.copytree(package.path, copy)
-        write_manifest(copy, package.manifest.model_copy(update={"name": CANDIDATE, "version": 1}))
-        yield load_package(copy)

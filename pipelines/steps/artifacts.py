@@ -1,4 +1,4 @@
-"""What people see of an analysis in KFP's pages: figures, a confusion matrix, a curve, a summary."""
+"""What people see in KFP's pages: a confusion matrix, a curve, summaries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from analyzer.predictions import Predictions
 from analyzer.result import Accuracy, GateResult, Result
-from pipelines.steps.analysis import CANDIDATE
+from pipelines.steps.candidate import CANDIDATE
 from pipelines.steps.conclusion import Conclusion
 from rollout.state import State
 
@@ -73,7 +73,7 @@ def _most_confused(accuracy: Accuracy) -> list[int]:
 
 def roc(said: Predictions) -> Roc | None:
     """The candidate's ROC curve; None unless it has two classes, and images of both."""
-    if len(said.labels) != 2 or said.top_k != 2:  # noqa: PLR2004 (a binary classifier)
+    if len(said.labels) != 2 or said.top_k != 2:
         return None
     judged = said.judged
     truth = said.truth[judged] == 1
@@ -153,7 +153,7 @@ def candidate_number(result: Result) -> int:
     )
 
 
-def _mark(passed: bool) -> str:  # noqa: FBT001 (one argument)
+def _mark(passed: bool) -> str:
     return "✔" if passed else "✘"
 
 

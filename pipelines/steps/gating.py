@@ -10,24 +10,16 @@ from pathlib import Path
 
 from analyzer.dataset_survey import Progress
 from analyzer.gate import judge, p99_sizes
-from analyzer.gate_file import Gate, read_gate
+from analyzer.gate_file import Gate
 from analyzer.result import GateResult, Result
 from analyzer.run_checks import check_gate
 from analyzer.write import RESULT_FILE
 from analyzer.write_all import read_result
 from model_store.package import ModelPackage
 from pipelines.errors import PipelineError
-from pipelines.steps.analysis import CANDIDATE, How, speeds
-
-GATE_FILE = "gate.yaml"  # as verdicts call it
-# Where nothing else is said: nothing is wrong with the data, and it is hardly worse than what is served.
-DEFAULT_GATE = """\
-absolute:
-  data_findings: {severity: error}
-relative:
-  if_no_champion: pass
-  top1: {worse_by_at_most: 0.02}
-"""
+from pipelines.steps.analysis import How, speeds
+from pipelines.steps.candidate import CANDIDATE
+from pipelines.steps.gate_text import gate_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +72,6 @@ def decide(
             result = result.model_copy(update={"speeds": timed})
     verdict = judge(rules, result, name)
     return Decision(verdict, result.model_copy(update={"gate": verdict}))
-
-
-def gate_of(text: str, folder: Path) -> Gate:
-    """The gate that a text is; written to ``folder``, whence it is read.
-
-    Raises:
-        GateError: it is none.
-    """
-    file = folder / GATE_FILE
-    file.write_text(text or DEFAULT_GATE, encoding="utf-8")
-    return read_gate(file)
 
 
 def merged(results: Sequence[Result]) -> Result:

@@ -1,7 +1,7 @@
 """The first step: what the names of a run mean now, and whether there is all that it will need.
 
-Names go on meaning other things: an alias is moved, a file is overwritten. So steps whose answers are
-cached are told these digests besides, and a cached answer is one to the same question.
+Names come to mean other things: an alias is moved, a file is overwritten. So steps whose answers
+are cached are told these digests besides, and a cached answer is one to the same question.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def pin(
     Args:
         name: of the model in the registry.
         source: as ``millrace package`` has it.
-        labels, parity_images: paths.
+        labels: a file.
+        parity_images: a folder.
         packaging: as ``package_request`` has it.
         datasets: as ``millrace analyze`` has them.
         champion: ``models:/NAME@ALIAS`` or ``…/NUMBER``; empty: the model's own champion.

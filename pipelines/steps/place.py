@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_store.registry.cache import Cache
+from model_store.registry.promotion import CHAMPION
 from model_store.registry.versions import Registry
 from pipelines.errors import PipelineError
 from predictor.settings import read_settings
@@ -34,7 +35,7 @@ class Where:
         token_file: file with the token of that pod's repository.
         service: name of the InferenceService; empty for a pod.
         namespace: of the InferenceService; empty for the one this runs in.
-        prometheus: address of its HTTP API.
+        prometheus: address of its HTTP API; empty: the Prometheus operator's, if there is one.
     """
 
     pod: str = ""
@@ -54,8 +55,6 @@ class Where:
             raise PipelineError("name where to roll out: either pod or service")
         if self.pod and not (self.pod_store and self.token_file):
             raise PipelineError("pod: name pod_store and repository_token_file as well")
-        if self.service and not self.prometheus:
-            raise PipelineError("service: name prometheus as well, which counts its requests")
 
 
 @contextmanager
@@ -91,12 +90,17 @@ def _local(where: Where, plan: Plan, registry: Registry, name: str, opened: Exit
 
 
 def _cluster(where: Where, plan: Plan, registry: Registry, name: str) -> Parts:
-    from rollout.kserve import connect
+    from rollout.kserve import Options, connect, prometheus_address
 
-    place, ledger = connect(where.service, namespace=where.namespace, storage=plan.storage)
+    namespace = where.namespace or None
+    options = Options(storage=plan.storage, champion=registry.aliases(name).get(CHAMPION))
+    place, ledger = connect(where.service, namespace, options)
+    prometheus = where.prometheus or prometheus_address(namespace, options)
+    if prometheus is None:
+        raise PipelineError("prometheus: none was found in the cluster; name its address")
     return Parts(
         place=place,
-        meter=PrometheusMeter(where.prometheus, name, where.namespace),
+        meter=PrometheusMeter(prometheus, where.service, where.namespace),
         probe=_probe(plan),
         ledger=ledger,
         aliases=RegistryAliases(registry),

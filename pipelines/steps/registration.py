@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-
 from pathlib import Path
 
 from model_store.errors import NotRegisteredError
 from model_store.package import ModelPackage
 from model_store.registry.address import registry_uri
+from model_store.registry.cache import Cache
 from model_store.registry.figures import PASSED
 from model_store.registry.promotion import set_alias
 from model_store.registry.registering import register
-from model_store.registry.cache import Cache
 from model_store.registry.versions import GATE_TAG, TAG, RegisteredVersion, Registry
 from predictor.settings import read_settings
 from rollout.aliases import CHALLENGER

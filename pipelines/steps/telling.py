@@ -1,4 +1,4 @@
-"""What a step says of itself: lines that people read in a pod's log, and that a local run follows."""
+"""What a step says: lines that people read in a pod's log, and that a local run follows."""
 
 from __future__ import annotations
 
