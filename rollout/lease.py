@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import socket
 import uuid
+from pathlib import Path
 
 from rollout.errors import BusyError, ConflictError, NotFoundError, RolloutError
 from rollout.plan import Plan
@@ -24,9 +26,46 @@ def holder_name() -> str:
     return f"{socket.gethostname()} (process {os.getpid()}, {uuid.uuid4().hex[:6]})"
 
 
+def this_process() -> str:
+    """A mark of this process by which another one on this machine can tell that it has died.
+
+    Empty where the system does not tell (``/proc``).
+    """
+    with contextlib.suppress(OSError):
+        return " ".join((*_machine(), str(os.getpid()), _began(os.getpid())))
+    return ""
+
+
 def held(state: State, now: float) -> bool:
-    """Whether somebody carries it out."""
-    return bool(state.holder) and not state.done and now - state.renewed_at < LEASE_S
+    """Whether somebody carries it out: it has renewed of late, and has not died on this machine."""
+    if not state.holder or state.done or now - state.renewed_at >= LEASE_S:
+        return False
+    return not _has_died(state.process)
+
+
+def _has_died(process: str) -> bool:
+    """Known for sure; of other machines and containers nothing is."""
+    try:
+        boot, space, number, began = process.split()
+        if (boot, space) != _machine():
+            return False
+        return _began(int(number)) != began
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def _machine() -> tuple[str, str]:
+    """Its boot, and the container's space of process numbers."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return boot, str(Path("/proc/self/ns/pid").stat().st_ino)
+
+
+def _began(process: int) -> str:
+    """When it was started, in ticks since the boot: numbers of processes are used again."""
+    stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    return stat.rpartition(")")[2].split()[19]  # field 22; the name before it may hold anything
 
 
 def take(
@@ -59,7 +98,7 @@ def take(
             state = _new(place, candidate, plan, now)
         else:
             _check_free(state, candidate, now)
-        state = take_over(state, holder, now)
+        state = take_over(state, holder, now).but(process=this_process())
         try:
             revision = ledger.write(state.text(), None if kept is None else kept.revision)
         except ConflictError:

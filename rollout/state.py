@@ -89,6 +89,7 @@ class State(Part):
         refused: the place has refused the last order, and nothing was changed by it.
         wish: see Wish; None: nobody asks for anything.
         holder: who carries it out; empty: nobody.
+        process: the mark of its process, as ``lease.this_process`` gives it.
         renewed_at: when the holder last said that it lives.
         failures: looks of this step at which a limit was surely missed.
         inconclusive: looks of this phase or step at which nothing was proven.
@@ -116,6 +117,7 @@ class State(Part):
     refused: bool = False
     wish: Wish | None = None
     holder: str = ""
+    process: str = ""
     renewed_at: float = 0.0
     failures: int = 0
     inconclusive: int = 0
