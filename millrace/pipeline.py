@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = {"promoted": 0, "refused": ANSWER_IS_NO, "aborted": ANSWER_IS_NO}
 _CLUSTER_OPTIONS: tuple[Callable[..., Any], ...] = (
-    click.option(
-        "--image", default="", help="Of all steps.  [default: as image/build.sh names it]"
-    ),
+    click.option("--image", default="", help="Of all steps.  [default: image/build.sh's]"),
     click.option(
         "--registry-secret",
         default="millrace-registry",
@@ -76,7 +74,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.pass_context
 def run_command(
-    context: click.Context, out: Path, no_cache: bool, as_json: bool, **given: Any
+    context: click.Context, /, out: Path, no_cache: bool, as_json: bool, **given: Any
 ) -> None:
     """Run all steps here and now, each as a process.
 
@@ -113,7 +111,7 @@ def compile_command(file: Path, **given: Any) -> None:
 @command.command("submit")
 @with_options
 @_with_cluster
-@click.option("--host", required=True, metavar="URL", help="Of the KFP server.")
+@click.option("--kfp", "kfp_host", required=True, metavar="URL", help="The KFP server.")
 @click.option("--kfp-namespace", default="", help="Of the run, where KFP serves several users.")
 @click.option("--experiment", default="millrace", show_default=True, help="Of KFP.")
 @click.option(
@@ -129,7 +127,7 @@ def compile_command(file: Path, **given: Any) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def submit_command(
-    host: str,
+    kfp_host: str,
     kfp_namespace: str,
     experiment: str,
     token_file: Path | None,
@@ -146,7 +144,7 @@ def submit_command(
         wanted = arguments(**given)
         if not wanted["registry"]:
             del wanted["registry"]  # the pipeline's own default is the cluster's
-        target = Target(host, kfp_namespace, experiment, token_file, service_account)
+        target = Target(kfp_host, kfp_namespace, experiment, token_file, service_account)
         made = submit(wanted, cluster, target, f"{wanted['name']} {wanted['source']}")
     if as_json:
         click.echo(json.dumps({"run_id": made.run_id, "page": made.page}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import yaml
 
 from model_store.plain_yaml import safe_load
 from pipelines.errors import PipelineError
+from pipelines.steps.place import Where
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -36,21 +38,30 @@ OPTIONS = (
     click.option("--plan", type=_FILE, help="plan.yaml.  [default: as docs/rollout.md says]"),
     click.option("--champion", default="", help="Compared with.  [default: models:/NAME@champion]"),
     click.option("--registry", metavar="URI", default="", help="MLflow tracking URI."),
-    click.option("--service", default="", help="InferenceService to roll out to."),
-    click.option("--namespace", default="", help="Of the InferenceService."),
-    click.option("--prometheus", metavar="URL", default="", help="That counts its requests."),
     click.option("--publish-to", default="", help="Folder that pods load versions from."),
-    click.option("--pod", metavar="URL", default="", help="Pod to roll out to instead."),
-    click.option("--pod-store", default="", help="Folder in which that pod finds its packages."),
-    click.option("--repository-token-file", default="", help="The token of that pod's repository."),
     click.option("--device", default="auto", show_default=True, help="Where models are measured."),
     click.option("--robustness", is_flag=True, help="Measure with rain, blur, noise, … as well."),
 )
 
 
+PLACE = (
+    click.option("--service", default="", help="InferenceService to roll out to."),
+    click.option("--namespace", default="", help="Of the InferenceService."),
+    click.option("--prometheus", metavar="URL", default="", help="That counts its requests."),
+    click.option("--prometheus-token-file", default="", help="A bearer token for it."),
+    click.option("--host", default="", help="Name that clients use, where no route has it yet."),
+    click.option("--gateway", metavar="NAMESPACE/NAME", default="", help="Of a new route."),
+    click.option("--gateway-address", metavar="URL", default="", help="Where no name resolves."),
+    click.option("--pod", metavar="URL", default="", help="Pod to roll out to instead."),
+    click.option("--pod-store", default="", help="Folder in which that pod finds its packages."),
+    click.option("--repository-token-file", default="", help="The token of that pod's repository."),
+)
+_PLACE_KEYS = {field.name for field in fields(Where)}
+
+
 def with_options(command: Command) -> Command:
     """Give a command all of these flags."""
-    for option in reversed(OPTIONS):
+    for option in reversed((*OPTIONS, *PLACE)):
         command = option(command)
     return command
 
@@ -67,7 +78,9 @@ def arguments(
     Raises:
         PipelineError: a file cannot be read.
     """
-    return given | {
+    place = {key: value for key, value in given.items() if key in _PLACE_KEYS and value}
+    return {key: value for key, value in given.items() if key not in _PLACE_KEYS} | {
+        "place": place,
         "datasets": list(datasets),
         "packaging": _mapping(package_config) if package_config else {},
         "gate": _text(gate) if gate else "",

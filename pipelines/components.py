@@ -27,19 +27,13 @@ def pin(
     plan: str,
     champion: str,
     registry: str,
-    pod: str,
-    pod_store: str,
-    repository_token_file: str,
-    service: str,
-    namespace: str,
-    prometheus: str,
+    place: Dict[str, str],
 ) -> NamedTuple("Pins", [("source", str), ("data", str), ("champion", str)]):
     """Finds out what the names mean now, and whether there is all that the run will need."""
     from pipelines import tasks
 
     model = tasks.Model(name, source, labels, parity_images, packaging, registry)
-    where = tasks.Where(pod, pod_store, repository_token_file, service, namespace, prometheus)
-    pins = tasks.pin(model, datasets, gate, plan, champion, where)
+    pins = tasks.pin(model, datasets, gate, plan, champion, place)
     return (pins.source, pins.data, pins.champion)
 
 
@@ -135,12 +129,7 @@ def rollout(
     uri: str,
     plan: str,
     registry: str,
-    pod: str,
-    pod_store: str,
-    repository_token_file: str,
-    service: str,
-    namespace: str,
-    prometheus: str,
+    place: Dict[str, str],
     key: str,
     job: str,
     history: dsl.Output[dsl.Markdown],
@@ -148,8 +137,8 @@ def rollout(
     """Gives the version the traffic step by step, or takes it back."""
     from pipelines import tasks
 
-    where = tasks.Where(pod, pod_store, repository_token_file, service, namespace, prometheus)
-    answer = tasks.rollout(tasks.Run(name, registry, key or job), uri, plan, where, history.path)
+    run = tasks.Run(name, registry, key or job)
+    answer = tasks.rollout(run, uri, plan, place, history.path)
     return (answer.yes, answer.why)
 
 
@@ -173,12 +162,7 @@ def refuse(who: str, why: str) -> None:
 def conclude(
     name: str,
     registry: str,
-    pod: str,
-    pod_store: str,
-    repository_token_file: str,
-    service: str,
-    namespace: str,
-    prometheus: str,
+    place: Dict[str, str],
     key: str,
     job: str,
     status: dsl.PipelineTaskFinalStatus,
@@ -187,6 +171,5 @@ def conclude(
     """Records how the run ended, and ends what it has left half done."""
     from pipelines import tasks
 
-    where = tasks.Where(pod, pod_store, repository_token_file, service, namespace, prometheus)
     run = tasks.Run(name, registry, key or job)
-    tasks.conclude(run, where, status.error_message or "", summary.path)
+    tasks.conclude(run, place, status.error_message or "", summary.path)

@@ -66,18 +66,13 @@ def build(cluster: Cluster | None = None) -> Any:
         labels: str,
         parity_images: str,
         datasets: List[str],
+        place: Dict[str, str],
         packaging: Dict[str, Any] = {},  # noqa: B006 (KFP's way of a default)
         gate: str = "",
         plan: str = "",
         champion: str = "",
         registry: str = "http://mlflow.mlflow.svc.cluster.local:5000",
-        service: str = "",
-        namespace: str = "",
-        prometheus: str = "",
         publish_to: str = "",
-        pod: str = "",
-        pod_store: str = "",
-        repository_token_file: str = "",
         device: str = "auto",
         robustness: bool = False,
         key: str = "",
@@ -90,30 +85,17 @@ def build(cluster: Cluster | None = None) -> Any:
             labels: File with one label a line; line number = class index.
             parity_images: Folder of a few real images that prove that packaging changed no answer.
             datasets: Folders, .csv or .zip files, as NAME=PATH where two have the same name.
+            place: Where to roll out, such as {"service": "digits"}; docs/pipeline.md has all keys.
             packaging: More of how it is packaged: the keys of millrace package --config.
             gate: Text of gate.yaml; empty for one that asks for hardly worse than the champion.
             plan: Text of plan.yaml; empty for the plan that docs/rollout.md gives.
             champion: Compared with, as models:/NAME@ALIAS; empty for the model's own champion.
             registry: MLflow's tracking URI.
-            service: InferenceService to roll out to.
-            namespace: Of the InferenceService; empty for the namespace that the pipeline runs in.
-            prometheus: Address of the Prometheus that counts the InferenceService's requests.
             publish_to: Folder where registered versions are laid down for pods that load from it.
-            pod: Address of a pod to roll out to instead, http://HOST:PORT.
-            pod_store: Folder in which that pod finds its packages.
-            repository_token_file: File with the token of that pod's repository.
             device: Where models are measured: cpu, cuda:N; auto is the first GPU, or the CPU.
             robustness: Whether they are measured with rain, blur, noise and so on as well.
             key: Name of this run in the registry; empty for KFP's own.
         """
-        place = {
-            "pod": pod,
-            "pod_store": pod_store,
-            "repository_token_file": repository_token_file,
-            "service": service,
-            "namespace": namespace,
-            "prometheus": prometheus,
-        }
         network = {
             "name": name,
             "source": source,
@@ -129,11 +111,16 @@ def build(cluster: Cluster | None = None) -> Any:
             "job": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         }
 
-        end = given(components.conclude(**run, **place))
+        end = given(components.conclude(**run, place=place))
         with dsl.ExitHandler(end, name="run"):
             pinned = given(
                 components.pin(
-                    **network, **place, datasets=datasets, gate=gate, plan=plan, champion=champion
+                    **network,
+                    datasets=datasets,
+                    gate=gate,
+                    plan=plan,
+                    champion=champion,
+                    place=place,
                 )
             )
             # Cached: what they are made from is pinned, and a digest of it among their inputs.
@@ -167,7 +154,7 @@ def build(cluster: Cluster | None = None) -> Any:
                     components.register(**run, model=candidate, publish_to=publish_to)
                 )
                 uri = registered.outputs["Output"]
-                rolled = given(components.rollout(**run, **place, uri=uri, plan=plan))
+                rolled = given(components.rollout(**run, place=place, uri=uri, plan=plan))
                 if cluster is not None:
                     rolled.set_retry(TRIES - 1, backoff_duration="10s")
                 with dsl.If(rolled.outputs["promoted"] == True, name="rolled-out"):  # noqa: E712

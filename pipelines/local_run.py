@@ -123,15 +123,7 @@ def _concluded(arguments: Mapping[str, Any]) -> Conclusion | None:
 
 
 def _conclude(arguments: Mapping[str, Any], why: str) -> Conclusion:
-    where = tasks.Where(
-        arguments.get("pod", ""),
-        arguments.get("pod_store", ""),
-        arguments.get("repository_token_file", ""),
-        arguments.get("service", ""),
-        arguments.get("namespace", ""),
-        arguments.get("prometheus", ""),
-    )
-    return tasks.conclude(_run_of(arguments), where, why)
+    return tasks.conclude(_run_of(arguments), arguments["place"], why)
 
 
 def _files(own: Path, step: str) -> tuple[Path, ...]:

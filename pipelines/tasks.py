@@ -27,7 +27,7 @@ from pipelines.steps.gate_text import gate_of
 from pipelines.steps.packaging import facts, make_package, package_in
 from pipelines.steps.pinning import Pins
 from pipelines.steps.pinning import pin as pin_names
-from pipelines.steps.place import Where
+from pipelines.steps.place import where
 from pipelines.steps.promotion import promote_champion
 from pipelines.steps.registration import lay_down, register_challenger
 from pipelines.steps.rolling_out import PLAN_FILE, carry_out
@@ -39,7 +39,6 @@ __all__ = [
     "Model",
     "Registered",
     "Run",
-    "Where",
     "conclude",
     "package",
     "pin",
@@ -93,12 +92,17 @@ class Registered:
 
 
 def pin(
-    model: Model, datasets: Sequence[str], gate: str, plan: str, champion: str, where: Where
+    model: Model,
+    datasets: Sequence[str],
+    gate: str,
+    plan: str,
+    champion: str,
+    place: Mapping[str, str],
 ) -> Pins:
     """What the names mean now; all that can be seen to be wrong is said here."""
     with step("pin") as telling, TemporaryDirectory(prefix="millrace-pin-") as work:
         check_name(model.name)
-        where.check()
+        where(place)
         gate_of(gate, Path(work))
         parse_plan(plan, PLAN_FILE)
         pins = pin_names(
@@ -147,10 +151,10 @@ def register(run: Run, store: str, publish_to: str) -> Registered:
     return Registered(str(found.reference), told)
 
 
-def rollout(run: Run, uri: str, plan: str, where: Where, page: str) -> Answer:
+def rollout(run: Run, uri: str, plan: str, place: Mapping[str, str], page: str) -> Answer:
     """Roll the version out or take it back; ``page`` says what happened when."""
     with step("rollout") as telling:
-        rolled = carry_out(uri, plan, where, run.registry, telling.say)
+        rolled = carry_out(uri, plan, where(place), run.registry, telling.say)
         text = artifacts.rollout_page(rolled.state)
         Path(page).write_text(text, encoding="utf-8")
         record = run.record
@@ -181,10 +185,10 @@ def refuse(who: str, why: str) -> None:
     raise SystemExit(f"the {who} says no: {why}")
 
 
-def conclude(run: Run, where: Where, error: str, page: str = "") -> Conclusion:
+def conclude(run: Run, place: Mapping[str, str], error: str, page: str = "") -> Conclusion:
     """Record how the run ended and leave nothing behind."""
     with step("conclude") as telling:
-        found = conclude_run(run.name, run.key, run.registry, where, error, telling.say)
+        found = conclude_run(run.name, run.key, run.registry, place, error, telling.say)
         if page:
             Path(page).write_text(artifacts.conclusion_page(run.key, found), encoding="utf-8")
         telling.result = f"{found.outcome}; MLflow run {found.run_id}"

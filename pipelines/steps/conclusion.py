@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from model_store.errors import NotRegisteredError
 from model_store.registry.connection import speaking_to
 from model_store.registry.promotion import delete_alias
 from model_store.registry.versions import RegisteredVersion, Registry
+from pipelines.errors import PipelineError
 from pipelines.record import (
     ABORTED,
     FAILED,
@@ -18,7 +19,7 @@ from pipelines.record import (
     WHY_TAG,
     Record,
 )
-from pipelines.steps.place import Where
+from pipelines.steps.place import where
 from pipelines.steps.registration import version_of
 from pipelines.steps.rolling_out import give_up
 from rollout.aliases import CHALLENGER
@@ -44,7 +45,12 @@ class Conclusion:
 
 
 def conclude(
-    name: str, key: str, registry: str, where: Where, error: str, tell: Callable[[str], None]
+    name: str,
+    key: str,
+    registry: str,
+    place: Mapping[str, str],
+    error: str,
+    tell: Callable[[str], None],
 ) -> Conclusion:
     """Say in MLflow how the run ended, and end what it has left half done.
 
@@ -54,7 +60,7 @@ def conclude(
         name: of the model.
         key: of the run.
         registry: tracking URI; empty as in ``registry_uri``.
-        where: it was to be rolled out.
+        place: where it was to be rolled out.
         error: of KFP, if a step failed.
         tell: gets a line for each thing that is done.
 
@@ -66,7 +72,7 @@ def conclude(
     tags = record.tags()
     outcome, why = tags.get(OUTCOME_TAG, FAILED), tags.get(WHY_TAG, "")
     if outcome == FAILED:
-        outcome, why = _left(found, where, registry, tell, error)
+        outcome, why = _left(found, place, registry, tell, error)
         record.tag({OUTCOME_TAG: outcome, WHY_TAG: why})
     if found is not None:
         _clean(record.registry, found, tell)
@@ -77,7 +83,7 @@ def conclude(
 
 def _left(
     found: RegisteredVersion | None,
-    where: Where,
+    place: Mapping[str, str],
     registry: str,
     tell: Callable[[str], None],
     error: str,
@@ -88,8 +94,8 @@ def _left(
         return FAILED, why
     candidate = Version(found.name, found.version, str(found.reference))
     try:
-        rolled = give_up(candidate, where, registry, tell)
-    except RolloutError as refusal:
+        rolled = give_up(candidate, where(place), registry, tell)
+    except (PipelineError, RolloutError) as refusal:
         return FAILED, f"{why}; its rollout could not be ended: {refusal}"
     return (ABORTED, rolled.why or why) if rolled else (FAILED, why)
 

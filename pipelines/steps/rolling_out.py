@@ -56,7 +56,7 @@ def carry_out(
     store = Registry(registry_uri(registry))
     candidate = find_candidate(store, uri)
     clock = _stopping()
-    with open_parts(where, wanted, store, candidate.name) as parts:
+    with open_parts(where, candidate.name, wanted, store) as parts:
         state = roll_out(
             parts,
             candidate,
@@ -85,7 +85,7 @@ def give_up(
     """
     store = Registry(registry_uri(registry))
     plan = parse_plan("", PLAN_FILE)
-    with open_parts(where, plan, store, candidate.name) as parts:
+    with open_parts(where, candidate.name, plan, store, measuring=False) as parts:
         kept = parts.ledger.read()
         if kept is None or _over(kept, candidate):
             return None
