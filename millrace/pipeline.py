@@ -111,7 +111,7 @@ def compile_command(file: Path, **given: Any) -> None:
 @command.command("submit")
 @with_options
 @_with_cluster
-@click.option("--kfp", "kfp_host", required=True, metavar="URL", help="The KFP server.")
+@click.option("--host", "kfp_host", required=True, metavar="URL", help="The KFP server.")
 @click.option("--kfp-namespace", default="", help="Of the run, where KFP serves several users.")
 @click.option("--experiment", default="millrace", show_default=True, help="Of KFP.")
 @click.option(

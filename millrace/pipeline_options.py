@@ -49,7 +49,7 @@ PLACE = (
     click.option("--namespace", default="", help="Of the InferenceService."),
     click.option("--prometheus", metavar="URL", default="", help="That counts its requests."),
     click.option("--prometheus-token-file", default="", help="A bearer token for it."),
-    click.option("--host", default="", help="Name that clients use, where no route has it yet."),
+    click.option("--route-host", "host", default="", help="Of a route that has to be made."),
     click.option("--gateway", metavar="NAMESPACE/NAME", default="", help="Of a new route."),
     click.option("--gateway-address", metavar="URL", default="", help="Where no name resolves."),
     click.option("--pod", metavar="URL", default="", help="Pod to roll out to instead."),

@@ -14,20 +14,22 @@ import logging
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipelines import tasks
 from pipelines.definition import build
 from pipelines.errors import PipelineError
+from pipelines.record import FAILED as UNSUCCESSFUL
 from pipelines.record import OUTCOME_TAG, WHY_TAG
 from pipelines.steps.conclusion import Conclusion
 from pipelines.steps.registration import version_of
 from pipelines.steps.telling import DONE, FAILED, Said, understood
 
 RUNS, CACHE, LOG_FILE = "runs", "cache", "log.txt"
+ABOUT = "about"  # in an artifact's metadata: which dataset it is of
 _OUTPUT_FILE = "executor_output.json"
 # What the runner says of images and limits, which mean nothing to processes.
 _NOISE = r"(?s).*(You may be attemping to run a task|have no effect in the current local runner)"
@@ -86,7 +88,9 @@ def run_here(
     conclusion = _concluded(wanted)
     if conclusion is None:  # the exit handler's process died
         conclusion = _conclude(wanted, "the step that concludes failed")
-    steps = tuple(StepDone(said, _files(own, said.step)) for said in heard.ended)
+    if conclusion.outcome == UNSUCCESSFUL:
+        conclusion = _explained(conclusion, wanted, heard.ended)
+    steps = tuple(StepDone(said, _files(own, said)) for said in heard.ended)
     return LocalRun(conclusion, steps, own)
 
 
@@ -126,14 +130,30 @@ def _conclude(arguments: Mapping[str, Any], why: str) -> Conclusion:
     return tasks.conclude(_run_of(arguments), arguments["place"], why)
 
 
-def _files(own: Path, step: str) -> tuple[Path, ...]:
+def _explained(
+    conclusion: Conclusion, arguments: Mapping[str, Any], ended: Sequence[Said]
+) -> Conclusion:
+    """With what the step said that failed; the runner tells the exit handler only that one did."""
+    last = next((said for said in ended if said.state == FAILED), None)
+    if last is None:
+        return conclusion
+    why = f"{last.step}: {last.text}"
+    _run_of(arguments).record.tag({WHY_TAG: why})
+    return replace(conclusion, why=why)
+
+
+def _files(own: Path, said: Said) -> tuple[Path, ...]:
     """What a step left of artifacts, by the paths that it told KFP."""
     found: list[Path] = []
-    for output in sorted(own.glob(f"**/{step}*/{_OUTPUT_FILE}")):
+    for output in sorted(own.glob(f"**/{said.step}*/{_OUTPUT_FILE}")):
         content = json.loads(output.read_text(encoding="utf-8"))
-        for listed in content.get("artifacts", {}).values():
-            paths = (Path(each["uri"]) for each in listed["artifacts"])
-            found += [path for path in paths if path.exists() and path not in found]
+        lists = content.get("artifacts", {}).values()
+        listed = [each for one in lists for each in one["artifacts"]]
+        of = {each["metadata"].get(ABOUT) for each in listed} - {None}
+        if said.about and of and said.about not in of:
+            continue  # another dataset's
+        paths = (Path(each["uri"]) for each in listed)
+        found += [path for path in paths if path.exists() and path not in found]
     return tuple(found)
 
 

@@ -55,7 +55,7 @@ def analyze(store: str, champion: str, dataset: str, how: How, out: str, page: s
             classes=list(confusion.labels),
             matrix=[list(row) for row in confusion.matrix],
             roc=None if roc is None else roc.lists,
-            facts={"dataset": found.result.datasets[0].name, "said": telling.result},
+            facts={"about": short_name(dataset), "said": telling.result},
         )
 
 
