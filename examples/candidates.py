@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -29,7 +30,7 @@ def make(
     """
     found = {}
     for name, epochs in (("first", FIRST_EPOCHS), ("worse", WORSE_EPOCHS), ("digits", EPOCHS)):
-        network = digits.train(scans.train, epochs, lambda epoch, of=name: told(of, epoch))
+        network = digits.train(scans.train, epochs, partial(told, name))
         digits.export(network, folder / f"{name}.onnx")
         found[f"{name}.onnx"] = digits.accuracy(network, scans.test)
     slow = slowed(onnx.load_model(folder / "digits.onnx"), SLOW_LAYERS)

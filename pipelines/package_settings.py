@@ -44,7 +44,7 @@ def package_request(
     Raises:
         SourceError: a key is unknown, or its value does not fit.
     """
-    given = {key.replace("-", "_"): value for key, value in settings.items()}
+    given = {key.replace("-", "_"): _whole(value) for key, value in settings.items()}
     if unknown := sorted(set(given) - KEYS):
         known = ", ".join(sorted(key.replace("_", "-") for key in KEYS))
         raise SourceError(
@@ -74,6 +74,15 @@ def package_request(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
         raise SourceError(f"packaging: {where}: {first['msg']}") from None
+
+
+def _whole(value: Any) -> Any:
+    """What is whole as a whole number again: KFP makes floats of all numbers on their way."""
+    if isinstance(value, Mapping):
+        return {key: _whole(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _as_it_is(value: Any) -> Any:
