@@ -7,6 +7,7 @@ it was killed.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -45,6 +46,7 @@ class Order:
     percent: int = 0
 
 
+_DIGITS = re.compile(r"\d+")
 _AT_THE_END = {
     Phase.PROMOTING: Order(Verb.PROMOTE),
     Phase.ABORTING: Order(Verb.WITHDRAW),
@@ -112,7 +114,7 @@ def _refused(state: State, why: str, now: float) -> State:
 
 def _blind(state: State, why: str, now: float) -> State:
     since = now if state.blind_since is None else state.blind_since
-    if state.trouble != why:
+    if _DIGITS.sub("", state.trouble) != _DIGITS.sub("", why):  # not for each second of age
         state = state.tell(now, f"{state.where}: goes on trying: {why}")
     state = state.but(blind_since=since, trouble=why, refused=False)
     longest = state.plan.blind_timeout_s

@@ -107,7 +107,7 @@ def take(
 
 
 def wish(ledger: Ledger, wanted: Wish) -> State:
-    """Ask whoever carries the rollout out for something.
+    """Ask whoever carries the rollout out for something. An abort that was asked for stays.
 
     Raises:
         NotFoundError: none is under way.
@@ -117,6 +117,8 @@ def wish(ledger: Ledger, wanted: Wish) -> State:
         state = None if kept is None else read_state(kept.state)
         if kept is None or state is None or state.done:
             raise NotFoundError(f"no rollout is under way: there is nothing to {wanted}")
+        if state.wish is Wish.ABORT:
+            return state
         state = state.but(wish=wanted)
         try:
             ledger.write(state.text(), kept.revision)

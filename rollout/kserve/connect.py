@@ -68,10 +68,11 @@ def connect(
     cluster = Cluster(client, namespace or own)
     sources = Sources(options.storage, options.champion)
     site = Site(cluster, name, sources, options.address)
-    return _place(site, options), ConfigMapLedger(cluster, name)
+    return place_of(site, options), ConfigMapLedger(cluster, name)
 
 
-def _place(site: Site, options: Options) -> Place:
+def place_of(site: Site, options: Options) -> Place:
+    """The way to roll out an InferenceService, by what the cluster says of it."""
     service = site.read()
     mode = deployment_mode(service)
     if mode is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rollout.errors import NotFoundError, RolloutError, UnfinishedError, UnreachableError
+from rollout.errors import NotFoundError, UnfinishedError, UnreachableError
 from rollout.kserve.before import Before
 from rollout.kserve.resources import REVISION, Manifest
 from rollout.kserve.site import Site
@@ -162,7 +162,7 @@ class ServerlessPlace:
     def _demand(self, service: Manifest, candidate: Version) -> None:
         found = self._site.version(service)
         if found != candidate.version:
-            raise RolloutError(
+            raise NotFoundError(
                 f"{self._site.what} serves version {found} in place of the candidate "
                 f"{candidate.version}: somebody else changed it meanwhile"
             )

@@ -65,8 +65,8 @@ def _template(route: Manifest, rule: Manifest, known: set[str]) -> Manifest:
     if others:
         raise RolloutError(
             f"{route['kind']} {route['metadata']['name']} sends requests to "
-            f"{', '.join(sorted(others))} by the same rule, so no share of them can be promised: give "
-            "the model a rule of its own"
+            f"{', '.join(sorted(others))} by the same rule, so no share of them can be promised: "
+            "give the model a rule of its own"
         )
     return dict(rule["backendRefs"][0])
 

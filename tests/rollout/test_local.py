@@ -240,12 +240,28 @@ def test_a_pod_that_is_killed_comes_back_without_the_candidate(serve, place_of, 
             attempt()
     serve("--http-port", port)
 
-    assert place.readiness(GOOD).standing is not Standing.READY
+    assert place.readiness(GOOD).standing is Standing.ABSENT
     with pytest.raises(NotFoundError, match="was the pod started again"):
         place.share(GOOD, 50)
     launched(place, GOOD)
     place.share(GOOD, 50)
     assert {answered_by(place.public().url) for _ in range(4)} == {"1", "2"}
+
+
+def test_a_candidate_whose_instances_died_is_starting(serve, place_of):
+    """The pod brings them back by itself: there is nothing to launch."""
+    pod = serve()
+    launched(place_of(pod), GOOD)
+    place = place_of(pod)
+    *_, instance = pod.instances()
+
+    instance.suspend()  # a second without signs of life, and it gets no requests
+    while (found := place.readiness(GOOD)).standing is Standing.READY:
+        pass
+    instance.resume()
+
+    assert found.standing is Standing.STARTING
+    assert settled(place, GOOD) == Readiness(Standing.READY)
 
 
 def test_a_candidate_that_is_withdrawn_while_it_loads_does_not_stay(serve, place_of):
