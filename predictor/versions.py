@@ -160,5 +160,6 @@ class Versions:
 
     @property
     def traffic(self) -> dict[str, int]:
-        """Percent of the requests by version."""
-        return dict(self._traffic.shares)
+        """Percent of the requests by version, of those that there are."""
+        shares = self._traffic.shares
+        return {name: share for name, share in shares.items() if name in self._served}

@@ -70,13 +70,21 @@ class LocalPlace:
             )
 
     def readiness(self, candidate: Version) -> Readiness:
-        """How far the candidate has come; see ``Place``."""
+        """How far the candidate has come; see ``Place``.
+
+        Absent is what no pod has and nobody loads, also after a pod was started again.
+        """
+        version = candidate.version
         if self._loaded(candidate):
             return Readiness(Standing.READY)
-        launch = self._launches.get(candidate.version)
-        if launch is None:
-            return Readiness(Standing.ABSENT, f"no pod loads version {candidate.version}")
-        return launch.readiness
+        launch = self._launches.get(version)
+        if launch is not None and launch.problem is None and launch.running:
+            return Readiness(Standing.STARTING, "it is being fetched and loaded")
+        if all(version in pod.shares() for pod in self._pods):
+            return Readiness(Standing.STARTING, "its instances are starting")
+        if launch is not None and launch.problem is not None:
+            return launch.problem
+        return Readiness(Standing.ABSENT, f"not every pod has version {version}")
 
     def share(self, candidate: Version, percent: int) -> None:
         """Send so much of every pod's requests to the candidate, the rest to the stable one.
@@ -157,12 +165,15 @@ class _Launch:
     """The loading of one candidate, in a thread of its own.
 
     It ends with its process; the pods go on loading then, and launching again finds it done.
+
+    Attributes:
+        problem: why it came to nothing; None for what went well, or goes on.
     """
 
     def __init__(self, load: Callable[[_Launch], None]) -> None:
         self._load = load
         self._cancelled = threading.Event()
-        self._ended = Readiness(Standing.STARTING, "it is being fetched and loaded")
+        self.problem: Readiness | None = None
         self._thread = threading.Thread(target=self._run, name="launch", daemon=True)
         self._thread.start()
 
@@ -176,11 +187,6 @@ class _Launch:
         """Whether nobody wants it any more."""
         return self._cancelled.is_set()
 
-    @property
-    def readiness(self) -> Readiness:
-        """How far it has come."""
-        return self._ended
-
     def cancel(self) -> None:
         """Have it begin with no other pod."""
         self._cancelled.set()
@@ -192,11 +198,10 @@ class _Launch:
     def _run(self) -> None:
         try:
             self._load(self)
-            self._ended = Readiness(Standing.STARTING, "loaded; not every pod says ready yet")
         except (UnreachableError, RegistryDownError) as error:
-            self._ended = Readiness(Standing.ABSENT, str(error))
+            self.problem = Readiness(Standing.ABSENT, str(error))
         except (RolloutError, ModelStoreError, OSError) as error:
-            self._ended = Readiness(Standing.FAILED, str(error))
+            self.problem = Readiness(Standing.FAILED, str(error))
 
 
 def _most(shares: dict[str, int]) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from rollout.errors import ForbiddenError, RolloutError, UnreachableError
-from rollout.tally import REQUESTS, SECONDS_BUCKET, Reading, Series, Tally
+from rollout.tally import REQUESTS, SECONDS_BUCKET, Reading, Series, Tallies
 from rollout.types import Traffic
 
 TIMEOUT_S = 30.0
@@ -56,7 +56,7 @@ class PrometheusMeter:
         self._namespace = namespace
         self._token_file = token_file
         self._clock = clock
-        self._tallies: dict[str, Tally] = {}
+        self._tallies = Tallies()
         self._client = httpx.Client(timeout=TIMEOUT_S)
 
     def traffic(self, version: str, since: float) -> Traffic:
@@ -68,26 +68,24 @@ class PrometheusMeter:
             RolloutError: it does not understand the question; with its own words.
         """
         now = self._clock()
-        tally = self._tallies.get(version)
-        if tally is None or tally.since != since:
-            tally = self._tallies[version] = Tally(since)
-        # Back to what is known; and at least so far that a pod which is scraped shows.
-        begin = min(tally.last or since, now - STALE_S)
-        readings = list(_readings(self._samples(version, now - begin + MARGIN_S)))
-        newest = max((reading.at for reading in readings), default=None)
+        tally = self._tallies.of(version, since)
+        if self._tallies.needs_look(version, now):
+            # Back to what is known; and at least so far that a pod which is scraped shows.
+            begin = min(max(since, tally.newest or since), now - STALE_S)
+            samples = self._samples(now - begin + MARGIN_S)
+            self._tallies.looked(self._clock(), _readings(samples), begin)
+        newest = tally.newest
         if newest is None or newest < now - STALE_S:
             raise UnreachableError(self._silence(version, newest, now))
-        for reading in readings:
-            tally.add(reading)
         return tally.traffic()
 
     def close(self) -> None:
         """Close its connections."""
         self._client.close()
 
-    def _samples(self, version: str, window_s: float) -> list[Any]:
+    def _samples(self, window_s: float) -> list[Any]:
         names = f'__name__=~"{REQUESTS}|{SECONDS_BUCKET}"'
-        return self._ask(f"{{{names},{self._of(version=version)}}}[{math.ceil(window_s)}s]")
+        return self._ask(f"{{{names},{self._of()}}}[{math.ceil(window_s)}s]")
 
     def _silence(self, version: str, newest: float | None, now: float) -> str:
         """Why nothing is known: that there are no samples does not say that nobody asked."""
@@ -104,9 +102,9 @@ class PrometheusMeter:
         there = f"there is version {versions}" if versions else "nor of any other"
         return f"{what} ({there}); are its pods scraped?"
 
-    def _of(self, **labels: str) -> str:
-        """A selector's labels."""
-        wanted = {"model": self._model, **labels}
+    def _of(self) -> str:
+        """The labels of what is the model's."""
+        wanted = {"model": self._model}
         if self._namespace:
             wanted["namespace"] = self._namespace
         return ",".join(f"{name}={json.dumps(value)}" for name, value in wanted.items())
@@ -156,19 +154,21 @@ class PrometheusMeter:
         return RolloutError(text)
 
 
-def _readings(result: list[Any]) -> Iterator[Reading]:
-    """A range vector as readings: all series of a pod that were scraped at one time, in order."""
-    scrapes: dict[tuple[str, float], dict[Series, float]] = {}
+def _readings(result: list[Any]) -> dict[str, list[Reading]]:
+    """A range vector by version: all series of a pod that were scraped at one time, in order."""
+    scrapes: dict[tuple[str, str, float], dict[Series, float]] = {}
     for each in result:
         labels: Mapping[str, str] = each["metric"]
-        series = Series.of(labels["__name__"], labels)
+        series, version = Series.of(labels["__name__"], labels), labels.get("version", "")
         pod = _pod(labels)
         for at, value in each["values"]:
             number = float(value)
             if math.isfinite(number):
-                scrapes.setdefault((pod, float(at)), {})[series] = number
-    for pod, at in sorted(scrapes):
-        yield Reading(pod, at, scrapes[pod, at])
+                scrapes.setdefault((version, pod, float(at)), {})[series] = number
+    found: dict[str, list[Reading]] = {}
+    for version, pod, at in sorted(scrapes):
+        found.setdefault(version, []).append(Reading(pod, at, scrapes[version, pod, at]))
+    return found
 
 
 def _pod(labels: Mapping[str, str]) -> str:

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from rollout.errors import UnreachableError
-from rollout.tally import REQUESTS, SECONDS_BUCKET, Reading, Series, Tally
+from rollout.tally import REQUESTS, SECONDS_BUCKET, Reading, Series, Tallies
 from rollout.types import Traffic
 
 TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """All counters of one pod, by version."""
-
-    pod: str
-    at: float
-    counters: Mapping[str, Mapping[Series, float]]
 
 
 class ScrapeMeter:
@@ -45,8 +35,7 @@ class ScrapeMeter:
         self._pods = [pod.rstrip("/") for pod in pods]
         self._model = model
         self._clock = clock
-        self._tallies: dict[str, Tally] = {}
-        self._newest: list[_Look] = []
+        self._tallies = Tallies()
         self._client = httpx.Client(timeout=TIMEOUT_S)
 
     def traffic(self, version: str, since: float) -> Traffic:
@@ -55,29 +44,32 @@ class ScrapeMeter:
         Raises:
             UnreachableError: a pod does not answer, or its answer tells nothing.
         """
-        tally = self._tallies.get(version)
-        if tally is None or tally.since != since:
-            tally = self._tallies[version] = Tally(since)
-            self._feed()  # so that versions which are compared begin with the same look
-        self._newest = [self._look(pod) for pod in self._pods]
-        self._feed()
+        tally = self._tallies.of(version, since)
+        now = self._clock()
+        if self._tallies.needs_look(version, now):
+            readings = self._look()
+            self._tallies.looked(self._clock(), readings)
         return tally.traffic()
 
     def close(self) -> None:
         """Close its connections."""
         self._client.close()
 
-    def _feed(self) -> None:
-        for version, tally in self._tallies.items():
-            for look in self._newest:
-                tally.add(Reading(look.pod, look.at, look.counters.get(version, {})))
-
-    def _look(self, pod: str) -> _Look:
+    def _look(self) -> dict[str, list[Reading]]:
+        """One reading of every pod, of all versions that any of them knows."""
         at = self._clock()
+        found = {pod: self._counters(pod) for pod in self._pods}
+        versions = {version for each in found.values() for version in each}
+        return {
+            version: [Reading(pod, at, each.get(version, {})) for pod, each in found.items()]
+            for version in versions
+        }
+
+    def _counters(self, pod: str) -> dict[str, dict[Series, float]]:
         try:
             answer = self._client.get(f"{pod}/metrics")
             answer.raise_for_status()
-            return _Look(pod, at, counters(answer.text, self._model))
+            return counters(answer.text, self._model)
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
             raise UnreachableError(f"{pod}/metrics: {status}; is it a pod of Millrace?") from None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from predictor.observation import PROBE
 from rollout.types import Traffic
 
+FRESH_S = 0.2  # whoever compares versions asks for one right after the other
 REQUESTS = "millrace_requests_total"
 SECONDS_BUCKET = "millrace_request_seconds_bucket"
 
@@ -74,19 +75,19 @@ class Tally:
     A pod's first reading after ``since`` is where its counting begins: what was earlier may have
     been with other shares, and what stands in a counter whose past is unknown may be days old. A
     counter that falls, or is gone, was restarted with its pod and counts from zero.
+
+    Attributes:
+        newest: when the newest reading was made, also if it was before ``since``; None for none.
     """
 
     def __init__(self, since: float) -> None:
         self.since = since
+        self.newest: float | None = None
         self._pods: dict[str, _Pod] = {}
-
-    @property
-    def last(self) -> float | None:
-        """When the newest reading was made; None before the first."""
-        return max((pod.last for pod in self._pods.values()), default=None)
 
     def add(self, reading: Reading) -> None:
         """Take one reading; those of a pod in the order of their times, and older ones are left."""
+        self.newest = max(reading.at, self.newest or reading.at)
         if reading.at < self.since:
             return
         pod = self._pods.get(reading.pod)
@@ -138,6 +139,55 @@ class Tally:
             for pod in self._pods.values()
         ]
         return tuple(sorted(set.intersection(*[each for each in sets if each] or [set()])))
+
+
+class Tallies:
+    """Tallies of the versions that are compared, all fed by the same looks at the pods.
+
+    A look that one version has been told of serves the others too while it is fresh: were each
+    counted up to a time of its own, the shares that are seen would not be those that there are.
+    """
+
+    def __init__(self) -> None:
+        self._tallies: dict[str, Tally] = {}
+        self._newest: Mapping[str, Sequence[Reading]] = {}
+        self._looked_at = self._begin = -math.inf
+        self._told: set[str] = set()
+
+    def of(self, version: str, since: float) -> Tally:
+        """The version's tally since then; a new one begins with the newest look."""
+        tally = self._tallies.get(version)
+        if tally is None or tally.since != since:
+            tally = self._tallies[version] = Tally(since)
+            if since < self._begin:
+                self._told.add(version)  # that look does not go back so far
+            else:
+                self._feed(version)
+        return tally
+
+    def needs_look(self, version: str, now: float) -> bool:
+        """Whether to look again before this version is told of; it is told of then."""
+        again = version in self._told or now - self._looked_at > FRESH_S
+        self._told = {version} if again else self._told | {version}
+        return again
+
+    def looked(
+        self, now: float, readings: Mapping[str, Sequence[Reading]], begin: float = -math.inf
+    ) -> None:
+        """Take what a look at all pods has shown, by version.
+
+        Args:
+            now: seconds of the epoch.
+            readings: each pod's in the order of their times.
+            begin: how far back the look went; the default where nobody can look back.
+        """
+        self._newest, self._looked_at, self._begin = readings, now, begin
+        for version in self._tallies:
+            self._feed(version)
+
+    def _feed(self, version: str) -> None:
+        for reading in self._newest.get(version, ()):
+            self._tallies[version].add(reading)
 
 
 def is_error(code: str) -> bool:

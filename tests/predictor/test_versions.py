@@ -103,6 +103,15 @@ def test_a_refusal_leaves_nothing_for_the_garbage_collector(without_collector):
     assert gone() is None
 
 
+def test_a_version_that_is_gone_has_no_share_to_tell_of():
+    """Who reads the shares to write others would name what is not there."""
+    versions = versions_of(Served("1", full=False), Served("2", full=False), v1=0, v2=100)
+
+    versions.remove("1")
+
+    assert versions.traffic == {"2": 100}
+
+
 def test_what_is_turned_away_counts_by_the_shares():
     """Nobody took it; else all of it would be the version's with most of the requests."""
     versions = versions_of(Served("1", full=False), Served("2", full=False), v1=75, v2=25)

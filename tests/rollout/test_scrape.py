@@ -10,7 +10,7 @@ import pytest
 
 from rollout.errors import UnreachableError
 from rollout.scrape import ScrapeMeter, counters
-from rollout.tally import REQUESTS, SECONDS_BUCKET, Reading, Series, Tally
+from rollout.tally import REQUESTS, SECONDS_BUCKET, Reading, Series, Tallies, Tally
 from tests.rollout.web import Web
 
 GOOD, FAILED = Series(REQUESTS, "v2", "200"), Series(REQUESTS, "v2", "500")
@@ -177,24 +177,66 @@ def test_a_model_is_read_by_version_and_others_are_left_out():
     }
 
 
-def test_pods_are_asked_and_both_versions_begin_with_the_same_look(web: Web):
-    """Whichever of them is asked about first."""
-    meter = ScrapeMeter([web.url], "net", clock=iter((10.0, 20.0, 30.0, 40.0)).__next__)
-    for good, grpc in ((0, 0), (10, 4), (30, 8), (40, 10)):
+class Clock:
+    """Seconds of the epoch, as told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """What it shows."""
+        return self.now
+
+
+def test_versions_that_are_compared_are_counted_by_the_same_looks(web: Web):
+    """Else the one that is asked about later would have had more time for its requests."""
+    clock = Clock()
+    meter = ScrapeMeter([web.url], "net", clock=clock)
+    found = []
+    for at, good, grpc in ((10.0, 0, 0), (20.0, 30, 10)):
+        clock.now = at
         web.says("/metrics", PAGE.format(good=good, busy=0, grpc=grpc, fast=good))
-        version = "1" if good in (0, 30) else "2"
-        found = meter.traffic(version, since=5.0)
+        old = meter.traffic("1", since=5.0)
+        web.says("/metrics", PAGE.format(good=good + 7, busy=0, grpc=grpc + 7, fast=good))
+        new = meter.traffic("2", since=5.0)
+        found.append((old.requests, old.seconds, new.requests, new.seconds))
     meter.close()
 
-    # Version 2 was asked for first at 20 s, and counts from the look at 10 s.
-    assert (found.requests, found.seconds) == (10, 30)
+    assert found == [(0, 0, 0, 0), (30, 10, 10, 10)]
+
+
+def test_who_asks_twice_or_later_gets_a_new_look(web: Web):
+    """A look serves every version once, and no longer than a moment."""
+    clock = Clock()
+    meter = ScrapeMeter([web.url], "net", clock=clock)
+    for version, at in (("1", 1.0), ("1", 1.1), ("2", 1.2), ("2", 1.3), ("1", 9.0)):
+        clock.now = at
+        web.says("/metrics", PAGE.format(good=at * 10, busy=0, grpc=0, fast=0))
+        meter.traffic(version, since=0.0)
+    meter.close()
+
+    assert len(web.asked) == 4
+
+
+def test_a_look_that_does_not_go_back_far_enough_is_not_taken(web: Web):
+    """Prometheus has what was before it."""
+    tallies = Tallies()
+    tallies.of("1", 90.0)
+    assert tallies.needs_look("1", 100.0)
+    tallies.looked(100.0, {"2": [Reading("pod", 95.0, {GOOD: 4.0})]}, begin=90.0)
+
+    tallies.of("2", 92.0)
+    assert not tallies.needs_look("2", 100.0)
+    tallies.of("2", 10.0)
+    assert tallies.needs_look("2", 100.0)
 
 
 def test_a_new_moment_begins_anew(web: Web):
     """With other shares, what was before does not count."""
-    meter = ScrapeMeter([web.url], "net", clock=iter((10.0, 20.0, 30.0, 40.0)).__next__)
+    clock = Clock()
+    meter = ScrapeMeter([web.url], "net", clock=clock)
     found = []
-    for good, since in ((0, 5.0), (10, 5.0), (30, 25.0), (70, 25.0)):
+    for at, good, since in ((10.0, 0, 5.0), (20.0, 10, 5.0), (30.0, 30, 25.0), (40.0, 70, 25.0)):
+        clock.now = at
         web.says("/metrics", PAGE.format(good=good, busy=0, grpc=0, fast=good))
         found.append(meter.traffic("1", since).requests)
     meter.close()
