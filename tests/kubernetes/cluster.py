@@ -161,9 +161,9 @@ class Cluster:
         namespace = thing["metadata"].get("namespace", "default")
         return resource, namespace if resource.namespaced else ""
 
-    def kinds(self) -> list[Resource]:
+    def kinds(self) -> tuple[Resource, ...]:
         """All that the cluster serves."""
-        return self._kinds
+        return tuple(self._kinds)
 
     # Who asks.
 
@@ -198,7 +198,7 @@ class Cluster:
         """Create a Role or ClusterRole, and bind the service account ``user`` is to it."""
         made = self.put(role)
         *_, namespace, name = user.name.split(":")
-        binding = {
+        binding: Object = {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": f"{role['kind']}Binding",
             "metadata": {"name": f"{name}-{made['metadata']['name']}"},

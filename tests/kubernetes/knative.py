@@ -51,7 +51,7 @@ class Knative:
         return {target["revisionName"] for target in traffic}
 
     def _ready(self, revision: Object, *, scaled: bool) -> Object:
-        """Its pods, and whether they take requests; without traffic it has none, and stays ready."""
+        """Its pods, and whether they take requests; without traffic none, and it is as it was."""
         name = revision["metadata"]["name"]
         template = {"metadata": revision["metadata"], "spec": _pods(revision["spec"])}
         template["metadata"] = {

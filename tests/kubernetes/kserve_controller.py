@@ -1,6 +1,6 @@
-"""KServe in the cluster: its webhook, and a controller that reconciles whenever something is written.
+"""KServe in the cluster: its webhook, and a controller that reconciles when something is written.
 
-With it work the parts of a cluster that it relies on: pods, Knative, and a gateway that accepts routes.
+With it works what it relies on: pods, Knative, and a gateway that accepts routes.
 
     with kserve_running(cluster, KServe("0.20.0")) as controller:
         cluster.create(isvc)
@@ -59,7 +59,9 @@ class Controller:
     def start(self) -> None:
         """Begin."""
         install(self._cluster, self._kserve)
-        self._cluster.objects.webhooks.append(Webhook(self._kserve))
+        webhook = Webhook(self._kserve)
+        self._cluster.objects.mutating.append(webhook.default)
+        self._cluster.objects.validating.append(webhook.validate)
         self._thread.start()
 
     def close(self) -> None:
@@ -150,7 +152,6 @@ class Controller:
         conditions.append(condition("Ready", ready, *_why(conditions)))
         status["conditions"] = dated(conditions, status.get("conditions"), now())
         status["deploymentMode"] = self._kserve.word(mode)
-        status["observedGeneration"] = metadata["generation"]
         self._cluster.set_status(isvc, status)
 
     def _finalized(self, metadata: Object, finalizers: list[str]) -> None:
@@ -162,7 +163,8 @@ class Controller:
     def _mode(self, isvc: Object) -> Mode:
         recorded = (isvc.get("status") or {}).get("deploymentMode")
         asked = (isvc["metadata"].get("annotations") or {}).get(MODE)
-        return mode_of(recorded or asked or self._kserve.default_mode)
+        known = {self._kserve.word(mode) for mode in Mode}
+        return mode_of(recorded or (asked if asked in known else self._kserve.default_mode))
 
     def _accept_routes(self) -> None:
         for route in self._cluster.list("HTTPRoute"):
@@ -192,7 +194,7 @@ def _why(conditions: list[Object]) -> tuple[str, str]:
 
 
 def install(cluster: Cluster, kserve: KServe) -> None:
-    """What an installed KServe is to be seen by: Deployment, ConfigMap; and a runtime for ``millrace``."""
+    """What a KServe is seen by: Deployment, ConfigMap; and a runtime for ``millrace``."""
     cluster.namespace(NAMESPACE)
     labels = {"control-plane": "kserve-controller-manager"}
     manager = {"name": "manager", "image": f"kserve/kserve-controller:v{kserve.version}"}

@@ -39,6 +39,8 @@ class Serverless:
         found = {each["type"]: each for each in (service.get("status") or {}).get("conditions", ())}
         component = knative_component(was, service)
         components["predictor"] = component
+        # The Knative Service's, and not the InferenceService's: so KServe has it.
+        status["observedGeneration"] = (service.get("status") or {}).get("observedGeneration", 0)
         conditions = [
             _as("PredictorReady", found.get("Ready")),
             _as("PredictorRouteReady", found.get("RoutesReady"), severity="Info"),

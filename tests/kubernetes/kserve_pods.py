@@ -1,4 +1,4 @@
-"""What KServe makes of a predictor: metadata and pod template, after ``components/predictor.go``."""
+"""What KServe makes of a predictor: metadata, pod template; after ``components/predictor.go``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class UnsupportedError(Exception):
 
 
 def metadata(isvc: Object, predictor: Object, runtime: Object) -> Object:
-    """Of Deployment, Service, revision and pods: the InferenceService's labels and annotations go on."""
+    """Of Deployment, Service, revision and pods: labels and annotations go on to them."""
     of = isvc["metadata"]
     annotations = {
         **(runtime.get("annotations") or {}),

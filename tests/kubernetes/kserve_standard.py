@@ -17,6 +17,7 @@ from tests.kubernetes.kserve_names import (
     ISVC_LABEL,
     KServe,
     host,
+    passed_on,
     predictor_name,
 )
 from tests.kubernetes.kserve_status import model_status, raw_ready
@@ -49,7 +50,9 @@ class Standard:
             merged = {**_merged(stable, canary["predictor"]), "maxReplicas": 0}
             merged["minReplicas"] = _replicas(stable, canary)
             self._predictor(isvc, merged)
-        ready = raw_ready(deployment)
+        ready = raw_ready(deployment, self._kserve)
+        # The Deployment's, and not the InferenceService's: so KServe has it.
+        status["observedGeneration"] = (deployment.get("status") or {}).get("observedGeneration", 0)
         conditions = [ready, *self._canaries(isvc, canaries, status)]
         self._orphans(isvc, [stable, *(canary["predictor"] for canary in canaries)])
         components = status.setdefault("components", {}).setdefault("predictor", {})
@@ -78,19 +81,24 @@ class Standard:
             "metadata": {"labels": metadata["labels"], "annotations": metadata["annotations"]},
             "spec": spec,
         }
-        wanted = {"selector": {"matchLabels": label}, "template": template}
-        least = predictor.get("minReplicas")
-        fixed = metadata["annotations"].get(AUTOSCALER) == "none"
-        if fixed:
-            wanted |= {"replicas": 1 if least is None else least}
-        else:
-            # The HorizontalPodAutoscaler's least, which is at least one.
-            wanted |= {"replicas": max(1 if least is None else least, 1)}
+        wanted: Object = {"selector": {"matchLabels": label}, "template": template}
+        wanted["replicas"] = self._scale(metadata, predictor.get("minReplicas"))
         self._cluster.put(_service(owned, label, spec), "kserve")
         return self._cluster.put(
             {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": owned, "spec": wanted},
             "kserve",
         )
+
+    def _scale(self, metadata: Object, least: int | None) -> int:
+        least = 1 if least is None else least
+        scaler = metadata["annotations"].get(AUTOSCALER)
+        if scaler == "none":
+            return least
+        if scaler == "external":
+            live = self._cluster.get("Deployment", metadata["name"], metadata["namespace"])
+            return int(live["spec"]["replicas"]) if live else 1
+        # As its HorizontalPodAutoscaler has it when nothing is to do: the least, and one at least.
+        return max(least, 1)
 
     def _canaries(self, isvc: Object, canaries: list[Object], status: Object) -> list[Object]:
         if not self._kserve.has_canary:
@@ -153,7 +161,12 @@ class Standard:
         return condition("IngressReady", True)
 
     def _alike(self, wanted: Object, live: Object) -> bool:
-        """As v0.20.0 compares: what a live route has besides goes unnoticed, backends of others too."""
+        """As v0.20.0 compares: what a live route has besides goes unnoticed, backends too.
+
+        v0.15.2 takes it all back; where nothing differs, putting it again changes nothing.
+        """
+        if not self._kserve.has_canary:
+            return False
         if self._kserve.weighs_canaries and [
             len(rule["backendRefs"]) for rule in wanted["spec"]["rules"]
         ] != [len(rule.get("backendRefs") or ()) for rule in live["spec"]["rules"]]:
@@ -166,7 +179,8 @@ class Standard:
     def _route(self, isvc: Object, name: str, service: str) -> Object:
         of = isvc["metadata"]
         ports = self._cluster.get("Service", service, of["namespace"], "")["spec"]["ports"]
-        grpc = [port["port"] for port in ports if port.get("appProtocol") == "kubernetes.io/h2c"]
+        h2c = "kubernetes.io/h2c" if self._kserve.has_canary else "unknown to v0.15.2"
+        grpc = [port["port"] for port in ports if port.get("appProtocol") == h2c]
         rest = [port["port"] for port in ports if port.get("appProtocol") != "kubernetes.io/h2c"]
         rules = []
         if grpc and rest:
@@ -178,7 +192,7 @@ class Standard:
             "name": name,
             "namespace": of["namespace"],
             "labels": of.get("labels") or {},
-            "annotations": kserve_pods.passed_on(of.get("annotations")),
+            "annotations": passed_on(of.get("annotations")),
             "ownerReferences": owned_by(isvc),
         }
         gateway = {
@@ -200,7 +214,8 @@ def _replicas(stable: Object, canary: Object) -> int:
     own = canary["predictor"].get("minReplicas")
     if own is not None:
         return int(own)
-    return math.ceil(stable.get("minReplicas", 1) * canary["trafficPercent"] / 100)
+    least: int = stable.get("minReplicas", 1)
+    return math.ceil(least * int(canary["trafficPercent"]) / 100)
 
 
 def _merged(stable: Any, over: Any) -> Any:
@@ -262,7 +277,7 @@ def _weigh(route: Object, isvc: Object, status: Object) -> None:
 
 
 def derived(wanted: Any, live: Any) -> bool:
-    """``DeepDerivative`` of apimachinery: whether all that is set in ``wanted`` is so in ``live``."""
+    """``DeepDerivative`` of apimachinery: is all that is set in ``wanted`` so in ``live``."""
     if isinstance(wanted, dict):
         live = live or {}
         return all(derived(each, live.get(name)) for name, each in wanted.items() if each)

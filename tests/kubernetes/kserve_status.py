@@ -6,20 +6,21 @@ import copy
 from typing import Any
 
 from tests.kubernetes.conditions import condition, is_true
-from tests.kubernetes.kserve_names import CONTAINER
+from tests.kubernetes.kserve_names import CONTAINER, KServe
 from tests.kubernetes.workloads import is_ready
 
 Object = dict[str, Any]
 
 
-def raw_ready(deployment: Object) -> Object:
+def raw_ready(deployment: Object, kserve: KServe) -> Object:
     """The condition PredictorReady by a Deployment's own, as ``PropagateRawStatus`` does."""
     found = {each["type"]: each for each in (deployment.get("status") or {}).get("conditions", ())}
     available, progressing = found.get("Available"), found.get("Progressing")
-    ready = condition("PredictorReady", False)
-    if available and available["status"] == "True":
-        ready = _as(available, True)
-    if progressing:
+    ready = condition("PredictorReady", False if kserve.has_canary else None)
+    if available:
+        ready = _as(available, available["status"] == "True")
+    # v0.15.2 looks no further: pods that do not come are none of its concern while old ones serve.
+    if progressing and kserve.has_canary:
         if progressing["status"] == "False":
             ready = _as(progressing, False)
         elif progressing["reason"] == "NewReplicaSetAvailable":
@@ -42,23 +43,10 @@ def knative_component(was: Object, service: Object) -> Object:
     newest_ready = status.get("latestReadyRevisionName", "")
     created = status.get("latestCreatedRevisionName", "")
     component["latestCreatedRevision"] = created
-    shares: dict[str, int] = {}
     for target in status.get("traffic") or ():
-        name = target["revisionName"]
-        shares[name] = shares.get(name, 0) + target.get("percent", 0)
-    for target in status.get("traffic") or ():
-        if target["revisionName"] != newest_ready or not target.get("latestRevision"):
-            continue
-        if component.get("latestRolledoutRevision", "") != newest_ready:
-            if target.get("percent") == 100:
-                component["previousRolledoutRevision"] = component.get(
-                    "latestRolledoutRevision", ""
-                )
-                component["latestRolledoutRevision"] = newest_ready
-        elif newest_ready == created and target.get("percent", 100) < 100:
-            previous = component.get("previousRolledoutRevision", "")
-            if shares[newest_ready] == 100 and previous:
-                component["latestRolledoutRevision"] = previous
+        if target["revisionName"] == newest_ready and target.get("latestRevision"):
+            whole = _share(status, newest_ready) == 100 and newest_ready == created
+            _rolled_out(component, newest_ready, target.get("percent", 0), whole=whole)
     component["latestReadyRevision"] = newest_ready
     if is_true(status, "Ready"):
         for field in ("address", "url"):
@@ -66,6 +54,23 @@ def knative_component(was: Object, service: Object) -> Object:
                 component[field] = status[field]
     component["traffic"] = status.get("traffic") or []
     return {name: value for name, value in component.items() if value}
+
+
+def _share(status: Object, revision: str) -> int:
+    traffic = status.get("traffic") or ()
+    return sum(each.get("percent", 0) for each in traffic if each["revisionName"] == revision)
+
+
+def _rolled_out(component: Object, newest: str, percent: int, *, whole: bool) -> None:
+    """Which revision has, and had, all requests; ``whole``: by all its targets together."""
+    previous = component.get("previousRolledoutRevision", "")
+    if component.get("latestRolledoutRevision", "") != newest:
+        if percent == 100:
+            component["previousRolledoutRevision"] = component.get("latestRolledoutRevision", "")
+            component["latestRolledoutRevision"] = newest
+    elif percent < 100 and whole and previous:
+        # It had all, and is to give them back.
+        component["latestRolledoutRevision"] = previous
 
 
 def model_status(was: Object, pods: list[Object], *, ready: bool) -> Object:

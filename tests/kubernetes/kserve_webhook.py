@@ -1,4 +1,4 @@
-"""KServe's admission of InferenceServices, after ``pkg/apis/serving/v1beta1`` at v0.20.0 and v0.15.2.
+"""KServe's admission of InferenceServices, after ``pkg/apis/serving/v1beta1``.
 
 Of the validation, what an InferenceService with ``predictor.model`` or ``containers`` can meet.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.kubernetes import refusals
+from tests.kubernetes import refusals, writing
 from tests.kubernetes.kserve_names import MODE, OLD_WORDS, KServe, Mode, mode_of
 from tests.kubernetes.writing import Admission
 
 Object = dict[str, Any]
+DEFAULTER = "inferenceservice.kserve-webhook-server.defaulter"
 VALIDATOR = "inferenceservice.kserve-webhook-server.validator"
 NAME = "[a-z]([-a-z0-9]*[a-z0-9])?"
 FRAMEWORKS = (
@@ -29,8 +30,8 @@ FRAMEWORKS = (
     "model",
 )
 IMPLEMENTATIONS = (
-    "Name, SKLearn, XGBoost, Tensorflow, PyTorch, Triton, ONNX, HuggingFace, PMML, LightGBM, Paddle,"
-    " Model, StorageUris, StorageContainerName, WorkerSpec, PodSpec"
+    "Name, SKLearn, XGBoost, Tensorflow, PyTorch, Triton, ONNX, HuggingFace, PMML, LightGBM,"
+    " Paddle, Model, StorageUris, StorageContainerName, WorkerSpec, PodSpec"
 )
 
 
@@ -44,11 +45,27 @@ class Webhook:
     def __init__(self, kserve: KServe) -> None:
         self._kserve = kserve
 
-    def __call__(self, admission: Admission) -> None:
+    def default(self, admission: Admission) -> None:
+        """Mode and format as annotations; what Go cannot read goes no further."""
         if admission.resource.kind != "InferenceService":
             return
         isvc = admission.after
+        # To Go, null is a field that is not there.
+        wrong = [each for each in writing.mistyped(admission.resource, isvc) if '"' in each.message]
+        if wrong:
+            why = writing.unmarshalling(admission.resource, wrong[0])
+            raise refusals.denied(DEFAULTER, why, 400, "BadRequest")
         self._default(isvc)
+
+    def validate(self, admission: Admission) -> None:
+        """Refuse what KServe does.
+
+        Raises:
+            RefusedError: in its words.
+        """
+        isvc = admission.after
+        if admission.resource.kind != "InferenceService":
+            return
         if isvc["metadata"].get("deletionTimestamp"):
             return
         try:
@@ -59,13 +76,14 @@ class Webhook:
             raise refusals.denied(VALIDATOR, str(invalid)) from None
 
     def _default(self, isvc: Object) -> None:
-        annotations = isvc["metadata"].setdefault("annotations", {})
+        annotations = isvc["metadata"].get("annotations") or {}
+        isvc["metadata"]["annotations"] = annotations
         mode = annotations.get(MODE)
         if self._kserve.has_canary and mode in OLD_WORDS:
             annotations[MODE] = OLD_WORDS[mode].value
         if mode is None and self._kserve.default_mode is Mode.STANDARD:
             annotations[MODE] = self._kserve.word(Mode.STANDARD)
-        model = (isvc["spec"].get("predictor") or {}).get("model") or {}
+        model = ((isvc.get("spec") or {}).get("predictor") or {}).get("model") or {}
         name = (model.get("modelFormat") or {}).get("name")
         if name and self._kserve.has_canary:
             annotations.setdefault("modelFormat", name)
@@ -96,9 +114,9 @@ def _validate(isvc: Object) -> None:
     name, predictor = isvc["metadata"]["name"], isvc["spec"]["predictor"]
     if not re.fullmatch(NAME, name):
         raise _Invalid(
-            f'the InferenceService "{name}" is invalid: a InferenceService name must consist of lower'
-            " case alphanumeric characters or '-', and must start with alphabetical character. (e.g."
-            f' "my-name" or "abc-123", regex used for validation is \'{NAME}\')'
+            f'the InferenceService "{name}" is invalid: a InferenceService name must consist of'
+            " lower case alphanumeric characters or '-', and must start with alphabetical"
+            f' character. (e.g. "my-name" or "abc-123", regex used for validation is \'{NAME}\')'
         )
     for framework in FRAMEWORKS:
         if (predictor.get(framework) or {}).get("name"):

@@ -15,17 +15,22 @@ from tests.kubernetes.workloads import Fate
 
 
 @pytest.fixture(params=["0.15.2", "0.20.0"])
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """With Knative and either KServe."""
-    with running(f"kserve-{request.param}", "gateway-api", "knative-serving") as cluster:
-        cluster.kserve = KServe(request.param, default_mode=Mode.KNATIVE)
+def kserve(request: pytest.FixtureRequest) -> KServe:
+    """Either KServe."""
+    return KServe(request.param, default_mode=Mode.KNATIVE)
+
+
+@pytest.fixture
+def cluster(kserve: KServe) -> Iterator[Cluster]:
+    """With Knative."""
+    with running(f"kserve-{kserve.version}", "gateway-api", "knative-serving") as cluster:
         yield cluster
 
 
 @pytest.fixture
-def controller(cluster: Cluster) -> Iterator[Controller]:
+def controller(cluster: Cluster, kserve: KServe) -> Iterator[Controller]:
     """Its KServe."""
-    with kserve_running(cluster, cluster.kserve) as controller:
+    with kserve_running(cluster, kserve) as controller:
         yield controller
 
 
@@ -37,8 +42,9 @@ def share(version: int, percent: int | None) -> dict[str, Any]:
 
 def predictor(cluster: Cluster) -> dict[str, Any]:
     """Its component in the status."""
-    found: dict[str, Any] = cluster.get("InferenceService", "shop")["status"]["components"]
-    return found["predictor"]
+    status = cluster.get("InferenceService", "shop")["status"]
+    found: dict[str, Any] = status["components"]["predictor"]
+    return found
 
 
 def shares(cluster: Cluster) -> dict[str, int]:

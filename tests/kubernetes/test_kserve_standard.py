@@ -12,9 +12,9 @@ from kubernetes import client
 from tests.kubernetes.cluster import Cluster, running
 from tests.kubernetes.conftest import connected
 from tests.kubernetes.kserve_controller import Controller, kserve_running
-from tests.kubernetes.kserve_names import KServe
+from tests.kubernetes.kserve_names import STORAGE_URI, KServe
 from tests.kubernetes.test_objects import ISVCS, refusal, service
-from tests.kubernetes.workloads import Fate
+from tests.kubernetes.workloads import Fate, is_ready
 
 
 @pytest.fixture
@@ -34,6 +34,9 @@ def canary(percent: int, **predictor: Any) -> dict[str, Any]:
     model = {"name": "kserve-container", **of(2)}
     entry = {"trafficPercent": percent, "predictor": {"name": "v2", "model": model, **predictor}}
     return {"spec": {"canary": [entry]}}
+
+
+NAMELESS = {"predictor": {"model": {"name": "kserve-container", **of(2)}}}
 
 
 def conditions(isvc: dict[str, Any]) -> dict[str, str]:
@@ -110,7 +113,7 @@ def test_a_later_version_weighs_the_canary_once_it_is_ready(cluster: Cluster) ->
 def test_weights_of_others_in_its_routes_go_unnoticed(
     cluster: Cluster, controller: Controller
 ) -> None:
-    """Until something else in the route changes, and then they are gone: v0.20.0 compares what it sets."""
+    """Until something else of the route changes: v0.20.0 compares only what it sets itself."""
     cluster.create(service())
     cluster.patch("InferenceService", "shop", canary(20))
     controller.settle()
@@ -192,7 +195,7 @@ def test_a_model_that_does_not_load_says_so(
             'canary "v2" minReplicas (4) must not exceed stable predictor minReplicas (1)',
         ),
         (
-            canary(5, name=None),
+            {"spec": {"canary": [{**NAMELESS, "trafficPercent": 5}]}},
             "canary[0] predictor.name is required",
         ),
         (
@@ -215,6 +218,71 @@ def test_the_webhook_refuses_what_kserve_does(
         client.CustomObjectsApi(api).patch_namespaced_custom_object(*ISVCS, "shop", patch)
     webhook = 'admission webhook "inferenceservice.kserve-webhook-server.validator"'
     assert refusal(error.value)[::2] == (403, f"{webhook} denied the request: {told}")
+
+
+def test_the_status_says_the_deployments_generation(
+    cluster: Cluster, controller: Controller
+) -> None:
+    """Not the InferenceService's: one who waits for that waits for ever."""
+    cluster.create(service())
+    controller.settle()
+    cluster.patch("InferenceService", "shop", canary(5))
+    controller.settle()
+    isvc = cluster.get("InferenceService", "shop")
+    assert (isvc["metadata"]["generation"], isvc["status"]["observedGeneration"]) == (2, 1)
+
+
+def test_pods_that_others_scale_are_left_to_them(cluster: Cluster, controller: Controller) -> None:
+    """With an external autoscaler, of the canary too: one, until somebody says otherwise."""
+    scaled = service()
+    scaled["metadata"]["annotations"] = {"serving.kserve.io/autoscalerClass": "external"}
+    cluster.create(scaled)
+    controller.settle()
+    cluster.patch("Deployment", "shop-predictor", {"spec": {"replicas": 3}})
+    cluster.patch("InferenceService", "shop", canary(0))
+    controller.settle()
+    replicas = {
+        each["metadata"]["name"]: each["spec"]["replicas"]
+        for each in cluster.list("Deployment", "default")
+    }
+    assert replicas == {"shop-predictor": 3, "shop-v2-predictor": 1}
+
+
+@pytest.mark.parametrize(("version", "ready"), [("0.15.2", "True"), ("0.20.0", "False")])
+def test_new_pods_that_do_not_come_leave_the_old_ones(version: str, ready: str) -> None:
+    """They serve on; v0.20.0 says that it is not as wanted."""
+    kserve = KServe(version)
+    with (
+        running(f"kserve-{version}", "gateway-api") as cluster,
+        kserve_running(cluster, kserve) as controller,
+    ):
+        cluster.create(service())
+        controller.settle()
+        controller.workloads.set_fate("pvc://models/shop/2", Fate.TIMED_OUT)
+        cluster.patch("InferenceService", "shop", {"spec": {"predictor": {"model": of(2)}}})
+        controller.settle()
+        status = cluster.get("InferenceService", "shop")["status"]
+        assert conditions({"status": status})["PredictorReady"] == ready
+        serving = [pod for pod in cluster.list("Pod", "default") if is_ready(pod)]
+        assert [pod["metadata"]["annotations"][STORAGE_URI] for pod in serving] == [
+            "pvc://models/shop/1"
+        ]
+
+
+def test_the_older_kserve_takes_back_what_others_write_in_its_routes() -> None:
+    """v0.15.2 compares all of it."""
+    with (
+        running("kserve-0.15.2", "gateway-api") as cluster,
+        kserve_running(cluster, KServe("0.15.2")) as controller,
+    ):
+        cluster.create(service())
+        controller.settle()
+        route = cluster.get("HTTPRoute", "shop")
+        for rule in route["spec"]["rules"]:
+            rule["backendRefs"].append({**rule["backendRefs"][0], "name": "own", "weight": 20})
+        cluster.put(route)
+        controller.settle()
+        assert backends(cluster, "shop") == [("shop-predictor", 1)]
 
 
 def test_what_goes_takes_its_parts_along(cluster: Cluster, controller: Controller) -> None:

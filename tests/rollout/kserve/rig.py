@@ -16,8 +16,16 @@ from rollout.types import Place, Standing, Version
 from tests.kubernetes.cluster import Cluster, running
 from tests.kubernetes.kserve_controller import Controller, kserve_running
 from tests.kubernetes.kserve_names import STORAGE_URI, KServe
-from tests.kubernetes.workloads import is_ready
-from tests.rollout.kserve.objects import CANDIDATE, NAME, NAMESPACE, Object, public_route, service
+from tests.kubernetes.workloads import Fate, is_ready
+from tests.rollout.kserve.objects import (
+    CANDIDATE,
+    NAME,
+    NAMESPACE,
+    STORAGE,
+    Object,
+    public_route,
+    service,
+)
 
 
 class KilledError(BaseException):
@@ -176,12 +184,16 @@ def _uri(thing: Object) -> str:
 
 @contextlib.contextmanager
 def rigged(
-    mode: Mode, client_of: Callable[[Cluster], Client], thing: Object | None = None
+    mode: Mode,
+    client_of: Callable[[Cluster], Client],
+    thing: Object | None = None,
+    fate: Fate = Fate.READY,
 ) -> Iterator[Rig]:
-    """A rig whose stable version is ready."""
+    """A rig with version 3, whose pods have that fate."""
     crds = ["gateway-api", "knative-serving", f"kserve-{mode.kserve.version}"]
     with running(*crds) as cluster, kserve_running(cluster, mode.kserve) as controller:
         cluster.namespace(NAMESPACE)
+        controller.workloads.set_fate(f"{STORAGE}/3", fate)
         thing = thing or service()
         thing["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] = mode.word
         cluster.create(thing)

@@ -1,4 +1,4 @@
-"""A rollout does with the rights of manifests/components/pipeline-access, and needs each of them."""
+"""A rollout does with the rights of manifests/components/pipeline-access, and needs each one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rollout.errors import ForbiddenError
+from rollout.errors import ForbiddenError, NotFoundError
 from rollout.kserve.connect import Options, connect, prometheus_address
 from rollout.kserve.ledger import ConfigMapLedger
 from rollout.types import Standing
@@ -49,11 +49,11 @@ def role(*components):
     }
 
 
-def single(rules):
-    """As (group, resource, verb)."""
+def single(role):
+    """What it allows, as (group, resource, verb)."""
     return {
         (group, resource, verb)
-        for rule in rules
+        for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
@@ -99,35 +99,26 @@ def test_a_whole_rollout_does_with_these_rights(clients, way):
 def test_no_right_is_there_that_no_rollout_takes(clients, tmp_path):
     """All ways together use all of them."""
     taken = set()
-    for mode, _ in WAYS.values():
-        thing = from_registry(model_dir="") if mode is MODES["knative"] else None
-        mode = replace(mode, options=replace(mode.options, champion="3"))
-        with rigged(mode, clients, thing) as rig:
-            rig.cluster.put(runtime("--model_dir=models:/{{.Name}}@champion"))
-            rig.cluster.bind(
-                ACCOUNT,
-                role(*{name for _, more in WAYS.values() for name in more}, "pipeline-access"),
-            )
-            client = clients(rig.cluster, ACCOUNT)
-            if thing is None:
-                whole_rollouts(rig, client)
-            else:
-                rig.place(client).stable()
-            prometheus_address(
-                options=Options(kubeconfig=rig.cluster.kubeconfig(tmp_path, ACCOUNT, NAMESPACE))
-            )
+    for mode, more in WAYS.values():
+        with rigged(mode, clients) as rig:
+            rig.cluster.bind(ACCOUNT, role("pipeline-access", *more))
+            whole_rollouts(rig, clients(rig.cluster, ACCOUNT))
             taken |= used(rig.cluster)
-    with rigged(MODES["knative"], clients) as rig:
+    following = replace(MODES["canary"], options=Options(champion="3"))
+    with rigged(following, clients, from_registry(model_dir="")) as rig:
+        rig.cluster.put(runtime("--model_dir=models:/{{.Name}}@champion"))
         rig.cluster.bind(ACCOUNT, role("pipeline-access"))
-        whole_rollouts(rig, clients(rig.cluster, ACCOUNT))
+        rig.place(clients(rig.cluster, ACCOUNT)).stable()
+        options = Options(kubeconfig=rig.cluster.kubeconfig(tmp_path, ACCOUNT, NAMESPACE))
+        prometheus_address(options=options)
+        with pytest.raises(NotFoundError, match=f"in its namespace: {NAME}"):
+            connect("nobody", options=options)
         taken |= used(rig.cluster)
 
-    granted = single(
-        role("pipeline-access", "pipeline-access-candidate", "pipeline-access-route")["rules"]
-    )
+    granted = single(role("pipeline-access", *(each for _, more in WAYS.values() for each in more)))
     # The weights of a GRPCRoute are set as an HTTPRoute's are; these CRDs have none.
-    grpc = {each for each in granted if each[1] == "grpcroutes"}
-    assert granted - grpc == taken - {each for each in taken if each[1] == "grpcroutes"}
+    taken |= {each for each in granted if each[1] == "grpcroutes"}
+    assert granted == taken
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.errors import NotFoundError, UnfinishedError
+from rollout.errors import NotFoundError, RolloutError, UnfinishedError
 from rollout.kserve.connect import Options
 from rollout.types import Route, Standing
 from tests.kubernetes.workloads import Fate
@@ -104,3 +104,25 @@ def test_a_revision_that_fails_says_why(rig):
 
     assert found.standing is Standing.FAILED
     assert "Unable to fetch image" in found.reason
+
+
+def test_a_share_of_somebody_elses_is_not_touched(rig):
+    """What would be the stable version then."""
+    patch = {"spec": {"predictor": {"canaryTrafficPercent": 20, "timeout": 50}}}
+    rig.cluster.patch("InferenceService", NAME, patch, NAMESPACE)
+    rig.controller.settle()
+
+    with pytest.raises(RolloutError, match="canaryTrafficPercent of somebody else's, 20"):
+        rig.place().launch(CANDIDATE)
+
+
+def test_there_must_be_a_revision_to_go_back_to(clients):
+    """Where none was rolled out before KServe gives the newest everything, whatever its share."""
+    with rigged(MODES["knative"], clients, fate=Fate.WAITING) as rig:
+        with pytest.raises(UnfinishedError, match="not ready, or changing"):
+            rig.place().launch(CANDIDATE)
+
+        rig.controller.workloads.set_fate(f"{STORAGE}/3", Fate.READY)
+        rig.controller.settle()
+        rig.launched()
+        assert rig.shares() == {"3": 100}

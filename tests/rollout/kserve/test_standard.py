@@ -369,3 +369,24 @@ def test_what_a_rollout_does_not_know_is_refused(start, part):
 
     with pytest.raises(RolloutError, match=f"has a {part}"):
         rig.place()
+
+
+@pytest.mark.parametrize("weighs", [False, True])
+def test_the_host_that_kserve_gave_is_none_for_a_second_route(start, weighs):
+    """The older route would get its requests: KServe's, which weighs by itself or does not."""
+    mode = MODES["canary-weighed" if weighs else "canary"]
+    rig = start(replace(mode, own_route=False, options=Options(host=KSERVES_HOST)))
+    rig.carry_out(lambda place: place.launch(CANDIDATE))
+
+    assert route_of(rig) is None
+    found = rig.place().readiness(CANDIDATE)
+    assert found.standing is (Standing.READY if weighs else Standing.FAILED)
+
+
+def test_a_route_of_that_name_that_leads_elsewhere_is_left_alone(start):
+    """It is somebody's."""
+    rig = start(replace(MODES["canary"], own_route=False, options=Options(host=HOST)))
+    rig.cluster.create(public_route({"name": "digits-predictor", "port": 80}))
+
+    with pytest.raises(RolloutError, match="classifier-split that leads elsewhere"):
+        rig.place().launch(CANDIDATE)

@@ -84,3 +84,13 @@ def test_a_rule_that_leads_elsewhere_too_has_no_share_to_give():
 
     with pytest.raises(RolloutError, match="classifier-cpu"):
         share_out(route, {STABLE: 50, CANDIDATE: 50}, KNOWN, {})
+
+
+def test_back_to_the_stable_version_is_always_possible():
+    """Somebody has put a third one into the rule while the candidate had its share."""
+    third = {"name": "classifier-cpu", "port": 80, "weight": 10}
+    route = public_route(third, {"name": STABLE, "port": 80}, {"name": CANDIDATE, "port": 80})
+
+    share_out(route, {STABLE: 100}, KNOWN, {})
+
+    assert weights(route["spec"]["rules"][0]) == {STABLE: 100, "classifier-cpu": 10}
