@@ -81,6 +81,7 @@ def roll_out(
     holder: str,
     clock: Time,
     tell: Callable[[Event], None],
+    watch: Callable[[State], None] = lambda _: None,
 ) -> State:
     """Begin a rollout, or go on with one that was left, and carry it out.
 
@@ -91,6 +92,7 @@ def roll_out(
         holder: who this is; ``lease.holder_name``.
         clock: the time; when it says to stop, the rollout is left for another one to go on with.
         tell: gets each event once.
+        watch: gets the state after every look.
 
     Returns:
         The last state: done, or left.
@@ -103,18 +105,25 @@ def roll_out(
     kept = take(parts.ledger, parts.place, candidate, plan, holder, clock.now())
     state = read_state(kept.state)
     if state.done:
+        tell(state.events[-1])
         return state
-    return _Loop(parts, holder, clock, tell).run()
+    return _Loop(parts, holder, clock, tell, watch).run()
 
 
 class _Loop:
     def __init__(
-        self, parts: Parts, holder: str, clock: Time, tell: Callable[[Event], None]
+        self,
+        parts: Parts,
+        holder: str,
+        clock: Time,
+        tell: Callable[[Event], None],
+        watch: Callable[[State], None],
     ) -> None:
         self._parts = parts
         self._holder = holder
         self._clock = clock
         self._tell = tell
+        self._watch = watch
         self._last: Event | None = None
         self._state, self._revision = self._kept()
         # Of what was left only what is new is told.
@@ -162,6 +171,7 @@ class _Loop:
                 continue
             self._state = decided
             self._announce()
+            self._watch(decided)
             return
 
     def _read(self) -> None:
