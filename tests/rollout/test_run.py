@@ -146,6 +146,29 @@ def test_a_share_that_never_arrives_is_noticed_and_nothing_is_judged():
     assert world.ever == [0, 10]
 
 
+def test_a_candidate_that_gets_more_than_its_share_is_not_judged_by_it():
+    """Though all that it answered was fine."""
+    world = World(gets=0.5)
+
+    state, _ = carry_out(world)
+
+    assert state.outcome is Outcome.ABORTED
+    assert came_back(world)
+    assert "share of digits/2: 50 % (" in world.tag
+    assert world.ever == [0, 10]
+
+
+def test_a_candidate_that_will_never_be_ready_is_not_waited_for():
+    """Its place says so."""
+    world = World(fails="its image does not exist")
+
+    carry_out(world)
+
+    assert came_back(world)
+    assert "does not become ready: its image does not exist" in world.tag
+    assert world.clock - START < 30
+
+
 def test_too_few_requests_are_waited_for_and_then_decided_by_the_plan():
     """Abort is the default."""
     world = World(rate=1.0)
