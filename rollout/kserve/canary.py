@@ -94,8 +94,6 @@ class CanaryPlace:
         """
         before = self._demand_before(candidate)
         services = self._services(self._site.read(), candidate)
-        if not self._weighed(services):
-            raise RolloutError(NO_WAY.format(service=services.stable))
         wanted = self._parts.pods(services, before, percent)
 
         def scale(service: Manifest) -> None:
@@ -106,6 +104,8 @@ class CanaryPlace:
 
         self._site.change(scale)
         self._parts.await_pods(services, wanted)
+        if not self._weighed(services):  # KServe weighs those alone that are ready
+            raise RolloutError(NO_WAY.format(service=services.stable))
         self._site.change(weigh)
         self._parts.share_out(services, percent, before)
 
@@ -207,7 +207,7 @@ class CanaryPlace:
     def _demand_entry(self, service: Manifest, candidate: Version) -> Manifest:
         entry = self._entry(service, candidate)
         if entry is None:
-            raise RolloutError(
+            raise NotFoundError(
                 f"{self._site.what} has lost its canary {_name(candidate.version)}: somebody else "
                 "changed it meanwhile"
             )
@@ -217,8 +217,8 @@ class CanaryPlace:
         others = [each["predictor"]["name"] for each in service["spec"].get("canary") or ()]
         if others:
             raise RolloutError(
-                f"{self._site.what} has a canary of somebody else's, {', '.join(others)}: remove it, "
-                "or let it take over, before another version is rolled out"
+                f"{self._site.what} has a canary of somebody else's, {', '.join(others)}: remove "
+                "it, or let it take over, before another version is rolled out"
             )
 
     def _demand_served(self, service: Manifest, candidate: Version) -> None:
@@ -241,6 +241,9 @@ class CanaryPlace:
         stable = service["spec"]["predictor"]
         scaling = {key: stable[key] for key in NOT_A_CANARYS if key in stable}
         service["spec"]["predictor"] = {**entry["predictor"], **scaling}
+        # The webhook refuses a predictor what the schema demands of a canary; the container is the
+        # runtime's, of that name, all the same.
+        service["spec"]["predictor"]["model"].pop("name", None)
         before.rescale(service["spec"]["predictor"])
         self._drop(service, candidate)
 

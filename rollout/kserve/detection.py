@@ -22,20 +22,18 @@ def deployment_mode(service: Manifest) -> str | None:
 def takes_canary(site: Site, service: Manifest) -> bool:
     """Whether this InferenceService may have ``spec.canary``.
 
-    KServe's webhook goes by the annotation's very word, and the schema knows the field from 0.20
-    on, which the API server says when it is asked to merge one, in vain.
+    The schema knows the field from 0.20 on, which the API server says when it is asked to merge
+    one, in vain. KServe's webhook goes by the annotation's very word, which it corrects on that
+    way.
     """
-    annotations = service["metadata"].get("annotations") or {}
-    if annotations.get(MODE) != STANDARD:
-        return False
     # Whoever reads a CRD needs a right on the whole cluster; this takes none that a rollout lacks.
-    canary = service["spec"].get("canary") or []
+    patch = {"spec": {"canary": service["spec"].get("canary") or []}}
     try:
-        site.cluster.patch(INFERENCE_SERVICE, site.name, {"spec": {"canary": canary}}, dry_run=True)
+        taken = site.cluster.patch(INFERENCE_SERVICE, site.name, patch, dry_run=True)
     except ForbiddenError:
         raise
     except RolloutError as error:
         if 'unknown field "spec.canary"' in str(error):
             return False
         raise
-    return True
+    return (taken["metadata"].get("annotations") or {}).get(MODE) == STANDARD

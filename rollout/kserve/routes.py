@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rollout.errors import ConflictError, RolloutError
 from rollout.kserve.cluster import Cluster
 from rollout.kserve.ledger import MANAGED_BY, owner
 from rollout.kserve.resources import (
@@ -85,7 +86,8 @@ class Routes:
         """
         if self.found(known):
             return True
-        if self.wanted_host is None:
+        # Where both have a host, the older route has its requests, and that is KServe's.
+        if self.wanted_host is None or self.wanted_host in self._hosts_of_kserve():
             return False
         metadata = {
             "name": f"{self.service}-split",
@@ -97,13 +99,28 @@ class Routes:
             "parentRefs": self._parents(),
             "rules": [{"backendRefs": [{"name": backend, "port": HTTP_PORT, "weight": 100}]}],
         }
-        self.cluster.create(HTTP_ROUTE, {"metadata": metadata, "spec": spec})
+        try:
+            self.cluster.create(HTTP_ROUTE, {"metadata": metadata, "spec": spec})
+        except ConflictError as error:
+            raise RolloutError(
+                f"there is an HTTPRoute {self.service}-split that leads elsewhere than to "
+                f"{backend}: let it lead there, or delete it"
+            ) from error
         return True
 
     def kserve_weighs(self, candidate: str) -> bool:
         """Whether KServe's own route knows the candidate's Service, as it does from 0.21 on."""
         route = self.cluster.find(HTTP_ROUTE, self.service)
         return route is not None and _kserves(route) and candidate in backends(route)
+
+    def _hosts_of_kserve(self) -> set[str]:
+        routes = self.cluster.list_all(HTTP_ROUTE)
+        return {
+            str(host)
+            for route in routes
+            if _kserves(route)
+            for host in route["spec"].get("hostnames") or ()
+        }
 
     def _parents(self) -> list[Manifest]:
         kserves = self.cluster.find(HTTP_ROUTE, self.service)

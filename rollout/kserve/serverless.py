@@ -35,7 +35,14 @@ class ServerlessPlace:
         return self._site.stable()
 
     def launch(self, candidate: Version) -> None:
-        """Let KServe make a revision of the candidate, with no requests."""
+        """Let KServe make a revision of the candidate, with no requests.
+
+        Raises:
+            UnfinishedError: KServe is still at what was wanted before.
+            RolloutError: somebody else shares requests out.
+        """
+        if self._site.memory.read() is None:
+            self._demand_settled(self._site.read())
         self._site.begin(candidate, self.withdraw)
 
         def edit(service: Manifest) -> None:
@@ -159,10 +166,27 @@ class ServerlessPlace:
 
         self._site.change(edit)
 
+    def _demand_settled(self, service: Manifest) -> None:
+        share = service["spec"]["predictor"].get(SHARE)
+        if share is not None and share < 100:
+            raise RolloutError(
+                f"{self._site.what} has a {SHARE} of somebody else's, {share}: let that version "
+                "take over, or take it back, before another one is rolled out"
+            )
+        # Without a revision that was rolled out KServe would give the candidate everything.
+        status = _predictor_status(service)
+        keys = ("latestCreatedRevision", "latestReadyRevision", "latestRolledoutRevision")
+        revisions = {status.get(key) for key in keys}
+        if len(revisions) > 1 or None in revisions:
+            raise UnfinishedError(
+                f"{self._site.what} is not ready, or changing: there is no revision "
+                "that has all requests"
+            )
+
     def _demand(self, service: Manifest, candidate: Version) -> None:
         found = self._site.version(service)
         if found != candidate.version:
-            raise RolloutError(
+            raise NotFoundError(
                 f"{self._site.what} serves version {found} in place of the candidate "
                 f"{candidate.version}: somebody else changed it meanwhile"
             )

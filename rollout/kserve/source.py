@@ -55,8 +55,8 @@ class Sources:
                 return self.champion
             raise RolloutError(f"its pods follow @{alias.group(1)}, and a rollout moves @champion")
         raise RolloutError(
-            f"its pods load {place or 'a model from nowhere that is known'}, which says no version: "
-            "give it a storageUri, or under model.args --model_dir=models:/NAME/VERSION"
+            f"its pods load {place or 'a model from nowhere that is known'}, which says no "
+            "version: give it a storageUri, or under model.args --model_dir=models:/NAME/VERSION"
         )
 
     def serve(self, predictor: Manifest, candidate: Version) -> None:

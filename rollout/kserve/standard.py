@@ -17,8 +17,8 @@ from rollout.types import Route, Standing, Version
 
 NO_WAY = (
     "no HTTPRoute of its namespace leads to Service {service}, and KServe's own sends a candidate "
-    "nothing: name the host that clients use (--host), or make a route for it as "
-    "manifests/components/canary has one"
+    "nothing: name the host that clients use (--host), which must be another than KServe gave, or "
+    "make a route for it as manifests/components/canary has one"
 )
 
 

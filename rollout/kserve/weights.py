@@ -42,8 +42,12 @@ def share_out(
         if _by_version(rule):
             continue
         if any(each["name"] in known for each in rule.get("backendRefs") or ()):
-            template = _template(route, rule, known)
-            rule["backendRefs"] = [{**template, "name": k, "weight": v} for k, v in weights.items()]
+            template = _template(route, rule, known, back=len(weights) == 1)
+            others = [each for each in rule["backendRefs"] if each["name"] not in known]
+            rule["backendRefs"] = [
+                *({**template, "name": name, "weight": weight} for name, weight in weights.items()),
+                *others,
+            ]
             of_versions += [_rule_of(rule, template, *each) for each in direct.items()]
         rules.append(rule)
     route["spec"]["rules"] = of_versions + rules
@@ -60,15 +64,15 @@ def leads_to(route: Manifest, version: str) -> bool:
     )
 
 
-def _template(route: Manifest, rule: Manifest, known: set[str]) -> Manifest:
+def _template(route: Manifest, rule: Manifest, known: set[str], *, back: bool) -> Manifest:
     others = {each["name"] for each in rule["backendRefs"]} - known
-    if others:
+    if others and not back:  # to go back is always possible
         raise RolloutError(
             f"{route['kind']} {route['metadata']['name']} sends requests to "
-            f"{', '.join(sorted(others))} by the same rule, so no share of them can be promised: give "
-            "the model a rule of its own"
+            f"{', '.join(sorted(others))} by the same rule, so no share of them can be promised: "
+            "give the model a rule of its own"
         )
-    return dict(rule["backendRefs"][0])
+    return dict(next(each for each in rule["backendRefs"] if each["name"] in known))
 
 
 def _rule_of(rule: Manifest, template: Manifest, version: str, service: str) -> Manifest:

@@ -87,7 +87,7 @@ class Api:
     """
 
     objects: Objects
-    resources: Callable[[], list[Resource]]
+    resources: Callable[[], tuple[Resource, ...]]
     users: dict[str, User] = field(default_factory=dict)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -134,7 +134,7 @@ class Api:
 
     def _about(self, path: str) -> Object | None:
         steps = path.strip("/").split("/")
-        if path == "/version":
+        if steps == ["version"]:
             return discovery.version()
         if steps == ["api"]:
             return discovery.core()

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from tests.kubernetes import access, resources
+from tests.kubernetes import access, patches, resources
 from tests.kubernetes.access import User
 from tests.kubernetes.api import Api
 from tests.kubernetes.objects import Objects
@@ -46,7 +46,7 @@ class Cluster:
         self.objects = Objects(self.store, now)
         self.troubles = Troubles()
         self._kinds = list(resources.built_in())
-        self._api = Api(self.objects, self._served_kinds)
+        self._api = Api(self.objects, self.kinds)
         self.asked = self._api.asked
         for namespace in ("default", "kube-system"):
             self.namespace(namespace)
@@ -63,7 +63,7 @@ class Cluster:
 
     def kind(self, kind: str, group: str | None = None) -> Resource:
         """The resource of a kind; say the group where two have it (Service, Event)."""
-        for each in self._served_kinds():
+        for each in self.kinds():
             if each.kind == kind and group in (None, each.group):
                 return each
         raise LookupError(f"the cluster serves no {kind}")
@@ -90,7 +90,7 @@ class Cluster:
         name = crd["metadata"]["name"]
         # As it is: to check megabytes of schema again in each test would take seconds.
         thing = {**crd, "metadata": {**crd["metadata"], "creationTimestamp": now(), "uid": name}}
-        self.store.put(Key(CRDS.group, CRDS.plural, "", name), {**thing, "status": status})
+        self.store.keep(Key(CRDS.group, CRDS.plural, "", name), {**thing, "status": status})
 
     def create(self, thing: Object) -> Object:
         """A new object; its namespace is ``default`` if it names none."""
@@ -140,9 +140,17 @@ class Cluster:
                 resource, namespace, name, body, _options(resource, "", manager)
             )
 
-    def delete(self, kind: str, name: str, namespace: str = "default") -> None:
-        """Remove it, if it is there."""
+    def patch(self, kind: str, name: str, patch: Object, namespace: str = "default") -> Object:
+        """The object with a merge patch."""
         resource = self.kind(kind)
+        where = namespace if resource.namespaced else ""
+        return self.objects.patch(resource, where, name, patches.MERGE, patch, _options(resource))
+
+    def delete(
+        self, kind: str, name: str, namespace: str = "default", group: str | None = None
+    ) -> None:
+        """Remove it, if it is there."""
+        resource = self.kind(kind, group)
         with contextlib.suppress(RefusedError):
             where = namespace if resource.namespaced else ""
             self.objects.delete(resource, where, name, None, _options(resource))
@@ -153,8 +161,9 @@ class Cluster:
         namespace = thing["metadata"].get("namespace", "default")
         return resource, namespace if resource.namespaced else ""
 
-    def _served_kinds(self) -> list[Resource]:
-        return self._kinds
+    def kinds(self) -> tuple[Resource, ...]:
+        """All that the cluster serves."""
+        return tuple(self._kinds)
 
     # Who asks.
 
@@ -189,7 +198,7 @@ class Cluster:
         """Create a Role or ClusterRole, and bind the service account ``user`` is to it."""
         made = self.put(role)
         *_, namespace, name = user.name.split(":")
-        binding = {
+        binding: Object = {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": f"{role['kind']}Binding",
             "metadata": {"name": f"{name}-{made['metadata']['name']}"},

@@ -21,12 +21,15 @@ class Objects:
     """Create, get, update, patch and delete; what they give is what is answered.
 
     Attributes:
-        webhooks: asked, in order, about every write that is not of a status.
+        mutating: asked, in order, about every write that is not of a status, before it is checked;
+            they may change it.
+        validating: asked after that; they may refuse it.
     """
 
     def __init__(self, store: Store, now: Callable[[], str]) -> None:
         self.store = store
-        self.webhooks: list[Webhook] = []
+        self.mutating: list[Webhook] = []
+        self.validating: list[Webhook] = []
         self._now = now
 
     def key(self, resource: Resource, namespace: str, name: str) -> Key:
@@ -51,8 +54,6 @@ class Objects:
             metadata["name"] = metadata["generateName"] + secrets.token_hex(3)[:5]
         with self.store.changed:
             self._placed(resource, namespace, metadata)
-            if self.store.get(self.key(resource, namespace, metadata.get("name", ""))):
-                raise refusals.exists(resource, metadata["name"])
             return self._added(resource, namespace, thing, options)
 
     def _placed(self, resource: Resource, namespace: str, metadata: Object) -> None:
@@ -87,16 +88,16 @@ class Objects:
         if generation:
             metadata["generation"] = generation
         structural.default(thing, resource.schema)
-        self._admit("create", resource, None, thing)
-        writing.check(resource, thing)
+        self._check("create", resource, None, thing)
         if owned is None:
             writing.own(resource, None, thing, options, self._now())
         else:
             metadata.pop("managedFields", None)
             ownership.write(thing, owned, self._now())
-        if options.dry_run:
-            return thing
-        return self.store.put(self.key(resource, namespace, metadata["name"]), thing)
+        key = self.key(resource, namespace, metadata["name"])
+        if self.store.get(key):
+            raise refusals.exists(resource, key.name)
+        return thing if options.dry_run else self.store.put(key, thing)
 
     def update(
         self,
@@ -198,9 +199,10 @@ class Objects:
             raise refusals.precondition(resource, name, "UID", uid, before["metadata"]["uid"])
         writing.carry_over(resource, before, after, subresource)
         structural.default(after, resource.schema)
-        if subresource != "status":
-            self._admit("update", resource, before, after)
-        writing.check(resource, after)
+        if subresource == "status":
+            writing.check(resource, after)
+        else:
+            self._check("update", resource, before, after)
         generation = writing.generation(resource, before, after)
         if generation:
             after["metadata"]["generation"] = generation
@@ -216,9 +218,13 @@ class Objects:
             self._forget(key)
         return kept
 
-    def _admit(self, verb: str, resource: Resource, before: Object | None, after: Object) -> None:
-        for webhook in self.webhooks:
-            webhook(Admission(verb, resource, copy.deepcopy(before), after))
+    def _check(self, verb: str, resource: Resource, before: Object | None, after: Object) -> None:
+        admission = Admission(verb, resource, copy.deepcopy(before), after)
+        for webhook in self.mutating:
+            webhook(admission)
+        writing.check(resource, after)
+        for webhook in self.validating:
+            webhook(admission)
 
     def delete(
         self, resource: Resource, namespace: str, name: str, body: Any, options: Options

@@ -152,10 +152,10 @@ def bad_request(why: str) -> RefusedError:
     return RefusedError(400, "BadRequest", why)
 
 
-def denied(webhook: str, why: str) -> RefusedError:
-    """403 of a validating webhook, as controller-runtime refuses."""
+def denied(webhook: str, why: str, code: int = 403, reason: str = "Forbidden") -> RefusedError:
+    """What a webhook refuses, as controller-runtime words it."""
     message = f'admission webhook "{webhook}" denied the request: {why}'
-    return RefusedError(403, "Forbidden", message, {})
+    return RefusedError(code, reason, message)
 
 
 def forbidden(resource: Resource, name: str, user: str, what: str) -> RefusedError:

@@ -35,6 +35,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Connection)
         self.api, self.troubles = api, troubles
         self.stopping = threading.Event()
+        self.failures: list[Exception] = []
         self.open: set[socket.socket] = set()
         self.lock = threading.Lock()
 
@@ -90,6 +91,12 @@ class _Connection(BaseHTTPRequestHandler):
             if refusal.retry_after_s is not None:
                 self._send(reply, {"Retry-After": str(refusal.retry_after_s)})
                 return
+        except _GoneError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the test's end tells it
+            self.server.failures.append(error)
+            body = refusals.RefusedError(500, "InternalError", f"in the fake: {error!r}").body
+            reply = Reply(500, body)
         if harm is Harm.UNHEARD:
             self._reset()
         if isinstance(reply, Stream):
@@ -181,10 +188,16 @@ class Served:
                     each.shutdown(socket.SHUT_RDWR)
 
     def close(self, *, before_joining: Callable[[], None] = lambda: None) -> None:
-        """Take no more, end what is open."""
+        """Take no more, end what is open.
+
+        Raises:
+            Exception: what went wrong in the fake itself.
+        """
         self._server.stopping.set()
         before_joining()
         self._server.shutdown()
         self.drop_connections()
         self._server.server_close()
         self._thread.join()
+        if self._server.failures:
+            raise self._server.failures[0]

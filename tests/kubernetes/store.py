@@ -75,13 +75,16 @@ class Store:
 
     def put(self, key: Key, thing: Object) -> Object:
         """Keep ``thing``, with the next revision in its metadata."""
+        return copy.deepcopy(self.keep(key, copy.deepcopy(thing)))
+
+    def keep(self, key: Key, thing: Object) -> Object:
+        """As ``put``, but ``thing`` itself is kept: nobody may change it any more."""
         with self.changed:
             before = self._objects.get(key)
-            thing = copy.deepcopy(thing)
             thing["metadata"]["resourceVersion"] = str(self.revision + 1)
             self._objects[key] = thing
             self._note("MODIFIED" if before else "ADDED", key, before, thing)
-            return copy.deepcopy(thing)
+            return thing
 
     def remove(self, key: Key) -> Object:
         """Forget the object; gives what it was."""

@@ -100,21 +100,28 @@ def check(resource: Resource, thing: Object) -> None:
         RefusedError: 422 with all that is wrong; 400 where a built-in kind cannot even be decoded.
     """
     found = list(structural.problems(thing, resource.schema))
-    mistyped = [problem for problem in found if problem.reason == "FieldValueTypeInvalid"]
-    if mistyped and (not resource.custom or mistyped[0].field.startswith("metadata")):
-        first = mistyped[0]
-        wanted = first.message.split("of type ")[1].split(":")[0]
-        got = first.message.split('"')[1] if '"' in first.message else "null"
-        raise refusals.undecodable(
-            resource,
-            f"json: cannot unmarshal {got} into Go struct field"
-            f" {resource.kind}.{first.field} of type {wanted}",
-        )
-    found = [*naming.problems(thing["metadata"]), *found] if not mistyped else found
+    wrong = [problem for problem in found if problem.reason == "FieldValueTypeInvalid"]
+    if wrong and (not resource.custom or wrong[0].field.startswith("metadata")):
+        raise refusals.undecodable(resource, unmarshalling(resource, wrong[0]))
+    found = [*naming.problems(thing["metadata"]), *found] if not wrong else found
     if resource.kind == "ConfigMap":
         found += naming.config_map(thing)
     if found:
         raise refusals.invalid(resource, thing["metadata"].get("name", ""), found)
+
+
+def mistyped(resource: Resource, thing: Object) -> list[Problem]:
+    """What of the object is of another type than its schema has."""
+    found = structural.problems(thing, resource.schema)
+    return [problem for problem in found if problem.reason == "FieldValueTypeInvalid"]
+
+
+def unmarshalling(resource: Resource, problem: Problem) -> str:
+    """What Go's JSON decoder says of a field of another type."""
+    wanted = problem.message.split("of type ")[1].split(":")[0]
+    got = problem.message.split('"')[1] if '"' in problem.message else "null"
+    field = f"{resource.kind}.{problem.field}"
+    return f"json: cannot unmarshal {got} into Go struct field {field} of type {wanted}"
 
 
 def unversioned(resource: Resource, thing: Object) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass, replace
+
+import numpy as np
 import pytest
 
+from rollout import run
 from rollout.errors import BusyError, NotFoundError, RolloutError, UnreachableError
-from rollout.lease import LEASE_S, wish
+from rollout.lease import LEASE_S, RENEW_S, wish
 from rollout.plan import Plan
 from rollout.run import roll_out
 from rollout.state import Outcome, Phase, Wish, read_state
@@ -141,6 +146,29 @@ def test_a_share_that_never_arrives_is_noticed_and_nothing_is_judged():
     assert world.ever == [0, 10]
 
 
+def test_a_candidate_that_gets_more_than_its_share_is_not_judged_by_it():
+    """Though all that it answered was fine."""
+    world = World(gets=0.5)
+
+    state, _ = carry_out(world)
+
+    assert state.outcome is Outcome.ABORTED
+    assert came_back(world)
+    assert "share of digits/2: 50 % (" in world.tag
+    assert world.ever == [0, 10]
+
+
+def test_a_candidate_that_will_never_be_ready_is_not_waited_for():
+    """Its place says so."""
+    world = World(fails="its image does not exist")
+
+    carry_out(world)
+
+    assert came_back(world)
+    assert "does not become ready: its image does not exist" in world.tag
+    assert world.clock - START < 30
+
+
 def test_too_few_requests_are_waited_for_and_then_decided_by_the_plan():
     """Abort is the default."""
     world = World(rate=1.0)
@@ -163,6 +191,30 @@ def test_a_pause_instead_waits_for_a_person():
 
     assert any(text.startswith("paused: ") for text in told)
     assert world.end() == PROMOTED
+
+
+@pytest.mark.parametrize("does", [Quality(), Quality(errors=0.3)], ids=["good", "bad"])
+def test_orders_that_take_long_are_given_until_they_are_through(does):
+    """As when pods are replaced; what is waited for is told once."""
+    quick, world = World(candidate_does=does), World(candidate_does=does, takes=5)
+    carry_out(quick)
+
+    _, told = carry_out(world)
+
+    assert world.end() == quick.end()
+    assert world.calls == quick.calls
+    assert sum("waits: " in text for text in told) == len(world.calls) - 2
+
+
+def test_a_share_that_never_gets_through_is_given_up():
+    """The candidate's further pods do not start."""
+    world = World(takes=1000)
+    world.at[400] = lambda: setattr(world, "takes", 1)
+
+    carry_out(world, plan(dark={"timeout_s": 200}))
+
+    assert came_back(world)
+    assert "not through after 200 s" in world.tag
 
 
 def test_a_candidate_that_never_gets_ready_is_given_up_after_the_plan_s_time():
@@ -467,3 +519,105 @@ def test_a_rollout_killed_at_any_call_ends_as_if_it_had_not_been(does, before):
         assert world.end() == whole.end(), f"killed at call {at}"
         rising = world.ever if world.ever[-1] else world.ever[:-1]
         assert rising == sorted(rising)
+
+
+def test_the_lease_is_renewed_while_work_takes_long_and_a_wish_ends_the_waiting(monkeypatch):
+    """Five hundred images of a slow candidate; nobody waits for them when it is to be aborted."""
+    monkeypatch.setattr(run, "LOOK_S", 0.01)
+    world, let_go, renewals = World(), threading.Event(), []
+    world.golden = lambda route: let_go.wait(60)
+
+    def write(state, revision):
+        if read_state(state).wish is not None or world.calls != ["launch"]:
+            return World.write(world, state, revision)
+        world.clock += RENEW_S  # so much time passes while the images are asked about
+        renewals.append(read_state(state).renewed_at)
+        kept = World.write(world, state, revision)
+        if len(renewals) == 20:
+            wish(world, Wish.ABORT)
+        return kept
+
+    world.write = write
+    try:
+        carry_out(world, plan(dark={"golden": {"dataset": "test", "at_least": 0.9}}))
+    finally:
+        let_go.set()
+
+    assert came_back(world)
+    assert len(renewals) >= 20
+    assert renewals == sorted(renewals)
+
+
+def test_an_order_is_waited_for_however_long_it_takes(monkeypatch):
+    """Requests might go somewhere else than the state says."""
+    monkeypatch.setattr(run, "LOOK_S", 0.01)
+    world, begun, let_go = World(), threading.Event(), threading.Event()
+    share = world.share
+
+    def slow(candidate, percent):
+        begun.set()
+        assert let_go.wait(60)
+        share(candidate, percent)
+
+    world.share = slow
+    read = world.read
+
+    def wishing():
+        if begun.is_set() and not let_go.is_set():
+            wish_of(world)
+            let_go.set()
+        return read()
+
+    def wish_of(world):
+        state = read_state(world.kept.state).but(wish=Wish.ABORT)
+        World.write(world, state.text(), world.kept.revision)
+
+    world.read = wishing
+
+    carry_out(world)
+
+    assert world.calls == ["launch", "share 10", "withdraw", "aborted"]
+
+
+@pytest.mark.parametrize(
+    ("failing", "outcomes", "promoted"),
+    [
+        (0.002, {"promoted"}, 30),  # a fifth of the limit
+        (0.005, {"promoted", "aborted"}, 22),  # half of it: not always proven
+        (0.0101, {"aborted"}, 0),  # just above it
+        (0.03, {"aborted"}, 0),
+    ],
+)
+def test_how_often_chance_decides(failing, outcomes, promoted):
+    """By the plan that has no file, at 200 requests per second: docs/rollout.md has the figures."""
+    ends = []
+    for seed in range(30):
+        world = Drawn(rate=200.0, candidate_does=Quality(errors=failing), seed=seed)
+        ends.append(carry_out(world, Plan())[0].outcome)
+
+    assert ends.count(Outcome.PROMOTED) == promoted
+    assert set(ends) == {Outcome(each) for each in outcomes}
+
+
+@dataclass
+class Drawn(World):
+    """Requests fail by chance, and what has failed stays so."""
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Nothing drawn yet."""
+        super().__post_init__()
+        self._random = np.random.default_rng(self.seed)
+        self._drawn = {}
+
+    def _traffic(self, version, since):
+        found = super()._traffic(version, since)
+        if version == STABLE:
+            return found
+        requests, errors = self._drawn.get(since, (0, 0))
+        more = found.requests - requests
+        errors += int(self._random.binomial(more, self.candidate_does.errors))
+        self._drawn[since] = found.requests, errors
+        counts = tuple(found.requests - errors if count else 0 for count in found.counts)
+        return replace(found, errors=errors, counts=counts)

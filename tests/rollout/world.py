@@ -12,7 +12,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from rollout.errors import ConflictError, NotFoundError, RolloutError, UnreachableError
+from rollout.errors import (
+    ConflictError,
+    NotFoundError,
+    RolloutError,
+    UnfinishedError,
+    UnreachableError,
+)
 from rollout.plan import Plan
 from rollout.run import Parts
 from rollout.types import (
@@ -55,9 +61,12 @@ class World:
         rate: public requests per second.
         starts_s: what the candidate takes to become ready.
         deaf: the share that is set has no effect, as with a controller that does not weigh.
+        gets: the share that the candidate gets whatever is set; None: what is set.
+        fails: why the candidate will never become ready; empty: it may.
         out_of_reach: names of the parts that do not answer.
         refuses: calls that are refused.
         calls: what the place and the registry were told, in order.
+        takes: how often an order must be given until it is through.
         kill_at: the number of the call at which the caller dies, before it if ``kill_before``.
     """
 
@@ -67,11 +76,14 @@ class World:
     starts_s: float = 15.0
     never_ready: bool = False
     deaf: bool = False
+    gets: float | None = None
+    fails: str = ""
     golden_images: int = 500
     out_of_reach: set[str] = field(default_factory=set)
     refuses: set[str] = field(default_factory=set)
     kill_at: int = -1
     kill_before: bool = True
+    takes: int = 1
 
     def __post_init__(self) -> None:
         self.clock = START
@@ -84,7 +96,7 @@ class World:
         self.alias = {"champion": STABLE, "challenger": CANDIDATE}
         self.tag = ""
         self.kept: Kept | None = None
-        self.number = 0
+        self.number = self.given = 0
         self.stopping = False
         self.at = {}  # what happens when: seconds since the start -> callable
 
@@ -98,6 +110,10 @@ class World:
             raise UnreachableError(f"the {part} does not answer")
         if name in self.refuses:
             raise RolloutError(f"{name} is refused")
+        if name in ("share", "promote", "withdraw"):
+            self.given += 1
+            if self.given % self.takes:
+                raise UnfinishedError(f"{self.given} pods are being replaced")
         result = effect()
         if self.number == self.kill_at:
             raise KilledError
@@ -114,7 +130,8 @@ class World:
         while self.clock < end and not self.stopping:
             taken = min(1.0, end - self.clock)
             self.clock += taken
-            share = 0.0 if self.deaf or not self._ready() else self.percent / 100
+            share = self.percent / 100 if self.gets is None or not self.percent else self.gets
+            share = 0.0 if self.deaf or not self._ready() else share
             self.counted.append((self.clock, CANDIDATE, self.rate * taken * share))
             self.counted.append((self.clock, STABLE, self.rate * taken * (1 - share)))
             for due in [each for each in self.at if START + each <= self.clock]:
@@ -145,6 +162,8 @@ class World:
         def effect():
             if self.launched_at is None:
                 return Readiness(Standing.ABSENT)
+            if self.fails:
+                return Readiness(Standing.FAILED, self.fails)
             if self._ready():
                 return Readiness(Standing.READY)
             return Readiness(Standing.STARTING, "0 of 1 pods")
