@@ -21,6 +21,7 @@ COMMANDS = {
     "serve": "serve a package over HTTP and gRPC",
     "classify": "classify image files here, without a server",
     "analyze": "measure models on datasets: accuracy, speed, agreement; a report and a gate",
+    "pipeline": "from a network to all of the traffic by one run, here or on Kubeflow",
     "top": "watch a pod: its stages, the one that limits it, its instances",
     "load": "send a pod load and measure it: closed and open loop, sweeps, peak under an SLO",
     "study": "how far it scales: real pods, and simulated ones beyond what a machine can hold",
