@@ -72,11 +72,11 @@ class _Labels:
         )
         for index, label in enumerate(labels):
             self._exact[label].append(index)
-            self._alike[_alike(label)].append(index)
+            self._alike[alike(label)].append(index)
         self._numbers = any(label.strip().isdecimal() for label in labels)
 
     def find(self, name: str) -> _Found:
-        for table, key, exact in ((self._exact, name, True), (self._alike, _alike(name), False)):
+        for table, key, exact in ((self._exact, name, True), (self._alike, alike(name), False)):
             places = table.get(key, ())
             if len(places) == 1:
                 return _Found(places[0], exact)
@@ -87,7 +87,8 @@ class _Labels:
         return _Found(None)
 
 
-def _alike(name: str) -> str:
+def alike(name: str) -> str:
+    """What names have in common that differ in letter case or in what is between their words."""
     return _BETWEEN.sub(" ", name).strip().casefold() or name
 
 
@@ -100,7 +101,7 @@ def _findings(
 ) -> tuple[Finding, ...]:
     unknown = sorted(name for name, one in found.items() if one.index is None and not one.several)
     several = sorted(name for name, one in found.items() if one.several)
-    alike = sorted(name for name, one in found.items() if one.index is not None and not one.exact)
+    unlike = sorted(name for name, one in found.items() if one.index is not None and not one.exact)
     findings = []
     if unknown:
         findings.append(
@@ -122,14 +123,14 @@ def _findings(
                 count=names[name],
             )
         )
-    if alike:
-        written = [f"{name!r} for {labels[found[name].index or 0]!r}" for name in alike]
+    if unlike:
+        written = [f"{name!r} for {labels[found[name].index or 0]!r}" for name in unlike]
         findings.append(
             Finding(
                 kind="labels",
                 severity="info",
                 text=f"taken as {model}'s classes though written otherwise: {_listed(written)}",
-                count=sum(names[name] for name in alike),
+                count=sum(names[name] for name in unlike),
             )
         )
     twice = _written_twice(found)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pydantic
 import yaml
 from pydantic import Field
 
 from analyzer.errors import GateError
+from model_store.plain_yaml import strict_load
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -179,18 +179,6 @@ class Gate:
     rules: Rules
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice: of two rules of one name, one would never be judged."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                mark = node.start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"{key} stands twice", mark)
-        return super().construct_mapping(node, deep)
-
-
 def read_gate(path: Path) -> Gate:
     """The gate in ``path``.
 
@@ -198,7 +186,7 @@ def read_gate(path: Path) -> Gate:
         GateError: naming the file, the rule and what is wrong with it.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
+        content = strict_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GateError(f"{path}: no such gate") from None
     except OSError as error:

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +39,23 @@ class Stop:
 
 
 class Server:
-    """A running server, in a session of its own, writing to ``log``."""
+    """A running server, in a session of its own, writing to ``log``.
 
-    def __init__(self, command: Sequence[str | Path], log: Path) -> None:
+    ``environment`` is what it is told besides, where other processes must not read it.
+    """
+
+    def __init__(
+        self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **(environment or {})},
             )
 
     def wait_ready(self, url: str, timeout_s: float) -> None:

@@ -10,6 +10,7 @@ import click
 
 from model_store.errors import ModelStoreError, ParityError, UngatedError
 from predictor.errors import PredictorError, StartupError
+from rollout.errors import RolloutError
 
 OK, ANSWER_IS_NO, CANNOT = 0, 1, 2
 
@@ -20,9 +21,11 @@ COMMANDS = {
     "serve": "serve a package over HTTP and gRPC",
     "classify": "classify image files here, without a server",
     "analyze": "measure models on datasets: accuracy, speed, agreement; a report and a gate",
+    "pipeline": "from a network to all of the traffic by one run, here or on Kubeflow",
     "top": "watch a pod: its stages, the one that limits it, its instances",
     "load": "send a pod load and measure it: closed and open loop, sweeps, peak under an SLO",
     "study": "how far it scales: real pods, and simulated ones beyond what a machine can hold",
+    "rollout": "give a version the requests step by step as it proves itself, or take it back",
     "manifests": "write a kustomize overlay for a model, sized from measured figures",
     "settings": "print every setting with its default, bounds and meaning",
 }
@@ -63,7 +66,7 @@ def main() -> None:
         code = error.exit_code
     except (ParityError, UngatedError) as error:
         code = _refuse(error, ANSWER_IS_NO)
-    except (ModelStoreError, StartupError, PredictorError) as error:
+    except (ModelStoreError, StartupError, PredictorError, RolloutError) as error:
         code = _refuse(error, CANNOT)
     # 1 is an answer, which what nobody thought of must never pass for.
     except Exception as error:

@@ -20,6 +20,8 @@ COMPONENTS = (
     "cloud-identity",
     "monitoring",
     "pipeline-access",
+    "pipeline-access-candidate",
+    "pipeline-access-route",
     "registry",
     "repository-token",
     "store-in-cluster",

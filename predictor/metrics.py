@@ -26,10 +26,21 @@ from predictor.metric_files import reading
 from predictor.slab import Outcome
 
 SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+# Of whole requests: steps of a third to a half, so that a p99 can be told from one not much larger.
+REQUEST_SECONDS = (
+    *(0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05),
+    *(0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 7.5, 10),
+)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 _requests = Counter(
     "millrace_requests", "Requests answered.", ["model", "version", "protocol", "code"]
+)
+_request_seconds = Histogram(
+    "millrace_request_seconds",
+    "Seconds of a request that was answered well, from its first byte to its answer.",
+    ["model", "version"],
+    buckets=REQUEST_SECONDS,
 )
 _images = Counter(
     "millrace_images", "Images by what became of them.", ["model", "version", "instance", "outcome"]
@@ -84,6 +95,14 @@ CAPACITY = "millrace_stage_capacity"
 BOTTLENECK = "millrace_bottleneck"
 COMPUTED = (BUSY_RATIO, CAPACITY, BOTTLENECK)
 
+# What a rollout asks for by version stands at zero before the first such request: Prometheus
+# learns of a counter by its first value, and cannot tell by how much it had grown until then.
+EXPECTED = {
+    "v1": ("200", "500", "503", "504"),
+    "v2": ("200", "500", "503", "504"),
+    "grpc": ("OK", "INTERNAL", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED"),
+}
+
 
 class FrontendMetrics:
     """What a frontend counts.
@@ -96,7 +115,12 @@ class FrontendMetrics:
     def __init__(self, model: str, version: str) -> None:
         self.model = model
         self.version = version
-        self._answered: dict[tuple[str, str], Counter] = {}
+        self._answered: dict[tuple[str, str], Counter] = {
+            (protocol, code): _requests.labels(model, version, protocol, code)
+            for protocol, codes in EXPECTED.items()
+            for code in codes
+        }
+        self._seconds = _request_seconds.labels(model, version)
 
     def answered(self, protocol: str, code: str) -> None:
         """A request was answered, with an HTTP status or a gRPC code's name."""
@@ -105,6 +129,10 @@ class FrontendMetrics:
             counter = _requests.labels(self.model, self.version, protocol, code)
             self._answered[protocol, code] = counter
         counter.inc()
+
+    def took(self, seconds: float) -> None:
+        """A request was answered well, so many seconds after its first byte."""
+        self._seconds.observe(seconds)
 
     def rejected(self, reason: str) -> None:
         """A request was refused before it was decoded."""

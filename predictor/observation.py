@@ -6,6 +6,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# A rollout's own questions say so, and are counted apart: the shares of the others are judged.
+PROBE_HEADER, PROBE = b"x-millrace-probe", "probe"
+
 
 @dataclass(slots=True, eq=False)
 class ImageTimes:
@@ -24,13 +27,13 @@ class Observation:
     """One inference request from its arrival to its answer; times as in ``ImageTimes``.
 
     Attributes:
-        protocol: v1, v2 or grpc.
+        protocol: v1, v2 or grpc; ``PROBE`` for what no client asked.
         operation: what was called: the HTTP method and path, or the gRPC method.
         request_id: the client's ``x-request-id``, or one made here.
         traceparent: the client's W3C trace context; empty when it sent none.
         code: HTTP status, or name of the gRPC code.
         error: what the client was told; empty when it was answered.
-        version: which of the model took it; empty when none did.
+        version: which of the model took it, or was named; empty when none did or was.
         images: how many it held.
         answered: how many of them were answered.
         read_ns: its body had been read.

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from predictor.observation import Observation
+from predictor.metrics import FrontendMetrics
+from predictor.observation import PROBE, Observation
 from predictor.request_log import RequestLog
 from predictor.versions import Versions
+
+ANSWERED_WELL = ("200", "OK")
 
 
 class Recorder(Protocol):
@@ -38,14 +41,34 @@ class Observer:
     def finished(self, observation: Observation) -> None:
         """A request is over, whichever way."""
         observation.ended_ns = time.monotonic_ns()
-        served = self._versions.get(observation.version) or self._versions.current
-        served.metrics.answered(observation.protocol, observation.code)
+        self._count(observation)
+        self._log.write(observation)
+        if self._tracer is not None:
+            self._tracer.record(observation)
+
+    def _count(self, observation: Observation) -> None:
+        """For the version that took it, or that it would have been sent to."""
+        if observation.version:
+            served = self._versions.get(observation.version)
+        else:
+            served = self._versions.turned_away()
+        if served is None:  # it has been answered, and its version is gone with its memory
+            metrics = FrontendMetrics(self._versions.name, observation.version)
+            _answered(metrics, observation)
+            return
+        _answered(served.metrics, observation)
         if observation.parsed_ns:
             served.receive_seconds.observe((observation.parsed_ns - observation.read_ns) / 1e9)
         if observation.classified_ns:
             rendered_ns = observation.rendered_ns or observation.ended_ns
             served.respond_seconds.observe((rendered_ns - observation.classified_ns) / 1e9)
         served.counts.count(observation)
-        self._log.write(observation)
-        if self._tracer is not None:
-            self._tracer.record(observation)
+
+
+def _answered(metrics: FrontendMetrics, observation: Observation) -> None:
+    metrics.answered(observation.protocol, observation.code)
+    if observation.protocol == PROBE:
+        return  # it waits for everybody's requests, by its low priority
+    if observation.last is not None and observation.code in ANSWERED_WELL:
+        answered_ns = observation.rendered_ns or observation.ended_ns
+        metrics.took((answered_ns - observation.began_ns) / 1e9)

@@ -33,6 +33,7 @@ class Versions:
         self.name = name
         self.max_images = max_images
         self._traffic = Traffic(traffic)
+        self._refused = Traffic(traffic)
         self._on_change = on_change
         self._served: dict[str, ServedVersion] = {}
         self._able: frozenset[str] = frozenset()
@@ -109,6 +110,15 @@ class Versions:
         shares = self._traffic.shares
         return [self._served[name] for name in self._able if shares.get(name)] or [self.current]
 
+    def turned_away(self) -> ServedVersion:
+        """For whom a request counts that named no version, and was refused before one was chosen.
+
+        They are shared out as the others are, and apart from them: so each version is seen to get
+        its share of all requests, and its exact share of those that are taken.
+        """
+        chosen = self._refused.choose(self._able)
+        return self.current if chosen is None else self._served[chosen]
+
     def get(self, version: str) -> ServedVersion | None:
         """A version by its name; None if it has gone, or never came."""
         return self._served.get(version)
@@ -129,6 +139,7 @@ class Versions:
     def share(self, traffic: Mapping[str, int]) -> None:
         """From now on, share requests out like this."""
         self._traffic = Traffic(traffic)
+        self._refused = Traffic(traffic)
         self.changed()
 
     def come_from(self, source: Mapping[str, str]) -> None:
@@ -149,5 +160,6 @@ class Versions:
 
     @property
     def traffic(self) -> dict[str, int]:
-        """Percent of the requests by version."""
-        return dict(self._traffic.shares)
+        """Percent of the requests by version, of those that there are."""
+        shares = self._traffic.shares
+        return {name: share for name, share in shares.items() if name in self._served}

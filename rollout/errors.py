@@ -11,6 +11,10 @@ class UnreachableError(RolloutError):
     """A cluster, a pod or Prometheus does not answer now; trying again may help."""
 
 
+class UnfinishedError(UnreachableError):
+    """What was ordered has begun and is not through yet: give the same order again, later."""
+
+
 class ForbiddenError(RolloutError):
     """The cluster does not allow it; says which verb on which resource is missing."""
 

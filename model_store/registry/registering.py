@@ -138,7 +138,7 @@ def _upload(registry: Registry, model: Path, title: str) -> tuple[str, str]:
     """A run that holds the folder ``model``: its number, and where the folder is."""
     client = registry.client
     with speaking_to(registry.uri):
-        run = client.create_run(_experiment(registry), run_name=title).info
+        run = client.create_run(experiment(registry), run_name=title).info
     try:
         with speaking_to(registry.uri):
             client.log_artifacts(run.run_id, str(model), MODEL_FOLDER)
@@ -149,18 +149,23 @@ def _upload(registry: Registry, model: Path, title: str) -> tuple[str, str]:
     return run.run_id, f"{run.artifact_uri}/{MODEL_FOLDER}"
 
 
-def _experiment(registry: Registry) -> str:
+def experiment(registry: Registry, name: str = EXPERIMENT) -> str:
+    """The number of an experiment, made where there is none yet.
+
+    Raises:
+        RegistryError: it was deleted.
+    """
     from mlflow.exceptions import MlflowException
 
     client = registry.client
-    found = client.get_experiment_by_name(EXPERIMENT)
+    found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(EXPERIMENT, artifact_location(registry.uri)))
+            return str(client.create_experiment(name, artifact_location(registry.uri)))
         except MlflowException:
-            found = client.get_experiment_by_name(EXPERIMENT)  # somebody else was faster
+            found = client.get_experiment_by_name(name)  # somebody else was faster
     if found is None or found.lifecycle_stage != "active":
-        raise RegistryError(f"the registry's experiment {EXPERIMENT} was deleted; restore it")
+        raise RegistryError(f"the registry's experiment {name} was deleted; restore it")
     return str(found.experiment_id)
 
 

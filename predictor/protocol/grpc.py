@@ -165,6 +165,7 @@ class InferenceService:
             f"{SERVICE}/ModelInfer",
             request_id(given.get("x-request-id", "")),
             given.get("traceparent", ""),
+            version=request.model_version,
             began_ns=time.monotonic_ns(),
         )
         context.set_trailing_metadata((("x-request-id", observation.request_id),))

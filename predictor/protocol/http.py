@@ -25,7 +25,7 @@ from predictor.errors import (
     UnknownModelError,
     UnsupportedEncodingError,
 )
-from predictor.observation import Observation
+from predictor.observation import PROBE, PROBE_HEADER, Observation
 from predictor.observer import Observer
 from predictor.protocol import compression
 from predictor.protocol.body import Bodies, BodyLimits, ClientLeftError, Receive, Share
@@ -73,12 +73,14 @@ class Route:
     Attributes:
         endpoint: answers.
         protocol: requests of a route that has one are observed.
+        version: that its path names, if it names one.
         foresee: refuses by the headers, before the body is read; what it raises is answered.
     """
 
     endpoint: Callable[[Request], Awaitable[Response]]
     protocol: str | None = None
     foresee: Callable[[Mapping[bytes, bytes]], None] | None = None
+    version: str = ""
 
 
 Routes: TypeAlias = Mapping[str, Mapping[str, Route]]  # path → method → route
@@ -107,6 +109,13 @@ class Call:
             began_ns=began_ns,
         )
         return cls(method, path, headers, observation)
+
+    def expected_at(self, route: Route) -> None:
+        """Its route is known, and so what it is counted as, whatever becomes of it."""
+        self.observation.version = route.version
+        self.observation.protocol = route.protocol or ""
+        if route.protocol and PROBE_HEADER in self.headers:
+            self.observation.protocol = PROBE
 
     def request(self, body: bytes) -> Request:
         """As its route gets it."""
@@ -174,7 +183,7 @@ class Application:
             found = self._route(call.method, call.path)
             if isinstance(found, Response):
                 return found
-            call.observation.protocol = found.protocol or ""
+            call.expected_at(found)
             if found.foresee is not None:
                 found.foresee(call.headers)
             body = await self._bodies.read(call.headers, receive, share)

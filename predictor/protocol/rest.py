@@ -96,7 +96,7 @@ class RestRoutes:
     def _infer_route(self, version: str) -> Route:
         """A v2 body may state a priority; where there are several it is read before a refusal."""
         foresee = partial(self._foresee, version) if self._one_priority else None
-        return Route(partial(self._infer, version=version), "v2", foresee)
+        return Route(partial(self._infer, version=version), "v2", foresee, version)
 
     def _foresee(self, version: str, headers: Mapping[bytes, bytes]) -> None:
         self._versions.foresee(version, fields.time_limit_us(headers))

@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[2]
 DOCS = sorted(ROOT.glob("docs/*.md"))
 COMMAND = re.compile(r"\.?(?:\.venv/bin/)?millrace (\w+)((?:[^\n]|\\\n)*)")
 
-SUBCOMMAND = re.compile(r"^ (list|show|verify|register|promote|rollback|alias|scaling|fleet)\b")
+SUBCOMMAND = re.compile(
+    r"^ (list|show|verify|register|promote|rollback|alias|scaling|fleet|start|status|pause|resume"
+    r"|abort)\b"
+)
 
 
 def test_the_table_of_settings_is_the_one_in_the_code():
@@ -47,12 +50,7 @@ def test_every_command_and_flag_shown_exists(page):
         if name not in COMMANDS:
             unknown.append(name)
             continue
-        path = [
-            name,
-            *re.findall(
-                r"^ (list|show|verify|register|promote|rollback|alias|scaling|fleet)\b", rest
-            ),
-        ]
+        path = [name, *SUBCOMMAND.findall(rest)]
         help_text = CliRunner().invoke(commands, [*path, "--help"]).output
         unknown += [flag for flag in re.findall(r"--[\w-]+", rest) if flag not in help_text]
     assert unknown == []

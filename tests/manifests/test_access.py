@@ -19,7 +19,17 @@ from tests.manifests.kustomize import (
 from tests.manifests.schemas import BUILT_IN
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("analyzer", "loadgen", "millrace", "model_store", "pipelines", "predictor", "study")
+ROOMS = (
+    "analyzer",
+    "loadgen",
+    "millrace",
+    "model_store",
+    "pipelines",
+    "predictor",
+    "rollout",
+    "study",
+)
+ROUTES = "gateway.networking.k8s.io"
 
 
 def rooms_that_import_kubernetes():
@@ -50,17 +60,57 @@ def granted(objects):
     }
 
 
-def test_the_pipeline_may_touch_inferenceservices_of_its_namespace_alone(tmp_path):
-    """Neither make nor delete one, by no wildcard; no code of ours asks for any of it yet."""
+def test_the_pipeline_may_change_inferenceservices_and_routes_of_its_namespace(tmp_path):
+    """Neither make nor delete one, by no wildcard; what else it may is to read, and its own state.
+
+    That a rollout needs all of it and no more is tests/rollout/kserve/test_access.py's.
+    """
     objects = with_components(tmp_path, "pipeline-access")
     allowed = granted(objects)
 
-    assert {(group, resource) for group, resource, _ in allowed} == {
-        ("serving.kserve.io", "inferenceservices")
+    writes = {each for each in allowed if each[2] not in ("get", "list")}
+    assert writes == {
+        ("serving.kserve.io", "inferenceservices", "patch"),
+        (ROUTES, "httproutes", "patch"),
+        (ROUTES, "grpcroutes", "patch"),
+        ("", "configmaps", "create"),
+        ("", "configmaps", "patch"),
+        ("", "configmaps", "delete"),
     }
-    assert {verb for *_, verb in allowed} == {"get", "list", "watch", "patch"}
+    assert "secrets" not in {resource for _, resource, _ in allowed}
     (binding,) = (each for each in objects if each["kind"] == "RoleBinding")
     assert [each["name"] for each in binding["subjects"]] == ["millrace-pipeline"]
+
+
+def test_what_few_need_is_granted_by_components_of_its_own(tmp_path):
+    """To the same service account, in whatever order they are listed."""
+    more = ("pipeline-access-route", "pipeline-access-candidate")
+    objects = with_components(tmp_path, *more, "pipeline-access")
+    (tmp_path / "least").mkdir()
+    least = with_components(tmp_path / "least", "pipeline-access")
+
+    assert granted(objects) - granted(least) == {
+        (ROUTES, "httproutes", "create"),
+        ("serving.kserve.io", "inferenceservices", "create"),
+        ("serving.kserve.io", "inferenceservices", "delete"),
+    }
+    (account,) = (
+        each
+        for each in objects
+        if each["metadata"]["name"] == "millrace-pipeline" and each["kind"] == "ServiceAccount"
+    )
+    subjects = [
+        (each["name"], each["namespace"])
+        for binding in objects
+        if binding["kind"] == "RoleBinding"
+        for each in binding["subjects"]
+    ]
+    assert subjects == [("millrace-pipeline", account["metadata"]["namespace"])] * 3
+
+
+def test_only_a_rollout_asks_the_kubernetes_api():
+    """And from it whoever runs one; no other room has a client of it."""
+    assert rooms_that_import_kubernetes() == {"rollout"}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

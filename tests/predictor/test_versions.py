@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -100,3 +101,33 @@ def test_a_refusal_leaves_nothing_for_the_garbage_collector(without_collector):
         gone = weakref.ref(refusal)
 
     assert gone() is None
+
+
+def test_a_version_that_is_gone_has_no_share_to_tell_of():
+    """Who reads the shares to write others would name what is not there."""
+    versions = versions_of(Served("1", full=False), Served("2", full=False), v1=0, v2=100)
+
+    versions.remove("1")
+
+    assert versions.traffic == {"2": 100}
+
+
+def test_what_is_turned_away_counts_by_the_shares():
+    """Nobody took it; else all of it would be the version's with most of the requests."""
+    versions = versions_of(Served("1", full=False), Served("2", full=False), v1=75, v2=25)
+
+    counted = Counter(versions.turned_away().name for _ in range(40))
+
+    assert counted == {"1": 30, "2": 10}
+
+
+def test_what_is_turned_away_takes_nobodys_turn():
+    """Else a client that sends every other request wrong would send all others to one version."""
+    versions = versions_of(Served("1", full=False), Served("2", full=False), v1=50, v2=50)
+
+    taken = []
+    for _ in range(20):
+        taken.append(versions.choose().name)
+        versions.turned_away()
+
+    assert Counter(taken) == {"1": 10, "2": 10}

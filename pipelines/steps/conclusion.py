@@ -1,0 +1,115 @@
+"""The last step, whatever happened before: how it ended is recorded, and nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from model_store.errors import NotRegisteredError
+from model_store.registry.connection import speaking_to
+from model_store.registry.promotion import delete_alias
+from model_store.registry.versions import RegisteredVersion, Registry
+from pipelines.errors import PipelineError
+from pipelines.record import (
+    ABORTED,
+    FAILED,
+    OUTCOME_TAG,
+    PROMOTED,
+    WHY_TAG,
+    Record,
+)
+from pipelines.steps.place import where
+from pipelines.steps.registration import version_of
+from pipelines.steps.rolling_out import give_up
+from rollout.aliases import CHALLENGER
+from rollout.errors import RolloutError
+from rollout.types import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """How a run of the pipeline ended.
+
+    Attributes:
+        outcome: promoted, refused (by the gate), aborted (by the rollout) or failed.
+        why: one line.
+        version: that it registered; empty for none.
+        run_id: MLflow's, where all of it is found.
+    """
+
+    outcome: str
+    why: str
+    version: str
+    run_id: str
+
+
+def conclude(
+    name: str,
+    key: str,
+    registry: str,
+    place: Mapping[str, str],
+    error: str,
+    tell: Callable[[str], None],
+) -> Conclusion:
+    """Say in MLflow how the run ended, and end what it has left half done.
+
+    A rollout that died is aborted; a version that was not promoted is no challenger.
+
+    Args:
+        name: of the model.
+        key: of the run.
+        registry: tracking URI; empty as in ``registry_uri``.
+        place: where it was to be rolled out.
+        error: of KFP, if a step failed.
+        tell: gets a line for each thing that is done.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    record = Record(name, key, registry)
+    found = version_of(record.registry, name, key)
+    tags = record.tags()
+    outcome, why = tags.get(OUTCOME_TAG, FAILED), tags.get(WHY_TAG, "")
+    if outcome == FAILED:
+        outcome, why = _left(found, place, registry, tell, error)
+        record.tag({OUTCOME_TAG: outcome, WHY_TAG: why})
+    if found is not None:
+        _clean(record.registry, found, tell)
+        _tell_version(record, found, outcome)
+    record.end(well=outcome == PROMOTED)
+    return Conclusion(outcome, why, found.version if found else "", record.run_id)
+
+
+def _left(
+    found: RegisteredVersion | None,
+    place: Mapping[str, str],
+    registry: str,
+    tell: Callable[[str], None],
+    error: str,
+) -> tuple[str, str]:
+    """What becomes of a run that has no outcome: a step failed, or somebody stopped it."""
+    why = error or "a step failed: see its log"
+    if found is None:
+        return FAILED, why
+    candidate = Version(found.name, found.version, str(found.reference))
+    try:
+        rolled = give_up(candidate, where(place), registry, tell)
+    except (PipelineError, RolloutError) as refusal:
+        return FAILED, f"{why}; its rollout could not be ended: {refusal}"
+    return (ABORTED, rolled.why or why) if rolled else (FAILED, why)
+
+
+def _clean(registry: Registry, found: RegisteredVersion, tell: Callable[[str], None]) -> None:
+    if registry.aliases(found.name).get(CHALLENGER) != found.version:
+        return
+    with contextlib.suppress(NotRegisteredError):
+        delete_alias(registry, found.name, CHALLENGER)
+        tell(f"{found.reference} is no challenger any more")
+
+
+def _tell_version(record: Record, found: RegisteredVersion, outcome: str) -> None:
+    with speaking_to(record.registry.uri):
+        record.registry.client.set_model_version_tag(
+            found.name, found.version, OUTCOME_TAG, outcome
+        )

@@ -1,0 +1,198 @@
+"""Standard mode of a KServe without ``spec.canary``: a second InferenceService beside the first."""
+
+from __future__ import annotations
+
+import copy
+
+from rollout.errors import ConflictError, NotFoundError, RolloutError, UnfinishedError
+from rollout.kserve.before import Before
+from rollout.kserve.canary import NOT_A_CANARYS
+from rollout.kserve.ledger import MANAGED_BY, owner
+from rollout.kserve.pods import standing
+from rollout.kserve.resources import INFERENCE_SERVICE, Manifest
+from rollout.kserve.routes import Routes
+from rollout.kserve.site import Site
+from rollout.kserve.standard import (
+    AUTOSCALER,
+    Services,
+    StandardParts,
+    keep_pods,
+    predictor_service,
+    share_of,
+)
+from rollout.types import Readiness, Route, Standing, Version
+
+# Of the stable one's metadata, what is no concern of a copy.
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def candidate_name(service: str) -> str:
+    """Of the second InferenceService."""
+    return f"{service}-candidate"
+
+
+class PairPlace:
+    """The candidate is an InferenceService ``NAME-candidate``; routes share requests out by weight.
+
+    Args:
+        site: the InferenceService.
+        routes: by which clients come.
+    """
+
+    def __init__(self, site: Site, routes: Routes) -> None:
+        self._site = site
+        self._routes = routes
+        self._parts = StandardParts(site, routes)
+        self._second = candidate_name(site.name)
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self._site.what} (Standard mode, with a second InferenceService)"
+
+    def stable(self) -> str:
+        """The version that is served now."""
+        return self._site.stable()
+
+    def launch(self, candidate: Version) -> None:
+        """Make the second InferenceService, with one pod and no requests."""
+        service = self._site.read()
+        self._parts.demand_way(service, self._services(service))
+        self._site.begin(candidate, self.withdraw)
+        try:
+            self._site.cluster.create(INFERENCE_SERVICE, self._copy(service, candidate))
+        except ConflictError as error:
+            self._demand_own(candidate, error)
+
+    def readiness(self, candidate: Version) -> Readiness:
+        """As its pods are; requests can be sent to it alone then."""
+        before = self._before(candidate)
+        if before is None or self._found(candidate) is None:
+            return Readiness(Standing.ABSENT)
+        service = self._site.read()
+        services = self._services(service)
+        found = standing(self._site.cluster, services.candidate, 1)
+        if found.standing is not Standing.READY:
+            return found
+        self._parts.demand_way(service, services)
+        if not self._routes.leads_to(candidate.version, services.known):
+            self._parts.share_out(services, 0, before)
+        return found
+
+    def share(self, candidate: Version, percent: int) -> None:
+        """Give it the pods for that share, and then the share.
+
+        Raises:
+            UnfinishedError: its pods are starting; the share is what it was.
+        """
+        before = self._demand_before(candidate)
+        service = self._site.read()
+        services = self._services(service)
+        self._parts.demand_way(service, services)
+        stable = self._parts.stable_pods(service, services, before)
+        wanted = share_of(stable, percent)
+        if stable > int(before.scale.get("minReplicas") or 1):
+            self._site.change(lambda each: keep_pods(each["spec"]["predictor"], before, stable))
+
+        def scale(second: Manifest) -> None:
+            second["spec"]["predictor"].update(minReplicas=wanted, maxReplicas=wanted)
+
+        self._site.cluster.change(INFERENCE_SERVICE, self._second, scale)
+        self._parts.await_pods(services, wanted)
+        self._parts.share_out(services, percent, before)
+
+    def promote(self, candidate: Version) -> None:
+        """The stable one's pods are replaced while the candidate has all requests; then it goes.
+
+        Raises:
+            UnfinishedError: pods are starting, or being replaced.
+        """
+        before = self._before(candidate)
+        service = self._site.read()
+        if before is None or self._found(candidate) is None:
+            if self._site.version(service) != candidate.version:
+                raise NotFoundError(f"{self._site.what} has no candidate {candidate.version}")
+        else:
+            self.share(candidate, 100)
+            self._parts.replace_pods(self._services(service), candidate)
+        self._parts.only(self._services(service))
+        if before is not None:
+            self._site.change(lambda each: before.rescale(each["spec"]["predictor"]))
+        self._end()
+
+    def withdraw(self, candidate: Version) -> None:
+        """All requests to the stable version, then the second InferenceService goes."""
+        before = self._before(candidate)
+        if before is None:
+            return
+        service = self._site.read()
+        self._parts.only(self._services(service))
+        self._site.change(lambda each: before.restore(each["spec"]["predictor"]))
+        self._end()
+
+    def public(self) -> Route:
+        """The address that clients have."""
+        service = self._site.read()
+        return self._parts.public(service, self._services(service))
+
+    def direct(self, version: str) -> Route:
+        """The way to one version alone."""
+        service = self._site.read()
+        return self._parts.direct(service, self._services(service), version)
+
+    def _end(self) -> None:
+        self._site.cluster.delete(INFERENCE_SERVICE, self._second)
+        self._site.memory.forget()
+
+    def _before(self, candidate: Version) -> Before | None:
+        before = self._site.memory.read()
+        return before if before and before.candidate == candidate.version else None
+
+    def _demand_before(self, candidate: Version) -> Before:
+        before = self._before(candidate)
+        if before is None:
+            raise NotFoundError(
+                f"{self._site.what} has no candidate {candidate.version}: launch it"
+            )
+        return before
+
+    def _services(self, service: Manifest) -> Services:
+        stable = predictor_service(self._site.name, service["spec"]["predictor"].get("name"))
+        return Services(stable, predictor_service(self._second, None), stable)
+
+    def _found(self, candidate: Version) -> Manifest | None:
+        second = self._site.cluster.find(INFERENCE_SERVICE, self._second)
+        if second is None or second["metadata"].get("deletionTimestamp"):
+            return None
+        return second if self._site.version(second) == candidate.version else None
+
+    def _demand_own(self, candidate: Version, error: ConflictError) -> None:
+        if self._found(candidate) is not None:
+            return
+        second = self._site.cluster.get(INFERENCE_SERVICE, self._second)
+        if second["metadata"].get("deletionTimestamp"):
+            raise UnfinishedError(f"InferenceService {self._second} is still going") from error
+        raise RolloutError(
+            f"there is an InferenceService {self._second} that is not of this rollout: delete it"
+        ) from error
+
+    def _copy(self, service: Manifest, candidate: Version) -> Manifest:
+        predictor = self._site.serving(service, candidate)
+        for key in (*NOT_A_CANARYS, "name"):
+            predictor.pop(key, None)
+        predictor.update(minReplicas=1, maxReplicas=1)
+        # In URLs it is the same model, whatever the InferenceService is called.
+        model = predictor["model"]
+        model["args"] = [*model.get("args", ()), f"--model_name={self._site.name}"]
+        annotations = copy.deepcopy(service["metadata"].get("annotations") or {})
+        annotations.pop(APPLIED, None)
+        if annotations.get(AUTOSCALER) != "none":
+            # KServe's own then keeps the pods that are asked for; another one does not know it.
+            annotations.pop(AUTOSCALER, None)
+        metadata = {
+            "name": self._second,
+            "labels": {**(service["metadata"].get("labels") or {}), **MANAGED_BY},
+            "annotations": annotations,
+            "ownerReferences": [owner(service)],
+        }
+        return {"metadata": metadata, "spec": {"predictor": predictor}}

@@ -1,0 +1,168 @@
+"""What both ways of rolling out in KServe's Standard mode share: pods, weights, addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from rollout.errors import NotFoundError, RolloutError, UnfinishedError
+from rollout.kserve.before import Before
+from rollout.kserve.pods import find_pods, standing
+from rollout.kserve.resources import Manifest
+from rollout.kserve.routes import Routes
+from rollout.kserve.site import Site
+from rollout.kserve.source import loads
+from rollout.kserve.weights import VERSION_HEADER
+from rollout.types import Route, Standing, Version
+
+AUTOSCALER = "serving.kserve.io/autoscalerClass"
+NO_WAY = (
+    "no HTTPRoute of its namespace leads to Service {service}, and KServe's own sends a candidate "
+    "nothing: name the host that clients use (--host), which must be another than KServe gave, or "
+    "make a route for it as manifests/components/canary has one"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The Kubernetes Services, and Deployments, of two versions.
+
+    Attributes:
+        stable: of the version that is served now.
+        candidate: of the other one.
+        earlier: that the stable version had before it was promoted under another name.
+    """
+
+    stable: str
+    candidate: str
+    earlier: str
+
+    @property
+    def known(self) -> set[str]:
+        """All of them."""
+        return {self.stable, self.candidate, self.earlier}
+
+
+def predictor_service(service: str, name: str | None) -> str:
+    """What KServe calls the Service and the Deployment of a predictor."""
+    return "-".join(part for part in (service, name, "predictor") if part)
+
+
+def scaled_by_name(service: Manifest) -> bool:
+    """Whether something else than KServe scales the Deployment, which it knows by its name."""
+    annotations = service["metadata"].get("annotations") or {}
+    return annotations.get(AUTOSCALER) in ("external", "keda")
+
+
+def share_of(pods: int, percent: int) -> int:
+    """How many pods a share of the requests takes, of so many that can take all."""
+    return max(1, -(-pods * percent // 100))
+
+
+def keep_pods(predictor: Manifest, before: Before, least: int) -> None:
+    """An autoscaler is to leave a predictor so many pods; in place."""
+    before.rescale(predictor)
+    predictor["minReplicas"] = least
+    if predictor.get("maxReplicas"):
+        predictor["maxReplicas"] = max(predictor["maxReplicas"], least)
+
+
+class StandardParts:
+    """The common steps of both ways.
+
+    Args:
+        site: the InferenceService.
+        routes: by which clients come.
+    """
+
+    def __init__(self, site: Site, routes: Routes) -> None:
+        self._site = site
+        self._routes = routes
+
+    def demand_way(self, service: Manifest, services: Services) -> None:
+        """There must be a route whose weights can be set.
+
+        Raises:
+            RolloutError: there is none; says how there can be one.
+        """
+        if not self._routes.ensure(service, services.stable, services.known):
+            raise RolloutError(NO_WAY.format(service=services.stable))
+
+    def stable_pods(self, service: Manifest, services: Services, before: Before) -> int:
+        """How many pods the stable version is to keep: its least, or what an autoscaler gave it."""
+        least = max(int(before.scale.get("minReplicas") or 1), 1)
+        if int(before.scale.get("maxReplicas") or 0) <= least and not scaled_by_name(service):
+            return least
+        stable = find_pods(self._site.cluster, services.stable)
+        return max(least, stable.wanted if stable else least)
+
+    def await_pods(self, services: Services, wanted: int) -> None:
+        """The candidate must have its pods before it gets the requests for them.
+
+        Raises:
+            UnfinishedError: they are starting.
+            RolloutError: they will not come.
+        """
+        found = standing(self._site.cluster, services.candidate, wanted)
+        if found.standing is Standing.FAILED:
+            raise RolloutError(f"more pods of the candidate do not come: {found.reason}")
+        if found.standing is not Standing.READY:
+            raise UnfinishedError(f"more pods of the candidate are starting: {found.reason}")
+
+    def share_out(
+        self, services: Services, percent: int, before: Before, *, candidate: bool = True
+    ) -> None:
+        """Set the weights, and the ways by version, of all routes."""
+        weights = {services.stable: 100 - percent}
+        direct: Mapping[str, str] = {}
+        if candidate:
+            weights[services.candidate] = percent
+            direct = {before.stable: services.stable, before.candidate: services.candidate}
+        self._routes.share_out(weights, services.known, direct)
+
+    def only(self, services: Services) -> None:
+        """All requests to the stable version."""
+        self._routes.share_out({services.stable: 100}, services.known, {})
+
+    def replace_pods(self, services: Services, candidate: Version) -> None:
+        """Let the stable version's own pods serve the candidate, which has all requests meanwhile.
+
+        Raises:
+            UnfinishedError: they are being replaced.
+        """
+
+        def edit(service: Manifest) -> None:
+            if self._site.version(service) != candidate.version:
+                service["spec"]["predictor"] = self._site.serving(service, candidate)
+
+        service = self._site.change(edit)
+        pods = find_pods(self._site.cluster, services.stable)
+        predictor = service["spec"]["predictor"]
+        if pods is None or not loads(pods.template, predictor):
+            raise UnfinishedError(f"KServe has not begun to replace the pods of {services.stable}")
+        if not pods.settled:
+            raise UnfinishedError(
+                f"the pods of {services.stable} are being replaced: {pods.ready} of {pods.wanted} "
+                "are ready"
+            )
+
+    def public(self, service: Manifest, services: Services) -> Route:
+        """By the route that is weighed, or KServe's own where that is."""
+        host = self._routes.wanted_host or self._routes.host(services.known)
+        url = (service.get("status") or {}).get("url") or "http://"
+        if host and self._routes.found(services.known):
+            return self._site.at_gateway(f"{str(url).partition(':')[0]}://{host}")
+        return self._site.own_address(service)
+
+    def direct(self, service: Manifest, services: Services, version: str) -> Route:
+        """By the public route and a header; where there is no such way by the Service's name."""
+        before = self._site.memory.read()
+        if before is None and version == self._site.version(service):
+            return self.public(service, services)
+        if before is None or version not in (before.stable, before.candidate):
+            raise NotFoundError(f"{self._site.what} has no version {version}")
+        if self._routes.leads_to(version, services.known):
+            public = self.public(service, services)
+            return replace(public, headers={**public.headers, VERSION_HEADER: version})
+        newest = version == before.candidate
+        return self._site.in_cluster(services.candidate if newest else services.stable)

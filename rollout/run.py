@@ -1,0 +1,329 @@
+"""Carries a rollout out: carry out or look, decide, write, and again, until it is done.
+
+What is decided is written before it is carried out. Whoever finds the written state held by another
+one leaves at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from rollout.aliases import Aliases
+from rollout.engine import Order, Verb, decide, orders
+from rollout.errors import (
+    BusyError,
+    ConflictError,
+    NotFoundError,
+    RolloutError,
+    UnfinishedError,
+    UnreachableError,
+)
+from rollout.lease import RENEW_S, take
+from rollout.plan import Plan
+from rollout.seen import Seen, asks
+from rollout.state import Event, Outcome, Phase, State, read_state
+from rollout.step import proven
+from rollout.types import Ledger, Meter, Place, Probe, Readiness, Standing, Version
+
+LOOK_S = 2.0  # how soon a wish is noticed
+
+
+class Time(Protocol):
+    """The clock, and the waiting."""
+
+    def now(self) -> float:
+        """Seconds of the epoch."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until it is to stop; whether it is."""
+
+
+class WallTime:
+    """``Time`` as it passes."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+
+    def now(self) -> float:
+        """See Time."""
+        return time.time()
+
+    def wait(self, seconds: float) -> bool:
+        """See Time."""
+        return self._stopping.wait(seconds)
+
+    def stop(self) -> None:
+        """End the waiting, now and from now on; a signal handler may call it."""
+        self._stopping.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a rollout works with."""
+
+    place: Place
+    meter: Meter
+    probe: Probe
+    ledger: Ledger
+    aliases: Aliases
+
+
+def roll_out(
+    parts: Parts,
+    candidate: Version | None,
+    plan: Plan,
+    *,
+    holder: str,
+    clock: Time,
+    tell: Callable[[Event], None],
+    watch: Callable[[State], None] = lambda _: None,
+) -> State:
+    """Begin a rollout, or go on with one that was left, and carry it out.
+
+    Args:
+        parts: what it works with.
+        candidate: the version; None: go on with what was left.
+        plan: of a new one.
+        holder: who this is; ``lease.holder_name``.
+        clock: the time; when it says to stop, the rollout is left for another one to go on with.
+        tell: gets each event once.
+        watch: gets the state after every look.
+
+    Returns:
+        The last state: done, or left.
+
+    Raises:
+        BusyError: another process carries one out, or has taken this one over.
+        UnreachableError: nothing could be begun.
+        RolloutError: the place or the registry refuses what has been decided; the state is kept.
+    """
+    kept = take(parts.ledger, parts.place, candidate, plan, holder, clock.now())
+    state = read_state(kept.state)
+    if state.done:
+        tell(state.events[-1])
+        return state
+    return _Loop(parts, holder, clock, tell, watch).run()
+
+
+class _Loop:
+    def __init__(
+        self,
+        parts: Parts,
+        holder: str,
+        clock: Time,
+        tell: Callable[[Event], None],
+        watch: Callable[[State], None],
+    ) -> None:
+        self._parts = parts
+        self._holder = holder
+        self._clock = clock
+        self._tell = tell
+        self._watch = watch
+        self._last: Event | None = None
+        self._state, self._revision = self._kept()
+        # Of what was left only what is new is told.
+        self._last = self._state.events[-2] if len(self._state.events) > 2 else None
+        self._announce()
+
+    def run(self) -> State:
+        while not self._state.done:
+            before = self._state
+            try:
+                self._round()
+            except UnreachableError as error:  # of the ledger: what cannot be written is not done
+                self._say(f"goes on trying: {error}")
+                moved = False
+            else:
+                moved = _place_of(self._state) != _place_of(before)
+            if self._state.refused:
+                self._leave()
+                raise RolloutError(self._state.trouble)
+            if self._wait(0.0 if moved else self._state.plan.interval_s):
+                self._leave()
+                break
+        return self._state
+
+    def _round(self) -> None:
+        self._read()
+        if self._state.wish is not None:
+            self._settle(Seen())
+        elif not self._state.applied:
+            state = self._state
+            self._settle(self._meanwhile(lambda: self._carry_out(state), may_leave=False))
+        else:
+            state = self._state
+            self._settle(self._meanwhile(lambda: self._look(state), may_leave=True))
+
+    def _settle(self, seen: Seen) -> None:
+        """Decide and write; if somebody wished for something meanwhile, decide again."""
+        while True:
+            now = self._clock.now()
+            decided = decide(self._state, seen, now).but(renewed_at=now)
+            try:
+                self._revision = self._parts.ledger.write(decided.text(), self._revision)
+            except ConflictError:
+                self._read()
+                continue
+            self._state = decided
+            self._announce()
+            self._watch(decided)
+            return
+
+    def _read(self) -> None:
+        self._state, self._revision = self._kept()
+        self._announce()
+
+    def _kept(self) -> tuple[State, str]:
+        kept = self._parts.ledger.read()
+        if kept is None:
+            raise NotFoundError("the rollout's state was deleted: it is left as it stands")
+        state = read_state(kept.state)
+        if state.holder != self._holder:
+            raise BusyError(f"{state.holder or 'somebody'} has taken the rollout over")
+        return state, kept.revision
+
+    def _carry_out(self, state: State) -> Seen:
+        try:
+            for order in orders(state):
+                self._obey(order, state)
+        except UnfinishedError as error:
+            return Seen(unfinished=str(error))
+        except (UnreachableError, ConflictError) as error:
+            return Seen(unreachable=str(error))
+        except NotFoundError as error:
+            if state.phase is not Phase.STEP or not state.ready:
+                return Seen(refused=str(error))
+            return Seen(readiness=Readiness(Standing.ABSENT, str(error)))
+        except RolloutError as error:
+            return Seen(refused=str(error))
+        return Seen(carried_out=True)
+
+    def _obey(self, order: Order, state: State) -> None:
+        place, candidate = self._parts.place, state.candidate.version_of
+        match order.verb:
+            case Verb.LAUNCH:
+                place.launch(candidate)
+            case Verb.SHARE:
+                place.share(candidate, order.percent)
+            case Verb.PROMOTE:
+                place.promote(candidate)
+            case Verb.WITHDRAW:
+                place.withdraw(candidate)
+            case Verb.RECORD if state.outcome is Outcome.PROMOTED:
+                self._parts.aliases.promoted(candidate)
+            case Verb.RECORD:
+                self._parts.aliases.aborted(candidate, state.why)
+
+    def _look(self, state: State) -> Seen:
+        try:
+            return self._seen(state)
+        except (UnreachableError, ConflictError) as error:
+            return Seen(unreachable=str(error))
+        except RolloutError as error:
+            return Seen(refused=str(error))
+
+    def _seen(self, state: State) -> Seen:
+        place, meter, probe = self._parts.place, self._parts.meter, self._parts.probe
+        candidate, asked = state.candidate.version_of, asks(state)
+        seen = Seen(readiness=place.readiness(candidate) if asked.readiness else None)
+        if seen.readiness is None or seen.readiness.standing is not Standing.READY:
+            return seen
+        if not state.ready:
+            return seen  # from now on it is judged
+        if asked.golden:
+            return replace(seen, golden=probe.golden(place.direct(candidate.version)))
+        if asked.agreement:
+            stable = place.direct(state.stable)
+            return replace(seen, agreement=probe.shadow(stable, place.direct(candidate.version)))
+        if asked.traffic:
+            seen = replace(
+                seen,
+                candidate=meter.traffic(candidate.version, state.since),
+                stable=meter.traffic(state.stable, state.since),
+            )
+        if asked.golden_after and proven(state, seen, self._clock.now()):
+            seen = replace(seen, golden=probe.golden(place.direct(candidate.version)))
+        return seen
+
+    def _meanwhile(self, work: Callable[[], Seen], *, may_leave: bool) -> Seen:
+        """Do it in a thread, and keep the lease meanwhile.
+
+        Args:
+            work: what is done.
+            may_leave: not to wait for its end when somebody wishes for something or it is to stop.
+        """
+        future: Future[Seen] = Future()
+        threading.Thread(target=_do, args=(work, future), daemon=True).start()
+        while True:
+            try:
+                return future.result(timeout=LOOK_S)
+            except TimeoutError:
+                if future.done():
+                    raise  # the work's own
+            self._renew()
+            if may_leave and (self._state.wish is not None or self._clock.wait(0.0)):
+                return Seen()
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait, and keep the lease; ends early for a wish. Whether it is to stop."""
+        end = self._clock.now() + seconds
+        while not self._clock.wait(max(0.0, min(LOOK_S, end - self._clock.now()))):
+            if self._clock.now() >= end:
+                return False
+            self._renew()
+            if self._state.wish is not None:
+                return False
+        return True
+
+    def _renew(self) -> None:
+        """Look for wishes, and say that this one lives; what cannot be had now is had later."""
+        try:
+            self._read()
+            now = self._clock.now()
+            if now - self._state.renewed_at < RENEW_S:
+                return
+            renewed = self._state.but(renewed_at=now)
+            self._revision = self._parts.ledger.write(renewed.text(), self._revision)
+            self._state = renewed
+        except (ConflictError, UnreachableError):
+            return
+
+    def _leave(self) -> None:
+        """Let another one go on without waiting for the lease to end."""
+        now = self._clock.now()
+        left = self._state.but(holder="", renewed_at=0.0)
+        left = left.tell(now, f"left in {left.where}; start it again to go on")
+        try:
+            self._parts.ledger.write(left.text(), self._revision)
+        except (ConflictError, UnreachableError):
+            return  # the lease ends by itself
+        self._state = left
+        self._announce()
+
+    def _announce(self) -> None:
+        events = self._state.events
+        known = events.index(self._last) + 1 if self._last in events else 0
+        for event in events[known:]:
+            self._tell(event)
+        self._last = events[-1]
+
+    def _say(self, text: str) -> None:
+        """What cannot be written down now."""
+        self._tell(Event(at=self._clock.now(), text=text))
+
+
+def _place_of(state: State) -> tuple[object, ...]:
+    """What has moved if the next look is due at once."""
+    return state.phase, state.step, state.ready, state.applied, state.paused
+
+
+def _do(work: Callable[[], Seen], future: Future[Seen]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:  # noqa: BLE001 (whoever waits raises it)
+        future.set_exception(error)

@@ -1,0 +1,102 @@
+"""The judging of a step: what surely fails at once, what passes when it has been held; pure."""
+
+from __future__ import annotations
+
+from analyzer.result import RuleVerdict
+from rollout import judging
+from rollout.seen import Seen
+from rollout.state import State
+from rollout.transitions import advance, failed, refuted, unproven
+from rollout.types import Traffic
+
+# Of fewer requests one that failed would be enough to show that more than 1 % fail.
+FEWEST_TO_REFUTE = 30
+
+
+def judge_step(state: State, seen: Seen, now: float) -> State:
+    """The next state of a step whose share is set and whose candidate is ready."""
+    if seen.candidate is None or seen.stable is None:
+        return state
+    share, limits = _verdicts(state, seen.candidate, seen.stable)
+    both = seen.candidate.requests + seen.stable.requests
+    state = state.but(
+        verdicts=(share, *limits), share_seen=seen.candidate.requests / both if both else None
+    )
+    missed = refuted(limits)
+    fewest = min(FEWEST_TO_REFUTE, state.plan.steps[state.step].least_requests)
+    if missed and seen.candidate.requests >= fewest:
+        return failed(state, now, missed)
+    if state.paused or now < _due(state):
+        return state
+    lacking = _lacking(state, seen.candidate, share)
+    if lacking:
+        late = now >= _due(state) + _again_s(state)
+        return unproven(state, now, lacking) if late else state
+    open_ = [each for each in limits if not each.passed]
+    if open_:
+        return unproven(state, now, "; ".join(each.text for each in open_))
+    return _judge_golden(state, seen, now)
+
+
+def proven(state: State, seen: Seen, now: float) -> bool:
+    """Whether the step has been passed but for the golden images, which are asked about last."""
+    if seen.candidate is None or seen.stable is None or not (state.ready and state.applied):
+        return False
+    share, limits = _verdicts(state, seen.candidate, seen.stable)
+    if state.paused or now < _due(state) or _lacking(state, seen.candidate, share):
+        return False
+    return all(each.passed for each in limits)
+
+
+def _verdicts(
+    state: State, candidate: Traffic, stable: Traffic
+) -> tuple[RuleVerdict, tuple[RuleVerdict, ...]]:
+    """Of the share that the candidate really got, and of the limits."""
+    model = f"{state.candidate.name}/{state.candidate.version}"
+    tolerance = state.plan.share_tolerance
+    share = judging.share(model, candidate, stable, state.share_set, tolerance)
+    return share, judging.traffic(model, state.plan.limits, candidate, stable)
+
+
+def _again_s(state: State) -> float:
+    """For how long a step is held on where nothing was proven."""
+    return max(state.plan.steps[state.step].hold_s, state.plan.interval_s)
+
+
+def _due(state: State) -> float:
+    """When the step is looked at the next time for whether it has passed.
+
+    Not at every interval: each further look is one more chance to pass by luck.
+    """
+    hold_s = state.plan.steps[state.step].hold_s
+    return state.since + hold_s + state.inconclusive * _again_s(state)
+
+
+def _lacking(state: State, candidate: Traffic, share: RuleVerdict) -> str:
+    """Why nothing can be said yet; empty: it can."""
+    least = state.plan.steps[state.step].least_requests
+    if candidate.requests < least:
+        return f"{candidate.requests:,} of {least:,} requests; {share.text}"
+    return "" if share.passed else share.text
+
+
+def _judge_golden(state: State, seen: Seen, now: float) -> State:
+    asked = state.plan.limits.golden
+    if asked is None:
+        return advance(_told(state, now), now)
+    if seen.golden is None:
+        return state
+    model = f"{state.candidate.name}/{state.candidate.version}"
+    verdict = judging.golden(model, seen.golden, asked.at_least)
+    state = state.but(verdicts=(*state.verdicts, verdict))
+    if verdict.passed:
+        return advance(_told(state, now), now)
+    if refuted((verdict,)):
+        return failed(state, now, (verdict,))
+    return unproven(state, now, verdict.text)
+
+
+def _told(state: State, now: float) -> State:
+    for each in state.verdicts:
+        state = state.tell(now, each.text)
+    return state

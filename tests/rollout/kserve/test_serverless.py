@@ -1,0 +1,128 @@
+"""KServe's Knative mode: revisions, their shares, and the ways to each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from rollout.errors import NotFoundError, RolloutError, UnfinishedError
+from rollout.kserve.connect import Options
+from rollout.types import Route, Standing
+from tests.kubernetes.workloads import Fate
+from tests.rollout.kserve.objects import CANDIDATE, NAME, NAMESPACE, STORAGE
+from tests.rollout.kserve.rig import MODES, Rig, rigged
+
+MODEL = f"/v2/models/{NAME}"
+
+
+@pytest.fixture
+def rig(clients) -> Iterator[Rig]:
+    """A model in Knative mode."""
+    with rigged(MODES["knative"], clients) as rig:
+        yield rig
+
+
+def test_each_version_has_a_host_name_of_its_own(rig):
+    """By KServe's tags, which are asked for with the candidate; then it is one address again."""
+    public = Route(f"http://{NAME}.{NAMESPACE}.example.com{MODEL}")
+    assert rig.place().public() == rig.place().direct("3") == public
+    rig.launched()
+
+    domain = f"{NAME}-predictor.{NAMESPACE}.example.com"
+    assert rig.place().direct("4") == Route(f"http://latest-{domain}{MODEL}")
+    assert rig.place().direct("3") == Route(f"http://prev-{domain}{MODEL}")
+    with pytest.raises(NotFoundError):
+        rig.place().direct("5")
+    rig.shared(100)
+    rig.carry_out(lambda place: place.promote(CANDIDATE))
+    assert rig.place().direct("4") == public
+
+
+def test_names_that_nobody_resolves_are_sent_as_a_header(rig):
+    """To the gateway's address."""
+    rig.mode = replace(rig.mode, options=Options(address="http://10.0.0.7"))
+    rig.launched()
+
+    host = f"latest-{NAME}-predictor.{NAMESPACE}.example.com"
+    assert rig.place().direct("4") == Route(f"http://10.0.0.7{MODEL}", {"Host": host})
+
+
+def test_a_revision_without_a_tag_is_asked_in_the_cluster(rig):
+    """While KServe has not yet shared anything out."""
+    rig.launched()
+    service = rig.service()
+    status = service["status"]
+    del status["components"]["predictor"]["traffic"]
+    with rig.controller.held():
+        rig.cluster.set_status(service, status)
+
+        found = rig.place().direct("4")
+
+    inside = f"{NAMESPACE}.svc.cluster.local"
+    assert found == Route(f"http://{NAME}-predictor-00002.{inside}{MODEL}")
+
+
+def test_requests_never_go_to_the_newest_that_is_ready_while_that_is_the_candidate(rig):
+    """The stable version's new revision takes its time; until then the old one has everything."""
+    rig.launched()
+    rig.shared(50)
+    rig.controller.workloads.set_fate(f"{STORAGE}/3", Fate.WAITING)
+    for _ in range(3):
+        with pytest.raises(UnfinishedError, match="version 3 gets all requests"):
+            rig.place().withdraw(CANDIDATE)
+        rig.controller.settle()
+        assert rig.shares() == {"3": 100}
+
+    rig.controller.workloads.set_fate(f"{STORAGE}/3", Fate.READY)
+    rig.carry_out(lambda place: place.withdraw(CANDIDATE))
+
+    assert rig.shares() == {"3": 100}
+    assert "canaryTrafficPercent" not in rig.service()["spec"]["predictor"]
+
+
+def test_withdrawn_before_knative_has_seen_it(rig):
+    """No revision of it was ever made, and none is waited for."""
+    with rig.controller.held():
+        rig.place().launch(CANDIDATE)
+        assert rig.place().readiness(CANDIDATE).standing is Standing.STARTING
+        with pytest.raises(UnfinishedError):
+            rig.place().withdraw(CANDIDATE)
+    rig.carry_out(lambda place: place.withdraw(CANDIDATE))
+
+    assert rig.shares() == {"3": 100}
+    assert rig.place().stable() == "3"
+
+
+def test_a_revision_that_fails_says_why(rig):
+    """In Knative's words."""
+    rig.controller.workloads.set_fate(f"{STORAGE}/4", Fate.NO_IMAGE)
+    rig.carry_out(lambda place: place.launch(CANDIDATE))
+
+    found = rig.place().readiness(CANDIDATE)
+
+    assert found.standing is Standing.FAILED
+    assert "Unable to fetch image" in found.reason
+
+
+def test_a_share_of_somebody_elses_is_not_touched(rig):
+    """What would be the stable version then."""
+    patch = {"spec": {"predictor": {"canaryTrafficPercent": 20, "timeout": 50}}}
+    rig.cluster.patch("InferenceService", NAME, patch, NAMESPACE)
+    rig.controller.settle()
+
+    with pytest.raises(RolloutError, match="canaryTrafficPercent of somebody else's, 20"):
+        rig.place().launch(CANDIDATE)
+
+
+def test_there_must_be_a_revision_to_go_back_to(clients):
+    """Where none was rolled out before KServe gives the newest everything, whatever its share."""
+    with rigged(MODES["knative"], clients, fate=Fate.WAITING) as rig:
+        with pytest.raises(UnfinishedError, match="not ready, or changing"):
+            rig.place().launch(CANDIDATE)
+
+        rig.controller.workloads.set_fate(f"{STORAGE}/3", Fate.READY)
+        rig.controller.settle()
+        rig.launched()
+        assert rig.shares() == {"3": 100}
