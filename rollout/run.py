@@ -82,6 +82,7 @@ def roll_out(
     clock: Time,
     tell: Callable[[Event], None],
     watch: Callable[[State], None] = lambda _: None,
+    run: str = "",
 ) -> State:
     """Begin a rollout, or go on with one that was left, and carry it out.
 
@@ -93,6 +94,8 @@ def roll_out(
         clock: the time; when it says to stop, the rollout is left for another one to go on with.
         tell: gets each event once.
         watch: gets the state after every look.
+        run: of a pipeline, for which it is; what ended for the same run, promoted or aborted, is
+            not begun anew. Empty for a person, who may try once more what was aborted.
 
     Returns:
         The last state: done, or left.
@@ -102,7 +105,7 @@ def roll_out(
         UnreachableError: nothing could be begun.
         RolloutError: the place or the registry refuses what has been decided; the state is kept.
     """
-    kept = take(parts.ledger, parts.place, candidate, plan, holder, clock.now())
+    kept = take(parts.ledger, parts.place, candidate, plan, holder, clock.now(), run)
     state = read_state(kept.state)
     if state.done:
         tell(state.events[-1])
