@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 
 from millrace.cli import ANSWER_IS_NO, CANNOT, OK
-from millrace.models_registry import cache_option, json_option, registry_option
+from millrace.models_registry import cache_option, json_option, registry_option, waiting
 from millrace.refusal import Refusal
 from millrace.rollout_options import given_site, site_options
-from millrace.rollout_output import print_status, status_row, tell
+from millrace.rollout_output import print_status, progress, status_row, tell
 from millrace.rollout_wishes import (
     abort_command,
     kept_state,
@@ -94,7 +94,16 @@ def start_command(
     clock = until_told()
     with open_parts(site, name, candidate.name, plan, source, Cache(cache)) as parts:
         click.echo(f"{candidate.uri} on {parts.place.title}")
-        state = roll_out(parts, candidate, plan, holder=holder_name(), clock=clock, tell=tell)
+        with waiting("looking") as shown:
+            state = roll_out(
+                parts,
+                candidate,
+                plan,
+                holder=holder_name(),
+                clock=clock,
+                tell=tell,
+                watch=lambda state: shown.update(progress(state, clock.now())),
+            )
     ctx.exit(_code(state))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rollout.lease import held
-from rollout.state import Event, State
+from rollout.state import Event, Phase, State
 
 SHOWN_EVENTS = 8
 
@@ -22,6 +22,18 @@ def line(event: Event) -> str:
 def tell(event: Event) -> None:
     """Print it at once, also into a pipe."""
     click.echo(line(event))
+
+
+def progress(state: State, now: float) -> str:
+    """What is going on between two events."""
+    if state.trouble:
+        return f"{state.where}: {state.trouble}"
+    if state.phase is not Phase.STEP or not state.applied:
+        return f"{state.where}, {now - state.since:.0f} s"
+    hold_s = state.plan.steps[state.step].hold_s
+    seen = next((f"; {each.text}" for each in state.verdicts if each.rule == "share"), "")
+    paused = ", paused" if state.paused else ""
+    return f"{state.where}{paused}, {now - state.since:.0f} of {hold_s:.0f} s{seen}"
 
 
 def status_row(name: str, state: State, now: float) -> dict[str, Any]:

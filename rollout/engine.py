@@ -80,6 +80,8 @@ def decide(state: State, seen: Seen, now: float) -> State:
             return state  # what was seen is of the phase before
     if seen.refused:
         return _refused(state, seen.refused, now)
+    if seen.unfinished:
+        return _unfinished(state, seen.unfinished, now)
     if seen.unreachable:
         return _blind(state, seen.unreachable, now)
     if seen.carried_out or seen.readiness is not None:
@@ -112,11 +114,23 @@ def _refused(state: State, why: str, now: float) -> State:
     return state.but(refused=True, trouble=why).tell(now, f"{state.where}: refused: {why}")
 
 
+def _unfinished(state: State, what: str, now: float) -> State:
+    state = _troubled(state, "waits", what, now)
+    longest = state.plan.dark.timeout_s
+    if state.phase in OPEN and not state.paused and now - state.since > longest:
+        return abort(state, now, f"not through after {longest:.0f} s: {what}")
+    return state
+
+
+def _troubled(state: State, does: str, why: str, now: float) -> State:
+    if _DIGITS.sub("", state.trouble) != _DIGITS.sub("", why):  # not for each second or pod
+        state = state.tell(now, f"{state.where}: {does}: {why}")
+    return state.but(trouble=why, refused=False)
+
+
 def _blind(state: State, why: str, now: float) -> State:
     since = now if state.blind_since is None else state.blind_since
-    if _DIGITS.sub("", state.trouble) != _DIGITS.sub("", why):  # not for each second of age
-        state = state.tell(now, f"{state.where}: goes on trying: {why}")
-    state = state.but(blind_since=since, trouble=why, refused=False)
+    state = _troubled(state, "goes on trying", why, now).but(blind_since=since)
     longest = state.plan.blind_timeout_s
     if state.phase in OPEN and longest is not None and now - since > longest:
         return abort(state, now, f"out of sight for {now - since:.0f} s: {why}")

@@ -15,7 +15,14 @@ from typing import Protocol
 
 from rollout.aliases import Aliases
 from rollout.engine import Order, Verb, decide, orders
-from rollout.errors import BusyError, ConflictError, NotFoundError, RolloutError, UnreachableError
+from rollout.errors import (
+    BusyError,
+    ConflictError,
+    NotFoundError,
+    RolloutError,
+    UnfinishedError,
+    UnreachableError,
+)
 from rollout.lease import RENEW_S, take
 from rollout.plan import Plan
 from rollout.seen import Seen, asks
@@ -74,6 +81,7 @@ def roll_out(
     holder: str,
     clock: Time,
     tell: Callable[[Event], None],
+    watch: Callable[[State], None] = lambda _: None,
 ) -> State:
     """Begin a rollout, or go on with one that was left, and carry it out.
 
@@ -84,6 +92,7 @@ def roll_out(
         holder: who this is; ``lease.holder_name``.
         clock: the time; when it says to stop, the rollout is left for another one to go on with.
         tell: gets each event once.
+        watch: gets the state after every look.
 
     Returns:
         The last state: done, or left.
@@ -96,18 +105,25 @@ def roll_out(
     kept = take(parts.ledger, parts.place, candidate, plan, holder, clock.now())
     state = read_state(kept.state)
     if state.done:
+        tell(state.events[-1])
         return state
-    return _Loop(parts, holder, clock, tell).run()
+    return _Loop(parts, holder, clock, tell, watch).run()
 
 
 class _Loop:
     def __init__(
-        self, parts: Parts, holder: str, clock: Time, tell: Callable[[Event], None]
+        self,
+        parts: Parts,
+        holder: str,
+        clock: Time,
+        tell: Callable[[Event], None],
+        watch: Callable[[State], None],
     ) -> None:
         self._parts = parts
         self._holder = holder
         self._clock = clock
         self._tell = tell
+        self._watch = watch
         self._last: Event | None = None
         self._state, self._revision = self._kept()
         # Of what was left only what is new is told.
@@ -155,6 +171,7 @@ class _Loop:
                 continue
             self._state = decided
             self._announce()
+            self._watch(decided)
             return
 
     def _read(self) -> None:
@@ -174,6 +191,8 @@ class _Loop:
         try:
             for order in orders(state):
                 self._obey(order, state)
+        except UnfinishedError as error:
+            return Seen(unfinished=str(error))
         except (UnreachableError, ConflictError) as error:
             return Seen(unreachable=str(error))
         except NotFoundError as error:

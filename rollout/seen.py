@@ -15,6 +15,7 @@ class Seen:
     Attributes:
         carried_out: the phase's orders were.
         refused: why the place will not do or tell what it was asked; trying again is no use.
+        unfinished: what the orders wait for; to be carried out again.
         unreachable: why nothing could be seen or done; it may be later.
         readiness: of the candidate.
         golden: of the candidate alone.
@@ -25,6 +26,7 @@ class Seen:
 
     carried_out: bool = False
     refused: str = ""
+    unfinished: str = ""
     unreachable: str = ""
     readiness: Readiness | None = None
     golden: Golden | None = None

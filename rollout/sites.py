@@ -79,13 +79,13 @@ def open_ledger(site: Site, name: str) -> Ledger:
     """Where the state of a rollout of ``name`` is kept.
 
     Raises:
-        RolloutError: the cluster does not tell.
+        RolloutError: there is no way to the cluster.
     """
     if isinstance(site, Pods):
         return FileLedger(site.store / LEDGER_FILE.format(name=name))
-    from rollout.kserve import connect
+    from rollout import kserve
 
-    return connect(name, site.namespace, _options(site))[1]
+    return kserve.open_ledger(name, site.namespace, _options(site))
 
 
 @contextmanager

@@ -71,6 +71,22 @@ def connect(
     return place_of(site, options), ConfigMapLedger(cluster, name)
 
 
+def open_ledger(name: str, namespace: str | None = None, options: Options | None = None) -> Ledger:
+    """Where the state of a rollout is kept, for whoever may read ConfigMaps and nothing else.
+
+    Args:
+        name: of the InferenceService, whether it is there or not.
+        namespace: as ``connect`` has it.
+        options: ``context`` and ``kubeconfig`` count.
+
+    Raises:
+        RolloutError: there is no way to a cluster.
+    """
+    options = options or Options()
+    client, own = login(options.context, options.kubeconfig)
+    return ConfigMapLedger(Cluster(client, namespace or own), name)
+
+
 def place_of(site: Site, options: Options) -> Place:
     """The way to roll out an InferenceService, by what the cluster says of it."""
     service = site.read()

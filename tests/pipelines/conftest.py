@@ -8,9 +8,10 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
@@ -57,22 +58,38 @@ class Workshop:
         served = as_version(first, 1, folder / "pod")
         flags = ("--repository-token", TOKEN, "--drain-delay-s", "0")
         self.pod = Pod(served.path, "--store", str(folder / "pod"), *flags)
-        self.load = Load(f"{self.pod.url}/v1/models/{NAME}:predict", colour_image("red"), clients=2)
+        self.outcomes: Counter[int | str] = Counter()  # of clients during rollouts
 
     def run(self, *more: str, command: str = COMMANDS[0]) -> tuple[int, dict[str, Any], str]:
         """A command of the page, at this pod; its exit code, its JSON, and what it said."""
         _, *words = shlex.split(command.replace("http://127.0.0.1:8080", self.pod.url))
         ours = ("MILLRACE_REGISTRY", "MLFLOW_TRACKING_URI", "MILLRACE_CACHE", "MILLRACE_STORE")
-        ran = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, "-m", "millrace", *words, *more, "--json"],
             cwd=self.folder,
             env={name: value for name, value in os.environ.items() if name not in ours},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
-        assert ran.stdout, ran.stderr
-        return ran.returncode, json.loads(ran.stdout), ran.stderr
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = self._asking_meanwhile(process.stderr)
+        told = process.stdout.read()
+        assert told, said
+        return process.wait(), json.loads(told), said
+
+    def _asking_meanwhile(self, lines: IO[str]) -> str:
+        """What the run says; clients ask the pod from when the rollout begins."""
+        said, load = "", None
+        for line in lines:
+            said += line
+            if load is None and line.split() == ["rollout", "began"]:
+                url = f"{self.pod.url}/v1/models/{NAME}:predict"
+                load = Load(url, colour_image("red"), clients=2)
+        if load is not None:
+            self.outcomes += load.stop()
+        return said
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -84,8 +101,7 @@ class Workshop:
         return dict(self.registry.client.get_run(run_id).data.tags)
 
     def close(self) -> None:
-        """Stop the clients and the pod."""
-        self.load.stop()
+        """Stop the pod."""
         self.pod.close()
 
 

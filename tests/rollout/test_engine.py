@@ -55,8 +55,10 @@ def answered(requests: int, errors: int = 0, slot: int = 1) -> Traffic:
 @st.composite
 def looks(draw) -> Seen:
     """Anything that may be seen; mostly what lets it go on, so that its end is reached."""
-    kind = draw(st.sampled_from(["good"] * 6 + ["any"] * 3 + ["refused", "unreachable"]))
-    if kind in ("refused", "unreachable"):
+    kind = draw(
+        st.sampled_from(["good"] * 6 + ["any"] * 3 + ["refused", "unreachable", "unfinished"])
+    )
+    if kind in ("refused", "unreachable", "unfinished"):
         return Seen(**{kind: "no"})
     standing = Standing.READY
     if kind == "any":
@@ -91,9 +93,10 @@ def as_set(state: State, seen: Seen) -> Seen:
 
 def asked_for(state: State, seen: Seen) -> Seen:
     """What a loop would have seen: only what the phase asks for."""
-    if seen.refused or seen.unreachable or not state.applied:
-        carried_out = not (seen.refused or seen.unreachable)
-        return Seen(refused=seen.refused, unreachable=seen.unreachable, carried_out=carried_out)
+    if seen.refused or seen.unreachable or seen.unfinished:
+        return seen
+    if not state.applied:
+        return Seen(carried_out=True)
     wanted = asks(state)
     if not wanted.readiness:
         return Seen()
@@ -147,7 +150,7 @@ def check_a_change(before: State, after: State, seen: Seen, now: float) -> None:
         return
     if before.phase in (Phase.ABORTING, Phase.DONE):
         assert after.phase is not Phase.PROMOTING
-    if seen.refused or seen.unreachable:
+    if seen.refused or seen.unreachable or seen.unfinished:
         assert after.share_set <= before.share_set or before.wish is Wish.PROMOTE
     passed = (before.phase, before.step) != (after.phase, after.step) and after.phase in (
         Phase.STEP,

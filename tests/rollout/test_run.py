@@ -170,6 +170,30 @@ def test_a_pause_instead_waits_for_a_person():
     assert world.end() == PROMOTED
 
 
+@pytest.mark.parametrize("does", [Quality(), Quality(errors=0.3)], ids=["good", "bad"])
+def test_orders_that_take_long_are_given_until_they_are_through(does):
+    """As when pods are replaced; what is waited for is told once."""
+    quick, world = World(candidate_does=does), World(candidate_does=does, takes=5)
+    carry_out(quick)
+
+    _, told = carry_out(world)
+
+    assert world.end() == quick.end()
+    assert world.calls == quick.calls
+    assert sum("waits: " in text for text in told) == len(world.calls) - 2
+
+
+def test_a_share_that_never_gets_through_is_given_up():
+    """The candidate's further pods do not start."""
+    world = World(takes=1000)
+    world.at[400] = lambda: setattr(world, "takes", 1)
+
+    carry_out(world, plan(dark={"timeout_s": 200}))
+
+    assert came_back(world)
+    assert "not through after 200 s" in world.tag
+
+
 def test_a_candidate_that_never_gets_ready_is_given_up_after_the_plan_s_time():
     """And its reason is told."""
     world = World(never_ready=True)

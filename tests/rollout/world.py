@@ -12,7 +12,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from rollout.errors import ConflictError, NotFoundError, RolloutError, UnreachableError
+from rollout.errors import (
+    ConflictError,
+    NotFoundError,
+    RolloutError,
+    UnfinishedError,
+    UnreachableError,
+)
 from rollout.plan import Plan
 from rollout.run import Parts
 from rollout.types import (
@@ -58,6 +64,7 @@ class World:
         out_of_reach: names of the parts that do not answer.
         refuses: calls that are refused.
         calls: what the place and the registry were told, in order.
+        takes: how often an order must be given until it is through.
         kill_at: the number of the call at which the caller dies, before it if ``kill_before``.
     """
 
@@ -72,6 +79,7 @@ class World:
     refuses: set[str] = field(default_factory=set)
     kill_at: int = -1
     kill_before: bool = True
+    takes: int = 1
 
     def __post_init__(self) -> None:
         self.clock = START
@@ -84,7 +92,7 @@ class World:
         self.alias = {"champion": STABLE, "challenger": CANDIDATE}
         self.tag = ""
         self.kept: Kept | None = None
-        self.number = 0
+        self.number = self.given = 0
         self.stopping = False
         self.at = {}  # what happens when: seconds since the start -> callable
 
@@ -98,6 +106,10 @@ class World:
             raise UnreachableError(f"the {part} does not answer")
         if name in self.refuses:
             raise RolloutError(f"{name} is refused")
+        if name in ("share", "promote", "withdraw"):
+            self.given += 1
+            if self.given % self.takes:
+                raise UnfinishedError(f"{self.given} pods are being replaced")
         result = effect()
         if self.number == self.kill_at:
             raise KilledError

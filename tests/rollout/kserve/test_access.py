@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from rollout.errors import ForbiddenError, NotFoundError
-from rollout.kserve.connect import Options, connect, prometheus_address
+from rollout.kserve.connect import Options, connect, open_ledger, prometheus_address
 from rollout.kserve.ledger import ConfigMapLedger
 from rollout.types import Standing
 from tests.kubernetes.access import service_account
@@ -172,6 +172,21 @@ def test_connected_by_a_kubeconfig(clients, tmp_path):
         assert ledger.read() is None
         with pytest.raises(ForbiddenError, match="in namespace elsewhere"):
             connect(NAME, "elsewhere", Options(kubeconfig=kubeconfig))
+
+
+def test_whoever_only_looks_needs_a_right_on_configmaps_alone(clients, tmp_path):
+    """The state of a rollout, `millrace rollout status`."""
+    with rigged(MODES["canary"], clients) as rig:
+        reader = role("pipeline-access")
+        reader["rules"] = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]
+        rig.cluster.bind(ACCOUNT, reader)
+        ConfigMapLedger(rig.client, NAME).write('{"phase": "step"}', None)
+        options = Options(kubeconfig=rig.cluster.kubeconfig(tmp_path, ACCOUNT, NAMESPACE))
+
+        kept = open_ledger(NAME, options=options).read()
+
+        assert kept is not None
+        assert kept.state == '{"phase": "step"}'
 
 
 def test_prometheus_is_where_its_operator_says(clients, tmp_path):
