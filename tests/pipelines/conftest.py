@@ -9,9 +9,9 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -62,28 +62,36 @@ class Workshop:
 
     def run(self, *more: str, command: str = COMMANDS[0]) -> tuple[int, dict[str, Any], str]:
         """A command of the page, at this pod; its exit code, its JSON, and what it said."""
+        process = self.start(*more, command=command)
+        assert process.stdout is not None
+        said = self.follow(process)
+        told = process.stdout.read()
+        assert told, said
+        return process.wait(), json.loads(told), said
+
+    def start(self, *more: str, command: str = COMMANDS[0]) -> subprocess.Popen[str]:
+        """The same, as a process in a group of its own."""
         _, *words = shlex.split(command.replace("http://127.0.0.1:8080", self.pod.url))
         ours = ("MILLRACE_REGISTRY", "MLFLOW_TRACKING_URI", "MILLRACE_CACHE", "MILLRACE_STORE")
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "millrace", *words, *more, "--json"],
             cwd=self.folder,
             env={name: value for name, value in os.environ.items() if name not in ours},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
-        assert process.stdout is not None
-        assert process.stderr is not None
-        said = self._asking_meanwhile(process.stderr)
-        told = process.stdout.read()
-        assert told, said
-        return process.wait(), json.loads(told), said
 
-    def _asking_meanwhile(self, lines: IO[str]) -> str:
+    def follow(
+        self, process: subprocess.Popen[str], heard: Callable[[str], None] = lambda _: None
+    ) -> str:
         """What the run says; clients ask the pod from when the rollout begins."""
+        assert process.stderr is not None
         said, load = "", None
-        for line in lines:
+        for line in process.stderr:
             said += line
+            heard(line)
             if load is None and line.split() == ["rollout", "began"]:
                 url = f"{self.pod.url}/v1/models/{NAME}:predict"
                 load = Load(url, colour_image("red"), clients=2)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
+import httpx
 import pytest
 
 pytestmark = pytest.mark.timeout(600)  # a run is nine processes, each of which imports a lot
@@ -93,3 +96,24 @@ def test_a_run_that_cannot_begin_says_why_before_anything_is_made(workshop, prom
     assert "no dataset 'none.zip'" in told["why"]
     assert [step["step"] for step in told["steps"]] == ["pin", "conclude"]
     assert workshop.tags(told["mlflow_run"])["millrace.why"] == told["why"]
+
+
+def test_ctrl_c_in_a_rollout_takes_the_candidate_back(workshop, promoted):
+    """As a terminal sends it, to every process; the run is concluded, and nothing is left."""
+    process = workshop.start()
+
+    def interrupt(line: str) -> None:
+        if "step 1 of 2: 30 %: set" in line:
+            os.killpg(process.pid, signal.SIGINT)
+
+    said = workshop.follow(process, interrupt)
+
+    assert process.wait() == 130, said
+    assert workshop.aliases == {"champion": "2", "previous": "1"}
+    newest = workshop.registry.versions("colours")[-1]
+    assert newest.version == "3"
+    assert newest.tags["millrace.rollout"].startswith("aborted: ")
+    assert newest.tags["millrace.outcome"] == "aborted"
+    index = httpx.get(f"{workshop.pod.url}/v2/models/colours/versions/3/ready")
+    assert index.status_code == 404
+    assert set(workshop.outcomes) == {200}
