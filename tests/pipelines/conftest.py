@@ -62,12 +62,12 @@ class Workshop:
 
     def run(self, *more: str, command: str = COMMANDS[0]) -> tuple[int, dict[str, Any], str]:
         """A command of the page, at this pod; its exit code, its JSON, and what it said."""
-        process = self.start(*more, command=command)
-        assert process.stdout is not None
-        said = self.follow(process)
-        told = process.stdout.read()
+        with self.start(*more, command=command) as process:
+            assert process.stdout is not None
+            said = self.follow(process)
+            told = process.stdout.read()
         assert told, said
-        return process.wait(), json.loads(told), said
+        return process.returncode, json.loads(told), said
 
     def start(self, *more: str, command: str = COMMANDS[0]) -> subprocess.Popen[str]:
         """The same, as a process in a group of its own."""

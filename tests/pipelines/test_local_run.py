@@ -100,15 +100,15 @@ def test_a_run_that_cannot_begin_says_why_before_anything_is_made(workshop, prom
 
 def test_ctrl_c_in_a_rollout_takes_the_candidate_back(workshop, promoted):
     """As a terminal sends it, to every process; the run is concluded, and nothing is left."""
-    process = workshop.start()
+    with workshop.start() as process:
 
-    def interrupt(line: str) -> None:
-        if "step 1 of 2: 30 %: set" in line:
-            os.killpg(process.pid, signal.SIGINT)
+        def interrupt(line: str) -> None:
+            if "step 1 of 2: 30 %: set" in line:
+                os.killpg(process.pid, signal.SIGINT)
 
-    said = workshop.follow(process, interrupt)
+        said = workshop.follow(process, interrupt)
 
-    assert process.wait() == 130, said
+    assert process.returncode == 130, said
     assert workshop.aliases == {"champion": "2", "previous": "1"}
     newest = workshop.registry.versions("colours")[-1]
     assert newest.version == "3"
