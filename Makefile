@@ -41,7 +41,7 @@ fuzz: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
-# The predictor's image, by buildah or docker; VARIANT=cuda or rocm, BASE=… and TAG=… as image/build.sh says.
+# The predictor's image, by buildah or docker; VARIANT=cuda, rocm or pipeline, BASE=… and TAG=… as image/build.sh says.
 image: $(READY)
 	PYTHON=$(BIN)/python image/build.sh
 

@@ -17,7 +17,7 @@ python=${PYTHON:-python3}
 work=var/image
 if [ "$variant" = pipeline ]; then
   predictor=millrace:$version
-  VARIANT=cpu TAG=$predictor "$0"
+  VARIANT=cpu TAG=$predictor image/build.sh
   file=image/Containerfile.pipeline extras=tracing,analyzer,pipelines,registry,rollout
 else
   file=Containerfile extras=tracing,registry-client
