@@ -77,7 +77,7 @@ def run_here(
     """
     key = f"local-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     wanted = {**arguments, "key": key}
-    own = folder / RUNS / key
+    own = folder.absolute() / RUNS / key
     own.mkdir(parents=True)
     heard = _Heard(own / LOG_FILE, tell)
     try:

@@ -69,12 +69,14 @@ class Workshop:
         assert told, said
         return process.returncode, json.loads(told), said
 
-    def start(self, *more: str, command: str = COMMANDS[0]) -> subprocess.Popen[str]:
+    def start(
+        self, *more: str, command: str = COMMANDS[0], form: str = "--json"
+    ) -> subprocess.Popen[str]:
         """The same, as a process in a group of its own."""
         _, *words = shlex.split(command.replace("http://127.0.0.1:8080", self.pod.url))
         ours = ("MILLRACE_REGISTRY", "MLFLOW_TRACKING_URI", "MILLRACE_CACHE", "MILLRACE_STORE")
         return subprocess.Popen(
-            [sys.executable, "-m", "millrace", *words, *more, "--json"],
+            [sys.executable, "-m", "millrace", *words, *more, *form.split()],
             cwd=self.folder,
             env={name: value for name, value in os.environ.items() if name not in ours},
             stdout=subprocess.PIPE,

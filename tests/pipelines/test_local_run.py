@@ -98,6 +98,19 @@ def test_a_run_that_cannot_begin_says_why_before_anything_is_made(workshop, prom
     assert workshop.tags(told["mlflow_run"])["millrace.why"] == told["why"]
 
 
+def test_people_get_a_table_of_the_steps_and_where_all_of_it_is(workshop):
+    """What failed, and why, in the last lines."""
+    with workshop.start("--dataset", "none.zip", form="") as process:
+        assert process.stdout is not None
+        said = workshop.follow(process)
+        shown = process.stdout.read()
+    assert process.returncode == 2, said
+    assert "pin  failed no dataset 'none.zip'" in said
+    assert "failed: no dataset 'none.zip'" in shown
+    assert "failed, no version: pin: no dataset 'none.zip'" in shown
+    assert f"at sqlite:///var/mlflow.db; files and log in {workshop.folder}/var/pipeline" in shown
+
+
 def test_ctrl_c_in_a_rollout_takes_the_candidate_back(workshop, promoted):
     """As a terminal sends it, to every process; the run is concluded, and nothing is left."""
     with workshop.start() as process:
