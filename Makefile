@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine with Python 3.11 and make:
-#   make demo   sets up, then trains, packages, serves and classifies, and says what it did
+#   make demo   sets up, then trains, serves and rolls out three candidates, and says what it did
 #   make test   sets up, then passes the tests
 PYTHON ?= python3.11
 VENV := .venv
@@ -41,7 +41,7 @@ fuzz: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
-# The predictor's image, by buildah or docker; VARIANT=cuda or rocm, BASE=… and TAG=… as image/build.sh says.
+# The predictor's image, by buildah or docker; VARIANT=cuda, rocm or pipeline, BASE=… and TAG=… as image/build.sh says.
 image: $(READY)
 	PYTHON=$(BIN)/python image/build.sh
 
@@ -49,7 +49,7 @@ image: $(READY)
 lock:
 	rm -rf var/lock && $(PYTHON) -m venv var/lock
 	var/lock/bin/python -m pip install --quiet torch==2.13.0
-	var/lock/bin/python -m pip install --quiet '.[torch,pipelines,registry,mlperf,analyzer,study,tracing,dev]' 'setuptools<81'
+	var/lock/bin/python -m pip install --quiet '.[torch,pipelines,rollout,registry,mlperf,analyzer,study,tracing,dev]' 'setuptools<81'
 	{ echo "# Written by 'make lock': every package of every extra, exact."; \
 	  var/lock/bin/python -m pip freeze --all --exclude millrace --exclude pip | sed 's/+cpu$$//'; } > requirements.lock
 	rm -rf var/lock

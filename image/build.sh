@@ -3,6 +3,7 @@
 # by debootstrap is committed in its place: the same Debian release by the same packages.
 #   image/build.sh                     millrace:0.1.0 on debian:bookworm-slim, by buildah or docker
 #   VARIANT=cuda image/build.sh        for NVIDIA's GPUs; VARIANT=rocm BASE=… for AMD's
+#   VARIANT=pipeline image/build.sh    of the pipeline's steps, on top of the predictor's, which is built first
 #   BASE=debian:bookworm-slim@sha256:… image/build.sh
 #   PYTHON=.venv/bin/python            whose pip fetches the wheels, by its own configuration
 set -euo pipefail
@@ -14,6 +15,13 @@ version=$(sed -n 's/^version = //p' setup.cfg)
 tag=${TAG:-millrace:$version$([ "$variant" = cpu ] || echo "-$variant")}
 python=${PYTHON:-python3}
 work=var/image
+if [ "$variant" = pipeline ]; then
+  predictor=millrace:$version
+  VARIANT=cpu TAG=$predictor image/build.sh
+  file=image/Containerfile.pipeline extras=tracing,analyzer,pipelines,registry,rollout
+else
+  file=Containerfile extras=tracing,registry-client
+fi
 wheels=$work/wheels/$variant
 
 say() { echo "image: $*" >&2; }
@@ -29,10 +37,10 @@ fi
 # The packages, by the machine's own pip and so by its index, proxy and certificates: the build then needs none.
 fetch_wheels() {
   mkdir -p "$wheels"
-  if [ "$variant" != cpu ]; then
+  if [ -f "image/requirements-$variant.txt" ]; then
     "$python" -m pip wheel --quiet --wheel-dir "$wheels" --constraint requirements.lock -r "image/requirements-$variant.txt"
   fi
-  "$python" -m pip wheel --quiet --wheel-dir "$wheels" --constraint requirements.lock '.[tracing,registry-client]' 'setuptools<81' wheel
+  "$python" -m pip wheel --quiet --wheel-dir "$wheels" --constraint requirements.lock ".[$extras]" 'setuptools<81' wheel
   "$python" -m pip wheel --quiet --wheel-dir "$wheels" cyclonedx-bom==7.5.0
   rm -f "$wheels"/millrace-*.whl  # it is built from its source
 }
@@ -59,26 +67,28 @@ bootstrap() {
 has() { buildah inspect --type image "$1" >/dev/null 2>&1; }
 
 build_with_buildah() {
-  if ! has "$base" && ! buildah pull --quiet "$base" >/dev/null 2>&1; then
+  if [ "$variant" != pipeline ] && ! has "$base" && ! buildah pull --quiet "$base" >/dev/null 2>&1; then
     # Nobody who named another base gets Debian instead.
     [ "$base" = debian:bookworm-slim ] || fail "$base cannot be pulled"
     if has localhost/debian:bookworm-slim; then base=localhost/debian:bookworm-slim; else bootstrap; fi
     say "debian:bookworm-slim cannot be pulled: built on a tree by debootstrap instead"
   fi
   # Docker's format, since OCI's knows no HEALTHCHECK.
-  buildah bud --quiet --format docker --network host --pull-never --file Containerfile \
+  buildah bud --quiet --format docker --network host --pull-never --file "$file" \
     --build-arg BASE="$base" --build-arg VARIANT="$variant" "${arguments[@]}" --tag "$tag" . >/dev/null
 }
 
-[ "$variant" = cpu ] || [ -f "image/requirements-$variant.txt" ] || fail "VARIANT is cpu, cuda or rocm, not $variant"
+[[ "$variant" =~ ^(cpu|pipeline)$ ]] || [ -f "image/requirements-$variant.txt" ] \
+  || fail "VARIANT is cpu, cuda, rocm or pipeline, not $variant"
 fetch_wheels
 arguments=(--build-arg "WHEELS=$wheels")
+[ "$variant" != pipeline ] || arguments+=(--build-arg "PREDICTOR=$([ -n "$(command -v buildah)" ] && echo localhost/)$predictor")
 if command -v buildah >/dev/null; then
   build_with_buildah
   size=$(buildah images --format '{{.Size}}' "$tag" | head -n 1)
   digest=$(buildah inspect --type image --format '{{.FromImageDigest}}' "$tag")
 else
-  docker build --file Containerfile --build-arg BASE="$base" --build-arg VARIANT="$variant" "${arguments[@]}" --tag "$tag" .
+  docker build --file "$file" --build-arg BASE="$base" --build-arg VARIANT="$variant" "${arguments[@]}" --tag "$tag" .
   size=$(docker image inspect --format '{{.Size}}' "$tag") digest=$(docker image inspect --format '{{.Id}}' "$tag")
 fi
 echo "$tag $size $digest"

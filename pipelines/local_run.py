@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import logging
+import sys
 import time
 import uuid
 import warnings
@@ -76,7 +77,7 @@ def run_here(
     """
     key = f"local-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     wanted = {**arguments, "key": key}
-    own = folder / RUNS / key
+    own = folder.absolute() / RUNS / key
     own.mkdir(parents=True)
     heard = _Heard(own / LOG_FILE, tell)
     try:
@@ -127,7 +128,8 @@ def _concluded(arguments: Mapping[str, Any]) -> Conclusion | None:
 
 
 def _conclude(arguments: Mapping[str, Any], why: str) -> Conclusion:
-    return tasks.conclude(_run_of(arguments), arguments["place"], why)
+    with contextlib.redirect_stdout(sys.stderr):  # where a caller's own answer does not stand
+        return tasks.conclude(_run_of(arguments), arguments["place"], why)
 
 
 def _explained(

@@ -19,7 +19,7 @@ COMMAND = re.compile(r"\.?(?:\.venv/bin/)?millrace (\w+)((?:[^\n]|\\\n)*)")
 
 SUBCOMMAND = re.compile(
     r"^ (list|show|verify|register|promote|rollback|alias|scaling|fleet|start|status|pause|resume"
-    r"|abort)\b"
+    r"|abort|run|compile|submit)\b"
 )
 
 

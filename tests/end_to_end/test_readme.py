@@ -35,7 +35,7 @@ def after_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)  # the demo runs the pipeline three times, each some ten processes
 def test_the_commands_of_the_readme_do_what_it_says(after_demo, monkeypatch):
     """package, classify, serve, the first curl, load and top."""
     monkeypatch.chdir(after_demo)

@@ -4,6 +4,8 @@ import pytest
 
 from examples import demo
 from examples.clients import Answer, Reading
+from examples.live_traffic import Traffic
+from examples.pipeline_runs import Outcome
 from examples.server import Stop
 
 LABELS = ["0", "1", "2", "3"] * 10
@@ -50,3 +52,41 @@ def test_agreement_counts_images_on_which_all_protocols_say_the_same():
 def test_accuracy_is_the_share_of_right_labels():
     """Against the folder's label, not the class index."""
     assert demo.accuracy_of(reading(labels=wrong_at(0, 1, 2, 3)), LABELS) == 0.9
+
+
+AS_EXPECTED = {"digits.onnx": "promoted", "worse.onnx": "refused", "slow.onnx": "aborted"}
+ALIASES = {"champion": "2", "previous": "1"}
+
+
+def outcomes(**changed):
+    """What the three candidates came to, but for ``changed`` ones."""
+    return [
+        Outcome(network, changed.get(network.partition(".")[0], outcome), "why", "2", "run", 1.0)
+        for network, outcome in AS_EXPECTED.items()
+    ]
+
+
+def test_three_candidates_that_end_as_they_deserve_and_no_failed_request_succeed():
+    """Exit code 0."""
+    assert demo.EXPECTED == AS_EXPECTED
+    assert demo.conclude_rollouts(outcomes(), Traffic(100, 0, {}), ALIASES) == 0
+
+
+@pytest.mark.parametrize(
+    ("ended", "traffic", "aliases"),
+    [
+        (outcomes(digits="aborted"), Traffic(100, 0, {}), ALIASES),
+        (outcomes(worse="promoted"), Traffic(100, 0, {}), ALIASES),
+        (outcomes(slow="promoted"), Traffic(100, 0, {}), ALIASES),
+        (outcomes()[:2], Traffic(100, 0, {}), ALIASES),
+        (outcomes(), Traffic(100, 1, {"503": 1}), ALIASES),
+        (outcomes(), Traffic(0, 0, {}), ALIASES),
+        (outcomes(), Traffic(100, 0, {}), ALIASES | {"challenger": "3"}),
+    ],
+    ids=["not promoted", "not stopped", "not back", "missing", "failure", "no client", "left"],
+)
+def test_a_candidate_that_ends_otherwise_or_a_failed_request_fails_the_demo(
+    ended, traffic, aliases
+):
+    """Exit code 1 for any of them."""
+    assert demo.conclude_rollouts(ended, traffic, aliases) == 1
