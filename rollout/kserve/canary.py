@@ -143,7 +143,8 @@ class CanaryPlace:
                 self._site.change_under(before, lambda each: self._rename(each, candidate, before))
         else:
             self._demand_served(service, candidate)
-        self._parts.only(self._services(self._site.read(), candidate))
+        self._parts.only(self._services(self._site.read(), candidate), before)
+        self._site.memory.demand(before)
         self._site.memory.forget()
 
     def withdraw(self, candidate: Version) -> None:
@@ -278,13 +279,13 @@ class CanaryPlace:
     def _take_its_place(self, candidate: Version, before: Before) -> None:
         services = self._services(self._site.read(), candidate)
         self._parts.replace_pods(services, candidate, before)
-        self._parts.only(services)
+        self._parts.only(services, before)
 
         def edit(service: Manifest) -> None:
             self._drop(service, candidate)
             before.rescale(service["spec"]["predictor"])
 
-        self._site.change(edit)
+        self._site.change_under(before, edit)
 
     def _drop(self, service: Manifest, candidate: Version) -> None:
         entries = service["spec"].get("canary") or []

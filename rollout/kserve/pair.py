@@ -122,9 +122,10 @@ class PairPlace:
         else:
             self.share(candidate, 100)
             self._parts.replace_pods(self._services(service), candidate, before)
-        self._parts.only(self._services(service))
+        self._parts.only(self._services(service), before)
         if before is not None:
-            self._site.change(lambda each: before.rescale(each["spec"]["predictor"]))
+            self._site.change_under(before, lambda each: before.rescale(each["spec"]["predictor"]))
+            self._site.memory.demand(before)
         self._end()
 
     def withdraw(self, candidate: Version) -> None:
@@ -190,8 +191,8 @@ class PairPlace:
     def _demand_own(self, candidate: Version, error: ConflictError) -> None:
         if self._found(candidate) is not None:
             return
-        second = self._site.cluster.get(INFERENCE_SERVICE, self._second)
-        if second["metadata"].get("deletionTimestamp"):
+        second = self._site.cluster.find(INFERENCE_SERVICE, self._second)
+        if second is None or second["metadata"].get("deletionTimestamp"):
             raise UnfinishedError(f"InferenceService {self._second} is still going") from error
         raise RolloutError(
             f"there is an InferenceService {self._second} that is not of this rollout: delete it"

@@ -97,6 +97,7 @@ class ServerlessPlace:
             service["spec"]["predictor"].pop(SHARE, None)
 
         self._site.change_under(before, edit)
+        self._site.memory.demand(before)
         self._site.memory.forget()
 
     def withdraw(self, candidate: Version) -> None:

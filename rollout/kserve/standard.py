@@ -140,9 +140,19 @@ class StandardParts:
         """Whether a route of clients names a Service, whatever its weight."""
         return bool(self._routes.found({service}))
 
-    def only(self, services: Services) -> None:
-        """All requests to the stable version."""
-        self._routes.share_out({services.stable: 100}, services.known, {})
+    def only(self, services: Services, before: Before | None = None) -> None:
+        """All requests to the stable version.
+
+        Raises:
+            ConflictError: it is to be so at a promotion, and somebody else has ended the rollout of
+                ``before``.
+        """
+        weights = {services.stable: 100}
+        if before is None:
+            self._routes.share_out(weights, services.known, {})
+        else:
+            under_way = partial(self._site.memory.demand, before)
+            self._routes.share_out(weights, services.known, {}, under_way)
 
     def replace_pods(self, services: Services, candidate: Version, before: Before) -> None:
         """Let the stable version's own pods serve the candidate, which has all requests meanwhile.

@@ -9,6 +9,7 @@ import pytest
 
 from rollout.errors import NotFoundError, RolloutError, UnfinishedError
 from rollout.kserve.connect import Options
+from rollout.kserve.detection import KNATIVE, MODE, STANDARD, deployment_mode
 from rollout.types import Route, Standing
 from tests.kubernetes.workloads import Fate
 from tests.rollout.kserve.objects import CANDIDATE, NAME, NAMESPACE, STORAGE
@@ -126,3 +127,24 @@ def test_there_must_be_a_revision_to_go_back_to(clients):
         rig.controller.settle()
         rig.launched()
         assert rig.shares() == {"3": 100}
+
+
+def test_a_kserve_that_writes_no_mode_is_known_by_its_revisions():
+    """Before 0.15.1, and where the mode is the default and no annotation names it."""
+    status = {"components": {"predictor": {"latestCreatedRevision": "classifier-00001"}}}
+    assert deployment_mode({"metadata": {}, "status": status}) == KNATIVE
+    standard = {"metadata": {}, "status": {**status, "deploymentMode": "RawDeployment"}}
+    assert deployment_mode(standard) == STANDARD
+
+
+def test_where_nothing_says_the_mode_it_is_said_what_would(rig):
+    """The controller is not there, or too old to write it."""
+    thing = {"metadata": {"annotations": {MODE: None}}}
+    with rig.controller.held():
+        rig.cluster.set_status(rig.service(), {})
+        rig.cluster.patch("InferenceService", NAME, thing, NAMESPACE)
+        with rig.cluster.store.changed:
+            metadata = rig.service()["metadata"]
+        if MODE not in (metadata.get("annotations") or {}):
+            with pytest.raises(RolloutError, match=f"older than 0.15.1 .* {MODE}"):
+                rig.place()
