@@ -91,10 +91,15 @@ class PairPlace:
         self._parts.demand_way(service, services)
         kept = int(service["spec"]["predictor"].get("minReplicas") or 0)
         stable = self._parts.stable_pods(service, services, before, kept)
-        if stable > int(before.scale.get("minReplicas") or 1):
-            self._site.change_under(
-                before, lambda each: keep_pods(each["spec"]["predictor"], before, stable)
-            )
+
+        def keep(service: Manifest) -> None:
+            predictor = service["spec"]["predictor"]
+            keep_pods(predictor, before, stable)
+            # As KServe takes it to be. A withdrawal then has something to write here, with which
+            # whoever is late with a promotion collides.
+            predictor.setdefault("maxReplicas", stable)
+
+        self._site.change_under(before, keep)
         second = self._site.cluster.get(INFERENCE_SERVICE, self._second)
         # Never fewer: at a share that is set again, it may have more to do than it had.
         had = int(second["spec"]["predictor"].get("minReplicas") or 0)
