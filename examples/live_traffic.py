@@ -34,7 +34,15 @@ class LiveTraffic:
 
     def __init__(self, url: str, images: Path, log: Path) -> None:
         self._log = log
-        command: list[str | Path] = [MILLRACE, "load", images, "--endpoint", url, "--rate", str(RATE)]
+        command: list[str | Path] = [
+            MILLRACE,
+            "load",
+            images,
+            "--endpoint",
+            url,
+            "--rate",
+            str(RATE),
+        ]
         command += ["--duration", "3600", "--warm-up", "0", "--no-progress", "--json", "-"]
         with log.with_suffix(".json").open("wb") as result, log.open("wb") as said:
             self._process = subprocess.Popen(

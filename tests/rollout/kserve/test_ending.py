@@ -21,8 +21,6 @@ from tests.rollout.kserve.objects import (
 )
 from tests.rollout.kserve.rig import MODES, Mortal, rigged
 
-STANDARD = ("canary", "canary-keep-name", "pair")
-
 
 def forget(rig):
     """Somebody deletes what the rollout keeps for its end."""
@@ -86,7 +84,7 @@ def test_in_knative_mode_too_but_what_was_served_before_is_for_people_to_say(cli
         rig.shared(percent)
         forget(rig)
         for _ in range(2):
-            with pytest.raises(RolloutError, match="has deleted its ConfigMap .* 0, and remove"):
+            with pytest.raises(RolloutError, match=r"has deleted its ConfigMap .* 0, and remove"):
                 rig.carry_out(lambda place: place.withdraw(CANDIDATE))
             rig.controller.settle()
             assert rig.shares() == {"3": 100}

@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 
 from rollout.errors import NotFoundError, RolloutError, UnfinishedError
-from rollout.kserve.connect import Options
+from rollout.kserve.connect import Options, place_of
 from rollout.kserve.detection import KNATIVE, MODE, STANDARD, deployment_mode
+from rollout.kserve.site import Site
+from rollout.kserve.source import Sources
 from rollout.types import Route, Standing
 from tests.kubernetes.workloads import Fate
-from tests.rollout.kserve.objects import CANDIDATE, NAME, NAMESPACE, STORAGE
+from tests.rollout.kserve.objects import CANDIDATE, NAME, NAMESPACE, STORAGE, service
 from tests.rollout.kserve.rig import MODES, Rig, rigged
 
 MODEL = f"/v2/models/{NAME}"
@@ -137,14 +139,15 @@ def test_a_kserve_that_writes_no_mode_is_known_by_its_revisions():
     assert deployment_mode(standard) == STANDARD
 
 
-def test_where_nothing_says_the_mode_it_is_said_what_would(rig):
-    """The controller is not there, or too old to write it."""
-    thing = {"metadata": {"annotations": {MODE: None}}}
-    with rig.controller.held():
-        rig.cluster.set_status(rig.service(), {})
-        rig.cluster.patch("InferenceService", NAME, thing, NAMESPACE)
-        with rig.cluster.store.changed:
-            metadata = rig.service()["metadata"]
-        if MODE not in (metadata.get("annotations") or {}):
-            with pytest.raises(RolloutError, match=f"older than 0.15.1 .* {MODE}"):
-                rig.place()
+def test_where_nothing_says_the_mode_it_is_said_what_would(cluster, client):
+    """The controller is not there, or too old to write it; by revisions it is known."""
+    thing = service()
+    del thing["metadata"]["annotations"]
+    cluster.create(thing)
+    site = Site(client, NAME, Sources())
+
+    with pytest.raises(RolloutError, match=f"older than 0.15.1 .* {MODE}"):
+        place_of(site, Options())
+    predictor = {"latestCreatedRevision": f"{NAME}-predictor-00001"}
+    cluster.set_status(site.read(), {"components": {"predictor": predictor}})
+    assert "Knative mode" in place_of(site, Options()).title
