@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from rollout.errors import ConflictError, RolloutError
 from rollout.kserve.cluster import Cluster
@@ -27,6 +27,8 @@ class Before:
         source: what of ``predictor.model`` said which version.
         scale: its ``minReplicas`` and ``maxReplicas``, where it had them.
         tag_routing: KServe's annotation of that name; None if it had none.
+        ending: it is being withdrawn, and nobody may give it a share any more.
+        mark: tells this rollout from another one of the same candidate.
     """
 
     stable: str
@@ -35,6 +37,8 @@ class Before:
     source: Manifest
     scale: Manifest
     tag_routing: str | None = None
+    ending: bool = False
+    mark: str = ""
 
     def rescale(self, predictor: Manifest) -> None:
         """Let a predictor have as many pods as it was to have; in place."""
@@ -71,12 +75,13 @@ class Memory:
         if found is None:
             return None
         try:
-            return Before(**json.loads(found["data"][KEY]))
+            before = Before(**json.loads(found["data"][KEY]))
         except (KeyError, TypeError, ValueError) as error:
             raise RolloutError(
                 f"ConfigMap {self._name} is not as a rollout wrote it: delete it if no rollout is "
                 "under way and the InferenceService is as it should be"
             ) from error
+        return replace(before, mark=str(found["metadata"]["uid"]))
 
     def keep(self, service: Manifest, stable: str, candidate: str) -> Before:
         """Keep what ``service`` is now, unless something is kept; gives what is."""
@@ -97,13 +102,32 @@ class Memory:
         }
         data = {KEY: json.dumps(asdict(before))}
         try:
-            self._cluster.create(CONFIG_MAP, {"metadata": metadata, "data": data})
+            made = self._cluster.create(CONFIG_MAP, {"metadata": metadata, "data": data})
         except ConflictError:
             found = self.read()
             if found is None:
                 raise
             return found
-        return before
+        return replace(before, mark=str(made["metadata"]["uid"]))
+
+    def end(self, before: Before) -> None:
+        """From now on ``demand`` refuses: whoever is slow gives the candidate nothing any more."""
+        if not before.ending:
+            kept = replace(before, ending=True, mark="")
+            patch = {"data": {KEY: json.dumps(asdict(kept))}}
+            self._cluster.patch(CONFIG_MAP, self._name, patch)
+
+    def demand(self, before: Before) -> None:
+        """The rollout must be under way still; asked between reading an object and writing it.
+
+        Raises:
+            ConflictError: somebody else has ended it.
+        """
+        found = self.read()
+        if found is None or found.ending or found.mark != before.mark:
+            raise ConflictError(
+                f"the rollout of version {before.candidate} was ended by somebody else meanwhile"
+            )
 
     def forget(self) -> None:
         """Nothing is to be put back any more."""

@@ -73,7 +73,7 @@ class CanaryPlace:
                 service["spec"]["canary"] = [entry]
                 _scale(service, entry, 1, before, stable)
 
-        service = self._site.change(edit)
+        service = self._site.change_under(before, edit)
         self._routes.ensure(service, services.stable, services.known)
 
     def readiness(self, candidate: Version) -> Readiness:
@@ -105,8 +105,11 @@ class CanaryPlace:
         before = self._demand_before(candidate)
         service = self._site.read()
         services = self._services(service, candidate)
-        stable = self._parts.stable_pods(service, services, before)
-        wanted = share_of(stable, percent)
+        pods = _pods_of(self._demand_entry(service, candidate))
+        kept = int(service["spec"]["predictor"].get("minReplicas") or 0) - pods
+        stable = self._parts.stable_pods(service, services, before, kept)
+        # Never fewer: at a share that is set again, it may have more to do than it had.
+        wanted = max(share_of(stable, percent), pods)
 
         def scale(service: Manifest) -> None:
             _scale(service, self._demand_entry(service, candidate), wanted, before, stable)
@@ -114,11 +117,11 @@ class CanaryPlace:
         def weigh(service: Manifest) -> None:
             self._demand_entry(service, candidate)["trafficPercent"] = percent
 
-        self._site.change(scale)
+        self._site.change_under(before, scale)
         self._parts.await_pods(services, wanted)
         if not self._weighed(services):  # KServe weighs those alone that are ready
             raise RolloutError(NO_WAY.format(service=services.stable))
-        self._site.change(weigh)
+        self._site.change_under(before, weigh)
         self._parts.share_out(services, percent, before)
 
     def promote(self, candidate: Version) -> None:
@@ -137,19 +140,26 @@ class CanaryPlace:
             if self._keeps_name(service):
                 self._take_its_place(candidate, before)
             else:
-                self._site.change(lambda each: self._rename(each, candidate, before))
+                self._site.change_under(before, lambda each: self._rename(each, candidate, before))
         else:
             self._demand_served(service, candidate)
-        self._parts.only(self._services(self._site.read(), candidate))
+        self._parts.only(self._services(self._site.read(), candidate), before)
+        self._site.memory.demand(before)
         self._site.memory.forget()
 
     def withdraw(self, candidate: Version) -> None:
-        """All requests to the stable version, then the entry goes."""
+        """All requests to the stable version, then the entry goes.
+
+        Where nobody remembers what was before, there is no more to do: what was before is there.
+        """
         before = self._before(candidate)
         service = self._site.read()
-        if before is None and self._entry(service, candidate) is None:
+        services = self._services(service, candidate)
+        if before is not None:
+            self._site.memory.end(before)
+        elif self._entry(service, candidate) is None and not self._is_astray(services):
             return
-        self._parts.only(self._services(service, candidate))
+        self._parts.only(services)
 
         def edit(service: Manifest) -> None:
             self._drop(service, candidate)
@@ -193,6 +203,11 @@ class CanaryPlace:
             predictor_service(self._site.name, _name(version)),
             predictor_service(self._site.name, earlier),
         )
+
+    def _is_astray(self, services: Services) -> bool:
+        """Whether requests are sent to a candidate that no rollout knows of."""
+        of_another = self._site.memory.read() is not None
+        return not of_another and self._parts.leads_to(services.candidate)
 
     def _weighed(self, services: Services) -> bool:
         return bool(self._routes.found(services.known)) or self._routes.kserve_weighs(
@@ -263,14 +278,14 @@ class CanaryPlace:
 
     def _take_its_place(self, candidate: Version, before: Before) -> None:
         services = self._services(self._site.read(), candidate)
-        self._parts.replace_pods(services, candidate)
-        self._parts.only(services)
+        self._parts.replace_pods(services, candidate, before)
+        self._parts.only(services, before)
 
         def edit(service: Manifest) -> None:
             self._drop(service, candidate)
             before.rescale(service["spec"]["predictor"])
 
-        self._site.change(edit)
+        self._site.change_under(before, edit)
 
     def _drop(self, service: Manifest, candidate: Version) -> None:
         entries = service["spec"].get("canary") or []
@@ -291,6 +306,10 @@ def _scale(service: Manifest, entry: Manifest, pods: int, before: Before, stable
     """
     entry["predictor"]["minReplicas"] = pods
     keep_pods(service["spec"]["predictor"], before, stable + pods)
+
+
+def _pods_of(entry: Manifest) -> int:
+    return int(entry["predictor"].get("minReplicas") or 0)
 
 
 def _kserve_sees(service: Manifest, entry: Manifest) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
 CONNECT_S, ANSWER_S = 5.0, 20.0
-TRIES = 5  # to change what others change at the same time, each with what it is by then
+TRIES = 10  # to change what others change at the same time, each with what it is by then
 MERGE = "application/merge-patch+json"
 # The server leaves out what it does not know unless it is told to refuse it.
 STRICT = [("fieldValidation", "Strict")]

@@ -8,7 +8,7 @@ from pathlib import Path
 from rollout.errors import ForbiddenError, RolloutError, UnreachableError
 from rollout.kserve.canary import CanaryPlace
 from rollout.kserve.cluster import Cluster
-from rollout.kserve.detection import KNATIVE, STANDARD, deployment_mode, takes_canary
+from rollout.kserve.detection import KNATIVE, MODE, STANDARD, deployment_mode, takes_canary
 from rollout.kserve.ledger import ConfigMapLedger
 from rollout.kserve.login import login
 from rollout.kserve.pair import PairPlace, candidate_name
@@ -92,7 +92,10 @@ def place_of(site: Site, options: Options) -> Place:
     service = site.read()
     mode = deployment_mode(service)
     if mode is None:
-        raise RolloutError(f"KServe has not seen {site.what} yet: is its controller running?")
+        raise RolloutError(
+            f"nothing says in which mode {site.what} is: KServe has not seen it yet (is its "
+            f"controller running?), or is older than 0.15.1 and needs the annotation {MODE}"
+        )
     if mode == KNATIVE:
         return ServerlessPlace(site)
     if mode != STANDARD:
@@ -104,8 +107,9 @@ def place_of(site: Site, options: Options) -> Place:
             )
     routes = Routes(site.cluster, site.name, options.host, options.gateway)
     # One that has begun is ended as it began, even when KServe is another by now.
+    # What is there says how; a dry run needs KServe's webhook, without which requests can go back.
     second = site.cluster.find(INFERENCE_SERVICE, candidate_name(site.name))
-    if second is None and takes_canary(site, service):
+    if second is None and (service["spec"].get("canary") or takes_canary(site, service)):
         return CanaryPlace(site, routes, keep_name=options.keep_name)
     return PairPlace(site, routes)
 

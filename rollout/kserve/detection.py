@@ -13,9 +13,17 @@ FORMER = {"RawDeployment": STANDARD, "Serverless": KNATIVE}
 
 
 def deployment_mode(service: Manifest) -> str | None:
-    """``Standard``, ``Knative``, another of KServe's; None while KServe has not seen it yet."""
+    """``Standard``, ``Knative``, another of KServe's; None where nothing says it.
+
+    KServe before 0.15.1 writes no mode into the status, and none into the annotation if it is the
+    default, Knative; but then there are revisions.
+    """
     annotations = service["metadata"].get("annotations") or {}
-    said = (service.get("status") or {}).get("deploymentMode") or annotations.get(MODE)
+    status = service.get("status") or {}
+    said = status.get("deploymentMode") or annotations.get(MODE)
+    predictor = (status.get("components") or {}).get("predictor") or {}
+    if not said and predictor.get("latestCreatedRevision"):
+        return KNATIVE
     return FORMER.get(said, said) if said else None
 
 

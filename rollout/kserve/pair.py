@@ -75,7 +75,7 @@ class PairPlace:
         if found.standing is not Standing.READY:
             return found
         self._parts.demand_way(service, services)
-        if not self._routes.leads_to(candidate.version, services.known):
+        if not self._parts.leads_to(services.candidate):
             self._parts.share_out(services, 0, before)
         return found
 
@@ -89,12 +89,24 @@ class PairPlace:
         service = self._site.read()
         services = self._services(service)
         self._parts.demand_way(service, services)
-        stable = self._parts.stable_pods(service, services, before)
-        wanted = share_of(stable, percent)
-        if stable > int(before.scale.get("minReplicas") or 1):
-            self._site.change(lambda each: keep_pods(each["spec"]["predictor"], before, stable))
+        kept = int(service["spec"]["predictor"].get("minReplicas") or 0)
+        stable = self._parts.stable_pods(service, services, before, kept)
+
+        def keep(service: Manifest) -> None:
+            predictor = service["spec"]["predictor"]
+            keep_pods(predictor, before, stable)
+            # As KServe takes it to be. A withdrawal then has something to write here, with which
+            # whoever is late with a promotion collides.
+            predictor.setdefault("maxReplicas", stable)
+
+        self._site.change_under(before, keep)
+        second = self._site.cluster.get(INFERENCE_SERVICE, self._second)
+        # Never fewer: at a share that is set again, it may have more to do than it had.
+        had = int(second["spec"]["predictor"].get("minReplicas") or 0)
+        wanted = max(share_of(stable, percent), had)
 
         def scale(second: Manifest) -> None:
+            self._site.memory.demand(before)
             second["spec"]["predictor"].update(minReplicas=wanted, maxReplicas=wanted)
 
         self._site.cluster.change(INFERENCE_SERVICE, self._second, scale)
@@ -114,21 +126,31 @@ class PairPlace:
                 raise NotFoundError(f"{self._site.what} has no candidate {candidate.version}")
         else:
             self.share(candidate, 100)
-            self._parts.replace_pods(self._services(service), candidate)
-        self._parts.only(self._services(service))
+            self._parts.replace_pods(self._services(service), candidate, before)
+        self._parts.only(self._services(service), before)
         if before is not None:
-            self._site.change(lambda each: before.rescale(each["spec"]["predictor"]))
+            self._site.change_under(before, lambda each: before.rescale(each["spec"]["predictor"]))
+            self._site.memory.demand(before)
         self._end()
 
     def withdraw(self, candidate: Version) -> None:
-        """All requests to the stable version, then the second InferenceService goes."""
-        before = self._before(candidate)
-        if before is None:
+        """All requests to the stable version, then the second InferenceService goes.
+
+        Where nobody remembers what was before, the stable one was not changed, but for its least
+        of pods.
+        """
+        before = self._site.memory.read()
+        if before is not None and before.candidate != candidate.version:
             return
-        service = self._site.read()
-        self._parts.only(self._services(service))
-        self._site.change(lambda each: before.restore(each["spec"]["predictor"]))
-        self._end()
+        services = self._services(self._site.read())
+        if before is not None:
+            self._site.memory.end(before)
+            self._parts.only(services)
+            self._site.change(lambda each: before.restore(each["spec"]["predictor"]))
+        elif self._parts.leads_to(services.candidate):
+            self._parts.only(services)
+        if before is not None or self._is_own(candidate):
+            self._end()
 
     def public(self) -> Route:
         """The address that clients have."""
@@ -166,11 +188,16 @@ class PairPlace:
             return None
         return second if self._site.version(second) == candidate.version else None
 
+    def _is_own(self, candidate: Version) -> bool:
+        second = self._found(candidate)
+        labels = (second or {}).get("metadata", {}).get("labels") or {}
+        return MANAGED_BY.items() <= labels.items()
+
     def _demand_own(self, candidate: Version, error: ConflictError) -> None:
         if self._found(candidate) is not None:
             return
-        second = self._site.cluster.get(INFERENCE_SERVICE, self._second)
-        if second["metadata"].get("deletionTimestamp"):
+        second = self._site.cluster.find(INFERENCE_SERVICE, self._second)
+        if second is None or second["metadata"].get("deletionTimestamp"):
             raise UnfinishedError(f"InferenceService {self._second} is still going") from error
         raise RolloutError(
             f"there is an InferenceService {self._second} that is not of this rollout: delete it"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rollout.kserve.cluster import Cluster
 from rollout.kserve.resources import DEPLOYMENT, POD, Manifest
+from rollout.kserve.source import loads
 from rollout.types import Readiness, Standing
 
 # A pod that has ended so often will not come up by itself; the kubelet waits longer each time.
@@ -62,6 +63,15 @@ def standing(cluster: Cluster, deployment: str, least: int) -> Readiness:
     return Readiness(Standing.FAILED if hopeless else Standing.STARTING, reason)
 
 
+def hopeless(cluster: Cluster, deployment: str, predictor: Manifest) -> str:
+    """Why a Deployment's pods with what ``predictor`` loads will not come; empty if they may."""
+    pods = find_pods(cluster, deployment)
+    if pods is not None and pods.problem:
+        return pods.problem
+    why, in_vain = _trouble(cluster, deployment, predictor)
+    return why if in_vain else ""
+
+
 def _stuck(status: Manifest) -> str:
     for each in status.get("conditions") or ():
         failed = each.get("status") == "False" and each.get("type") == "Progressing"
@@ -70,10 +80,20 @@ def _stuck(status: Manifest) -> str:
     return ""
 
 
-def _trouble(cluster: Cluster, deployment: str) -> tuple[str, bool]:
-    """What a pod that is not ready says of itself, and whether it has tried often enough."""
+def _trouble(
+    cluster: Cluster, deployment: str, predictor: Manifest | None = None
+) -> tuple[str, bool]:
+    """What a pod that is not ready says of itself, and whether it has tried often enough.
+
+    Args:
+        cluster: the namespace.
+        deployment: whose pods.
+        predictor: only those that load what it says; None: all.
+    """
     for pod in cluster.list_all(POD, f"app=isvc.{deployment}"):
         status = pod.get("status") or {}
+        if _is_ready(status) or not (predictor is None or loads(pod, predictor)):
+            continue
         for key in ("initContainerStatuses", "containerStatuses"):
             for container in status.get(key) or ():
                 why = _why(container)
@@ -85,6 +105,11 @@ def _trouble(cluster: Cluster, deployment: str) -> tuple[str, bool]:
             if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
                 return f"{pod['metadata']['name']}: {condition.get('message', '')}", False
     return "", False
+
+
+def _is_ready(status: Manifest) -> bool:
+    conditions = status.get("conditions") or ()
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
 def _why(container: Manifest) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rollout.errors import ConflictError, RolloutError
@@ -15,7 +15,7 @@ from rollout.kserve.resources import (
     Manifest,
     Resource,
 )
-from rollout.kserve.weights import backends, leads_to, share_out
+from rollout.kserve.weights import backends, leads_to, room_for, share_out
 
 GATEWAY = "kserve/kserve-ingress-gateway"  # KServe's default
 HTTP_PORT = 80  # of the Services that KServe makes
@@ -58,19 +58,31 @@ class Routes:
         return None
 
     def leads_to(self, version: str, known: set[str]) -> bool:
-        """Whether a version can be asked by its header."""
-        found = self.found(known)
-        return any(leads_to(route, version) for kind, route in found if kind is HTTP_ROUTE)
+        """Whether a version can be asked by its header, by whichever route."""
+        routes = [route for kind, route in self.found(known) if kind is HTTP_ROUTE]
+        return bool(routes) and all(leads_to(route, version) for route in routes)
 
     def share_out(
-        self, weights: Mapping[str, int], known: set[str], direct: Mapping[str, str]
+        self,
+        weights: Mapping[str, int],
+        known: set[str],
+        direct: Mapping[str, str],
+        under_way: Callable[[], None] = lambda: None,
     ) -> None:
-        """Give every one of them these weights (percent by Service), see ``weights.share_out``."""
+        """Give every one of them these weights (percent by Service), see ``weights.share_out``.
+
+        Args:
+            weights: percent by Service.
+            known: the Services that either version has, or had.
+            direct: the Service by version.
+            under_way: raises where that is no longer wanted; asked once a route has been read.
+        """
         for resource, route in self.found(known):
             headers = direct if resource is HTTP_ROUTE else {}
 
             def edit(each: Manifest, headers: Mapping[str, str] = headers) -> None:
-                share_out(each, weights, known, headers)
+                under_way()
+                share_out(each, weights, known, headers if room_for(each, known, headers) else {})
 
             self.cluster.change(resource, route["metadata"]["name"], edit)
 

@@ -43,21 +43,21 @@ class ServerlessPlace:
         """
         if self._site.memory.read() is None:
             self._demand_settled(self._site.read())
-        self._site.begin(candidate, self.withdraw)
+        before = self._site.begin(candidate, self.withdraw)
 
         def edit(service: Manifest) -> None:
             predictor = service["spec"]["predictor"]
-            if self._site.version(service) != candidate.version:
+            if not self._site.serves(service, candidate):
                 self._site.sources.serve(predictor, candidate)
                 predictor[SHARE] = 0
                 _put_tag_routing(service, "true")
 
-        self._site.change(edit)
+        self._site.change_under(before, edit)
 
     def readiness(self, candidate: Version) -> Readiness:
         """As Knative says of the newest revision, once that is the candidate's."""
         service = self._site.read()
-        if self._before(candidate) is None or self._site.version(service) != candidate.version:
+        if self._before(candidate) is None or not self._site.serves(service, candidate):
             return Readiness(Standing.ABSENT)
         status = _predictor_status(service)
         created = status.get("latestCreatedRevision")
@@ -72,17 +72,23 @@ class ServerlessPlace:
 
     def share(self, candidate: Version, percent: int) -> None:
         """Set ``canaryTrafficPercent``."""
+        before = self._before(candidate)
+        if before is None:
+            raise NotFoundError(
+                f"{self._site.what} has no candidate {candidate.version}: launch it"
+            )
 
         def edit(service: Manifest) -> None:
             self._demand(service, candidate)
             service["spec"]["predictor"][SHARE] = percent
 
-        self._site.change(edit)
+        self._site.change_under(before, edit)
 
     def promote(self, candidate: Version) -> None:
         """Take ``canaryTrafficPercent`` away: the newest revision gets everything."""
-        if self._before(candidate) is None:
-            if self._site.version(self._site.read()) == candidate.version:
+        before = self._before(candidate)
+        if before is None:
+            if self._site.serves(self._site.read(), candidate):
                 return
             raise NotFoundError(f"{self._site.what} has no version {candidate.version} to promote")
 
@@ -90,7 +96,8 @@ class ServerlessPlace:
             self._demand(service, candidate)
             service["spec"]["predictor"].pop(SHARE, None)
 
-        self._site.change(edit)
+        self._site.change_under(before, edit)
+        self._site.memory.demand(before)
         self._site.memory.forget()
 
     def withdraw(self, candidate: Version) -> None:
@@ -101,14 +108,17 @@ class ServerlessPlace:
 
         Raises:
             UnfinishedError: Knative is at it; the requests are back.
+            RolloutError: they are, and nobody remembers what was served before.
         """
         before = self._before(candidate)
         if before is None:
+            self._send_back_alone(candidate)
             return
+        self._site.memory.end(before)
         service = self._site.read()
         status = _predictor_status(service)
         created = status.get("latestCreatedRevision")
-        if self._site.version(service) == candidate.version:
+        if self._site.serves(service, candidate):
             # Once it had everything, KServe takes the step back first, for the spec that it knows.
             rolled_out = created is not None and created == status.get("latestRolledoutRevision")
             whole = rolled_out and self._loads(created, self._site.serving(service, candidate))
@@ -160,11 +170,30 @@ class ServerlessPlace:
         def edit(service: Manifest) -> None:
             predictor = service["spec"]["predictor"]
             predictor[SHARE] = 0
-            if not share_alone and self._site.version(service) == candidate.version:
+            if not share_alone and self._site.serves(service, candidate):
                 before.restore(predictor)
                 _put_tag_routing(service, before.tag_routing)
 
         self._site.change(edit)
+
+    def _send_back_alone(self, candidate: Version) -> None:
+        """What can be done of a withdrawal without ``Before``; nothing where none is due."""
+        service = self._site.read()
+        shared = SHARE in service["spec"]["predictor"]
+        if self._site.memory.read() or not shared or not self._site.serves(service, candidate):
+            return
+
+        def edit(service: Manifest) -> None:
+            if self._site.serves(service, candidate):
+                service["spec"]["predictor"][SHARE] = 0
+
+        self._site.change(edit)
+        raise RolloutError(
+            f"version {candidate.version} gets no requests any more, but what {self._site.what} "
+            "served before is not known, for somebody has deleted its ConfigMap "
+            f"{self._site.name}-rollout-before: let its predictor be what it was, with {SHARE} 0, "
+            f"and remove {SHARE} when that is ready"
+        )
 
     def _demand_settled(self, service: Manifest) -> None:
         share = service["spec"]["predictor"].get(SHARE)
@@ -184,10 +213,9 @@ class ServerlessPlace:
             )
 
     def _demand(self, service: Manifest, candidate: Version) -> None:
-        found = self._site.version(service)
-        if found != candidate.version:
+        if not self._site.serves(service, candidate):
             raise NotFoundError(
-                f"{self._site.what} serves version {found} in place of the candidate "
+                f"{self._site.what} serves another version in place of the candidate "
                 f"{candidate.version}: somebody else changed it meanwhile"
             )
 

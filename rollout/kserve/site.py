@@ -84,7 +84,7 @@ class Site:
             RolloutError: the candidate is what is served.
         """
         before = self.memory.read()
-        if before and before.candidate != candidate.version:
+        if before and (before.ending or before.candidate != candidate.version):
             old = before.candidate
             withdraw(Version(candidate.name, old, f"models:/{candidate.name}/{old}"))
             before = None
@@ -95,6 +95,22 @@ class Site:
         if stable == candidate.version:
             raise RolloutError(f"version {stable} is what {self.what} serves already")
         return self.memory.keep(service, stable, candidate.version)
+
+    def serves(self, service: Manifest, candidate: Version) -> bool:
+        """Whether its predictor is that of a candidate, for which no registry has to be asked."""
+        try:
+            return self.sources.serves(service["spec"]["predictor"], candidate)
+        except RolloutError as error:
+            raise RolloutError(f"{self.what}: {error}") from error
+
+    def change_under(self, before: Before, edit: Callable[[Manifest], None]) -> Manifest:
+        """The same as ``change``, if the rollout is still under way when it is written."""
+
+        def edit_under(service: Manifest) -> None:
+            self.memory.demand(before)
+            edit(service)
+
+        return self.change(edit_under)
 
     def serving(self, service: Manifest, candidate: Version) -> Manifest:
         """The predictor of an InferenceService, as it is with the candidate; a copy."""

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from rollout.errors import RolloutError
 from rollout.kserve.resources import Manifest
@@ -58,6 +59,18 @@ class Sources:
             f"its pods load {place or 'a model from nowhere that is known'}, which says no "
             "version: give it a storageUri, or under model.args --model_dir=models:/NAME/VERSION"
         )
+
+    def serves(self, predictor: Manifest, candidate: Version) -> bool:
+        """Whether a predictor was made by ``serve`` for this candidate.
+
+        Raises:
+            RolloutError: that cannot be told of its storageUri; says what would make it so.
+        """
+        uri = _model(predictor).get("storageUri")
+        if uri:
+            return self._of_uri(str(uri)) == candidate.version
+        pinned = PINNED.fullmatch(_model_dir(_model(predictor).get("args") or []) or "")
+        return pinned is not None and pinned.group(1) == candidate.version
 
     def serve(self, predictor: Manifest, candidate: Version) -> None:
         """Change a predictor, in place, so that its pods load the candidate.
@@ -139,7 +152,7 @@ def without_model_dir(args: Sequence[str]) -> list[str]:
 def _model_dir(args: Sequence[str]) -> str | None:
     # The last one holds, as the pod reads its flags.
     place = None
-    for each, after in zip(args, [*args[1:], None], strict=True):
+    for each, after in zip_longest(args, args[1:]):
         if found := MODEL_DIR.fullmatch(each):
             place = after if found.group(1) is None else found.group(1)
     return place

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rollout.errors import NotFoundError, RolloutError, UnfinishedError
 from rollout.kserve.before import Before
-from rollout.kserve.pods import find_pods, standing
+from rollout.kserve.pods import find_pods, hopeless, standing
 from rollout.kserve.resources import Manifest
 from rollout.kserve.routes import Routes
 from rollout.kserve.site import Site
@@ -88,13 +89,23 @@ class StandardParts:
         if not self._routes.ensure(service, services.stable, services.known):
             raise RolloutError(NO_WAY.format(service=services.stable))
 
-    def stable_pods(self, service: Manifest, services: Services, before: Before) -> int:
-        """How many pods the stable version is to keep: its least, or what an autoscaler gave it."""
+    def stable_pods(
+        self, service: Manifest, services: Services, before: Before, kept: int = 0
+    ) -> int:
+        """How many pods the stable version is to keep: its least, or what an autoscaler gave it.
+
+        Args:
+            service: the InferenceService.
+            services: of both versions.
+            before: what was before the rollout.
+            kept: how many it was to keep so far; an autoscaler from outside gives it fewer as its
+                share falls, and yet that is how many pods can take all requests.
+        """
         least = max(int(before.scale.get("minReplicas") or 1), 1)
         if int(before.scale.get("maxReplicas") or 0) <= least and not scaled_by_name(service):
             return least
         stable = find_pods(self._site.cluster, services.stable)
-        return max(least, stable.wanted if stable else least)
+        return max(least, kept, stable.wanted if stable else least)
 
     def await_pods(self, services: Services, wanted: int) -> None:
         """The candidate must have its pods before it gets the requests for them.
@@ -112,39 +123,66 @@ class StandardParts:
     def share_out(
         self, services: Services, percent: int, before: Before, *, candidate: bool = True
     ) -> None:
-        """Set the weights, and the ways by version, of all routes."""
+        """Set the weights, and the ways by version, of all routes.
+
+        Raises:
+            ConflictError: somebody else has ended the rollout.
+        """
         weights = {services.stable: 100 - percent}
         direct: Mapping[str, str] = {}
         if candidate:
             weights[services.candidate] = percent
             direct = {before.stable: services.stable, before.candidate: services.candidate}
-        self._routes.share_out(weights, services.known, direct)
+        under_way = partial(self._site.memory.demand, before)
+        self._routes.share_out(weights, services.known, direct, under_way)
 
-    def only(self, services: Services) -> None:
-        """All requests to the stable version."""
-        self._routes.share_out({services.stable: 100}, services.known, {})
+    def leads_to(self, service: str) -> bool:
+        """Whether a route of clients names a Service, whatever its weight."""
+        return bool(self._routes.found({service}))
 
-    def replace_pods(self, services: Services, candidate: Version) -> None:
+    def only(self, services: Services, before: Before | None = None) -> None:
+        """All requests to the stable version.
+
+        Raises:
+            ConflictError: it is to be so at a promotion, and somebody else has ended the rollout of
+                ``before``.
+        """
+        weights = {services.stable: 100}
+        if before is None:
+            self._routes.share_out(weights, services.known, {})
+        else:
+            under_way = partial(self._site.memory.demand, before)
+            self._routes.share_out(weights, services.known, {}, under_way)
+
+    def replace_pods(self, services: Services, candidate: Version, before: Before) -> None:
         """Let the stable version's own pods serve the candidate, which has all requests meanwhile.
 
         Raises:
             UnfinishedError: they are being replaced.
+            RolloutError: they will not come: there is no room, or they crash.
         """
 
         def edit(service: Manifest) -> None:
-            if self._site.version(service) != candidate.version:
+            if not self._site.serves(service, candidate):
                 service["spec"]["predictor"] = self._site.serving(service, candidate)
 
-        service = self._site.change(edit)
+        service = self._site.change_under(before, edit)
         pods = find_pods(self._site.cluster, services.stable)
         predictor = service["spec"]["predictor"]
         if pods is None or not loads(pods.template, predictor):
             raise UnfinishedError(f"KServe has not begun to replace the pods of {services.stable}")
-        if not pods.settled:
-            raise UnfinishedError(
-                f"the pods of {services.stable} are being replaced: {pods.ready} of {pods.wanted} "
-                "are ready"
+        if pods.settled:
+            return
+        why = hopeless(self._site.cluster, services.stable, predictor)
+        if why:
+            raise RolloutError(
+                f"the pods of {services.stable} cannot be replaced: {why}; the candidate has all "
+                "requests: mend that and go on, or abort"
             )
+        raise UnfinishedError(
+            f"the pods of {services.stable} are being replaced: {pods.ready} of {pods.wanted} "
+            "are ready"
+        )
 
     def public(self, service: Manifest, services: Services) -> Route:
         """By the route that is weighed, or KServe's own where that is."""

@@ -11,6 +11,8 @@ from rollout.kserve.resources import Manifest
 # A request with this header goes to the version that it names, whatever the weights are.
 VERSION_HEADER = "millrace-version"
 
+MOST_RULES = 16  # of a route, by the Gateway API's schema
+
 
 def backends(route: Manifest) -> set[str]:
     """The Services that a route sends requests to, the weight aside."""
@@ -51,6 +53,15 @@ def share_out(
             of_versions += [_rule_of(rule, template, *each) for each in direct.items()]
         rules.append(rule)
     route["spec"]["rules"] = of_versions + rules
+
+
+def room_for(route: Manifest, known: set[str], direct: Mapping[str, str]) -> bool:
+    """Whether a route may have a rule by version beside each one that leads to the model."""
+    own = [each for each in route["spec"].get("rules") or () if not _by_version(each)]
+    models = sum(
+        any(each["name"] in known for each in rule.get("backendRefs") or ()) for rule in own
+    )
+    return len(own) + models * len(direct) <= MOST_RULES
 
 
 def leads_to(route: Manifest, version: str) -> bool:

@@ -96,14 +96,20 @@ def _takes(runtime: Object, model: Object) -> bool:
 
 
 def pod_spec(isvc: Object, predictor: Object, runtime: Object) -> Object:
-    """Of the pods: the runtime's containers, with what the model says of its own."""
+    """Of the pods: the runtime's containers, with what the model says of its own.
+
+    Its arguments come after the runtime's, as ``MergeRuntimeContainers`` has it.
+    """
     containers = copy.deepcopy(runtime.get("containers") or predictor.get("containers") or [])
     model = predictor.get("model") or {}
     first = containers[0]
     first.setdefault("name", CONTAINER)
-    for field in ("image", "args", "resources", "readinessProbe"):
+    for field in ("image", "resources", "readinessProbe"):
         if field in model:
             first[field] = copy.deepcopy(model[field])
+    args = [*(first.get("args") or []), *(model.get("args") or [])]
+    if args:
+        first["args"] = copy.deepcopy(args)
     named = {"name": "INFERENCE_SERVICE_NAME", "value": isvc["metadata"]["name"]}
     first["env"] = [*(first.get("env") or []), *(model.get("env") or []), named]
     spec: Object = {"containers": containers}

@@ -350,3 +350,21 @@ def test_the_older_kserve_knows_no_canary(tmp_path: Path) -> None:
         assert [each["metadata"]["name"] for each in cluster.list("Deployment", "default")] == [
             "shop-predictor"
         ]
+
+
+def test_a_models_arguments_come_after_its_runtimes(
+    cluster: Cluster, controller: Controller
+) -> None:
+    """KServe appends them; what is named twice is the pod's affair."""
+    with controller.held():
+        runtime = cluster.get("ClusterServingRuntime", "millrace")
+        runtime["spec"]["containers"][0]["args"] = ["--model_name={{.Name}}"]
+        cluster.put(runtime)
+        made = service()
+        made["spec"]["predictor"]["model"] = {**of(1), "args": ["--frontends=2"]}
+        cluster.create(made)
+    controller.settle()
+
+    deployment = cluster.get("Deployment", f"{made['metadata']['name']}-predictor")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["--model_name={{.Name}}", "--frontends=2"]

@@ -33,10 +33,10 @@ class Workloads:
         self._cluster = cluster
         self._fates: dict[str, Fate] = {}
 
-    def set_fate(self, storage_uri: str, fate: Fate) -> None:
-        """From now on, for the pods there are and those to come."""
+    def set_fate(self, storage_uri: str, fate: Fate, deployment: str = "") -> None:
+        """From now on, for the pods there are and those to come; of one Deployment, or of all."""
         with self._cluster.store.changed:
-            self._fates[storage_uri] = fate
+            self._fates[f"isvc.{deployment} {storage_uri}" if deployment else storage_uri] = fate
             # Whoever reconciles looks again at every write: this is one.
             settings = {"metadata": {"name": "fates", "namespace": "kube-system"}}
             data = {
@@ -48,8 +48,9 @@ class Workloads:
 
     def fate(self, template: Object) -> Fate:
         """Of pods by this template."""
-        annotations = template["metadata"].get("annotations") or {}
-        return self._fates.get(annotations.get(STORAGE_URI, ""), Fate.READY)
+        uri = (template["metadata"].get("annotations") or {}).get(STORAGE_URI, "")
+        app = (template["metadata"].get("labels") or {}).get("app", "")
+        return self._fates.get(f"{app} {uri}", self._fates.get(uri, Fate.READY))
 
     def reconcile(self) -> None:
         """Bring every Deployment one step on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rollout.errors import ForbiddenError, NotFoundError
+from rollout.errors import ForbiddenError, NotFoundError, UnfinishedError
 from rollout.kserve.connect import Options, connect, open_ledger, prometheus_address
 from rollout.kserve.ledger import ConfigMapLedger
 from rollout.types import Standing
@@ -67,6 +68,8 @@ def whole_rollouts(rig, client):
     for last in ("withdraw", "promote"):
         rig.carry_out(lambda place: place.launch(CANDIDATE), client)
         assert rig.place(client).readiness(CANDIDATE).standing is Standing.READY
+        with rig.controller.held(), contextlib.suppress(UnfinishedError):
+            rig.place(client).share(CANDIDATE, 100)  # for which pods have to be waited
         rig.carry_out(lambda place: place.share(CANDIDATE, 50), client)
         rig.place(client).direct("4")
         rig.place(client).public()

@@ -8,10 +8,13 @@ from dataclasses import replace
 import pytest
 
 from rollout.errors import NotFoundError, RolloutError, UnfinishedError
-from rollout.kserve.connect import Options
+from rollout.kserve.connect import Options, place_of
+from rollout.kserve.detection import KNATIVE, MODE, STANDARD, deployment_mode
+from rollout.kserve.site import Site
+from rollout.kserve.source import Sources
 from rollout.types import Route, Standing
 from tests.kubernetes.workloads import Fate
-from tests.rollout.kserve.objects import CANDIDATE, NAME, NAMESPACE, STORAGE
+from tests.rollout.kserve.objects import CANDIDATE, NAME, NAMESPACE, STORAGE, service
 from tests.rollout.kserve.rig import MODES, Rig, rigged
 
 MODEL = f"/v2/models/{NAME}"
@@ -126,3 +129,25 @@ def test_there_must_be_a_revision_to_go_back_to(clients):
         rig.controller.settle()
         rig.launched()
         assert rig.shares() == {"3": 100}
+
+
+def test_a_kserve_that_writes_no_mode_is_known_by_its_revisions():
+    """Before 0.15.1, and where the mode is the default and no annotation names it."""
+    status = {"components": {"predictor": {"latestCreatedRevision": "classifier-00001"}}}
+    assert deployment_mode({"metadata": {}, "status": status}) == KNATIVE
+    standard = {"metadata": {}, "status": {**status, "deploymentMode": "RawDeployment"}}
+    assert deployment_mode(standard) == STANDARD
+
+
+def test_where_nothing_says_the_mode_it_is_said_what_would(cluster, client):
+    """The controller is not there, or too old to write it; by revisions it is known."""
+    thing = service()
+    del thing["metadata"]["annotations"]
+    cluster.create(thing)
+    site = Site(client, NAME, Sources())
+
+    with pytest.raises(RolloutError, match=f"older than 0.15.1 .* {MODE}"):
+        place_of(site, Options())
+    predictor = {"latestCreatedRevision": f"{NAME}-predictor-00001"}
+    cluster.set_status(site.read(), {"components": {"predictor": predictor}})
+    assert "Knative mode" in place_of(site, Options()).title

@@ -73,6 +73,19 @@ def test_a_pod_of_the_registry_is_given_one_version():
     assert Sources().version(predictor, RUNTIME) == "4"
 
 
+def test_a_candidate_is_known_without_the_registry():
+    """By what was written for it, whatever the stable version follows."""
+    for thing in (service(), from_registry(model_dir=""), from_registry(model_dir="models:/c/3")):
+        predictor = predictor_of(thing)
+        assert not Sources().serves(predictor, CANDIDATE)
+        Sources().serve(predictor, CANDIDATE)
+        assert Sources().serves(predictor, CANDIDATE)
+    bare = {"model": {}}
+    assert not Sources().serves(bare, CANDIDATE)
+    with pytest.raises(RolloutError, match="says no version"):
+        Sources().version(bare)
+
+
 def test_a_flag_and_its_value_may_be_two_arguments():
     """As a shell would have it."""
     predictor = {"model": {"args": ["--model-dir", "models:/cats/3", "--frontends", "2"]}}

@@ -8,6 +8,7 @@ import pytest
 
 from rollout.errors import NotFoundError, RolloutError, UnfinishedError
 from rollout.kserve.connect import Options
+from rollout.kserve.weights import VERSION_HEADER
 from rollout.types import Route, Standing
 from tests.kubernetes.kserve_names import KServe
 from tests.kubernetes.workloads import Fate, is_ready
@@ -441,3 +442,37 @@ def test_a_route_of_that_name_that_leads_elsewhere_is_left_alone(start):
 
     with pytest.raises(RolloutError, match="classifier-split that leads elsewhere"):
         rig.place().launch(CANDIDATE)
+
+
+@pytest.mark.parametrize("mode", ["canary", "pair"])
+def test_a_route_of_many_rules_is_weighed_and_versions_are_asked_by_their_services(start, mode):
+    """Rules for them as well would be more than a route may have."""
+    rig = start(replace(MODES[mode], own_route=False))
+    route = public_route()
+    (rule,) = route["spec"]["rules"]
+    paths = [{"path": {"type": "PathPrefix", "value": f"/{number}"}} for number in range(6)]
+    route["spec"]["rules"] = [{**rule, "matches": [path]} for path in paths]
+    rig.cluster.create(route)
+    rig.mode = replace(rig.mode, own_route=True)
+    rig.launched()
+    rig.shared(40)
+    rig.launched()
+
+    assert len(route_of(rig)["spec"]["rules"]) == 6
+    assert rig.shares() == {"3": 60, "4": 40}
+    named = f"{NAME}-candidate" if mode == "pair" else f"{NAME}-v4"
+    inside = f"{NAMESPACE}.svc.cluster.local/v2/models/{NAME}"
+    assert rig.place().direct("4") == Route(f"http://{named}-predictor.{inside}")
+    rig.carry_out(lambda place: place.withdraw(CANDIDATE))
+    assert rig.shares() == {"3": 100}
+
+
+def test_a_way_by_version_is_one_if_every_route_has_it(start):
+    """Which of them a request takes goes by the host, and one of them has no room for it."""
+    rig = start(MODES["canary"])
+    other = public_route(name="vision", host="vision.example.com")
+    other["spec"]["rules"] *= 6
+    rig.cluster.create(other)
+    rig.launched()
+
+    assert VERSION_HEADER not in rig.place().direct("4").headers

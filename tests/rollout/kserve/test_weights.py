@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from rollout.errors import RolloutError
-from rollout.kserve.weights import VERSION_HEADER, leads_to, share_out
+from rollout.kserve.weights import MOST_RULES, VERSION_HEADER, leads_to, room_for, share_out
 from tests.rollout.kserve.objects import public_route
 
 STABLE, CANDIDATE = "classifier-predictor", "classifier-v4-predictor"
@@ -94,3 +94,19 @@ def test_back_to_the_stable_version_is_always_possible():
     share_out(route, {STABLE: 100}, KNOWN, {})
 
     assert weights(route["spec"]["rules"][0]) == {STABLE: 100, "classifier-cpu": 10}
+
+
+def test_a_route_has_room_for_ways_by_version_or_has_not():
+    """The Gateway API takes sixteen rules; those that are there already are not counted twice."""
+    route = public_route()
+    (rule,) = route["spec"]["rules"]
+    route["spec"]["rules"] = [copy.deepcopy(rule) for _ in range(5)]
+    share_out(route, {STABLE: 100, CANDIDATE: 0}, KNOWN, DIRECT)
+    assert len(route["spec"]["rules"]) == 15 <= MOST_RULES
+    assert room_for(route, KNOWN, DIRECT)
+
+    route["spec"]["rules"].append({"backendRefs": [{"name": "digits-predictor", "port": 80}]})
+    assert room_for(route, KNOWN, DIRECT)
+    route["spec"]["rules"].append({"backendRefs": [{"name": "digits-predictor", "port": 80}]})
+    assert not room_for(route, KNOWN, DIRECT)
+    assert room_for(route, KNOWN, {})
