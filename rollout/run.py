@@ -6,6 +6,7 @@ one leaves at once.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -44,10 +45,15 @@ class Time(Protocol):
 
 
 class WallTime:
-    """``Time`` as it passes."""
+    """``Time`` as it passes.
 
-    def __init__(self) -> None:
+    Args:
+        longest_s: after so long it says to stop by itself; None: when it is told to.
+    """
+
+    def __init__(self, longest_s: float | None = None) -> None:
         self._stopping = threading.Event()
+        self._end = math.inf if longest_s is None else time.monotonic() + longest_s
 
     def now(self) -> float:
         """See Time."""
@@ -55,7 +61,8 @@ class WallTime:
 
     def wait(self, seconds: float) -> bool:
         """See Time."""
-        return self._stopping.wait(seconds)
+        left = self._end - time.monotonic()
+        return self._stopping.wait(max(0.0, min(seconds, left))) or time.monotonic() >= self._end
 
     def stop(self) -> None:
         """End the waiting, now and from now on; a signal handler may call it."""
