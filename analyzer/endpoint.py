@@ -148,7 +148,7 @@ class EndpointModel:
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise AnalyzerError(f"{self.url}: cannot be asked: {error}") from None
         if not response.is_success and not optional:
-            raise AnalyzerError(f"{self.url}: {response.status_code}: {_reason(response)}")
+            raise AnalyzerError(f"{self.url}: {response.status_code}: {reason(response)}")
         return found if isinstance(found, dict) else {}
 
     def stages(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class EndpointModel:
                 raise AnalyzerError(f"{self.url}: {error}") from None
             return [self._block(numbers, found)]
         if response.status_code not in (BAD_REQUEST, TOO_LARGE, SERVER_FAILED):
-            raise AnalyzerError(f"{self.url}: {response.status_code}: {_reason(response)}")
+            raise AnalyzerError(f"{self.url}: {response.status_code}: {reason(response)}")
         if len(images) == 1:
             return [self._failure(numbers[0], response)]
         middle = len(images) // 2
@@ -233,7 +233,7 @@ class EndpointModel:
             else:
                 if response.status_code not in BUSY:
                     return response
-                problem = f"{response.status_code}: {_reason(response)}"
+                problem = f"{response.status_code}: {reason(response)}"
             if self._ended.wait(min(LONGEST_PAUSE_S, 0.05 * 2**number)):
                 break
         raise AnalyzerError(f"{self.url}: {problem}")
@@ -246,9 +246,9 @@ class EndpointModel:
             if self._failed >= MOST_FAILED:
                 raise AnalyzerError(
                     f"{self.url}: fails on every image, {MOST_FAILED} in a row: "
-                    f"{response.status_code}: {_reason(response)}; see its log, and run this again"
+                    f"{response.status_code}: {reason(response)}; see its log, and run this again"
                 )
-        return no_answers((number,), self._top_k, {number: _reason(response)}, passing=passing)
+        return no_answers((number,), self._top_k, {number: reason(response)}, passing=passing)
 
     def _block(self, numbers: Sequence[int], found: WireAnswers) -> Block:
         places = found.indices.ravel().tolist()
@@ -278,7 +278,8 @@ def _encoded(image: Image) -> bytes:
     return stream.getvalue()
 
 
-def _reason(response: httpx.Response) -> str:
+def reason(response: httpx.Response) -> str:
+    """What a server says of its refusal: the error of its JSON, or the beginning of its text."""
     try:
         return str(response.json()["error"])
     except (ValueError, KeyError, TypeError):

@@ -69,7 +69,13 @@ def _began(process: int) -> str:
 
 
 def take(
-    ledger: Ledger, place: Place, candidate: Version | None, plan: Plan, holder: str, now: float
+    ledger: Ledger,
+    place: Place,
+    candidate: Version | None,
+    plan: Plan,
+    holder: str,
+    now: float,
+    run: str = "",
 ) -> Kept:
     """Begin a rollout, or go on with one that was left.
 
@@ -80,10 +86,12 @@ def take(
         plan: of a new one; one that was left goes on by the plan it began with.
         holder: who this is.
         now: seconds of the epoch.
+        run: of a pipeline, which tries again: what ended for it, either way, is not begun anew;
+            empty: a person asks, who may begin anew what was aborted.
 
     Returns:
         The state with ``holder`` as its holder; or a state that is done, if the candidate has been
-        promoted before.
+        promoted before, or has had its end in this run.
 
     Raises:
         BusyError: one is under way.
@@ -92,10 +100,10 @@ def take(
     while True:
         kept = ledger.read()
         state = None if kept is None else read_state(kept.state)
-        if kept is not None and state is not None and _promoted(state, place, candidate):
+        if kept is not None and state is not None and _over(state, place, candidate, run):
             return kept
         if state is None or state.done:
-            state = _new(place, candidate, plan, now)
+            state = _new(place, candidate, plan, now, run)
         else:
             _check_free(state, candidate, now)
         state = take_over(state, holder, now).but(process=this_process())
@@ -127,20 +135,22 @@ def wish(ledger: Ledger, wanted: Wish) -> State:
         return state
 
 
-def _promoted(state: State, place: Place, candidate: Version | None) -> bool:
+def _over(state: State, place: Place, candidate: Version | None, run: str) -> bool:
     """Whether all that is asked for was done before: whoever asks again was killed meanwhile."""
-    if state.outcome is not Outcome.PROMOTED or not state.done or candidate is None:
+    if not state.done or candidate is None or state.candidate.version != candidate.version:
         return False
-    return state.candidate.version == candidate.version == place.stable()
+    if run and state.run == run:
+        return True
+    return state.outcome is Outcome.PROMOTED and place.stable() == candidate.version
 
 
-def _new(place: Place, candidate: Version | None, plan: Plan, now: float) -> State:
+def _new(place: Place, candidate: Version | None, plan: Plan, now: float, run: str) -> State:
     if candidate is None:
         raise NotFoundError("no rollout is under way: name the version to roll out")
     stable = place.stable()
     if stable == candidate.version:
         raise RolloutError(f"{candidate.uri} is what {place.title} serves already")
-    return begin(candidate, stable, plan, now)
+    return begin(candidate, stable, plan, now, run)
 
 
 def _check_free(state: State, candidate: Version | None, now: float) -> None:

@@ -13,7 +13,7 @@ from rollout.errors import PlanError
 from rollout.probe_ask import Asker
 from rollout.types import Agreement, Golden, Route
 
-# Enough to bound a share to within 4 %, and some seconds' work of a pod.
+# Enough to bound a share to within 5 %, and some seconds' work of a pod.
 MOST_IMAGES = 500
 
 

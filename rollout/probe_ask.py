@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import httpx
 
+from analyzer.endpoint import BUSY, reason
 from analyzer.endpoint_wire import HEADER_LENGTH, WireError, answers, request
 from predictor.observation import PROBE_HEADER
 from rollout.errors import ForbiddenError, NotFoundError, RolloutError, UnreachableError
@@ -19,7 +18,6 @@ IN_FLIGHT = 2  # requests: a probe takes little of what the clients came for
 TIMEOUT_S = 30.0
 # What is refused for want of room is asked again so often; then the image stays unanswered.
 PAUSES_S = (0.1, 0.5, 1.0, 2.0)
-BUSY = (429, 502, 503, 504)
 MOST_LOST = 8  # requests in a row that no answer came to: nobody is there
 
 
@@ -97,9 +95,9 @@ class Asker:
             except WireError as error:
                 raise RolloutError(f"{self._url}: {error}") from None
         if status == 404:
-            raise NotFoundError(f"{self._url}: {_reason(response)}")
+            raise NotFoundError(f"{self._url}: {reason(response)}")
         if status in (401, 403):
-            raise ForbiddenError(f"{self._url}: {status}: {_reason(response)}")
+            raise ForbiddenError(f"{self._url}: {status}: {reason(response)}")
         return None
 
     def _lowest_priority(self) -> int:
@@ -112,11 +110,3 @@ class Asker:
             return 0
         except httpx.InvalidURL as error:
             raise RolloutError(f"{self._route.url}: is no address: {error}") from None
-
-
-def _reason(response: httpx.Response) -> str:
-    try:
-        found: Any = json.loads(response.content)
-        return str(found["error"])
-    except (ValueError, KeyError, TypeError):
-        return " ".join(response.text.split())[:200]

@@ -6,6 +6,7 @@ one leaves at once.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -44,10 +45,15 @@ class Time(Protocol):
 
 
 class WallTime:
-    """``Time`` as it passes."""
+    """``Time`` as it passes.
 
-    def __init__(self) -> None:
+    Args:
+        longest_s: after so long it says to stop by itself; None: when it is told to.
+    """
+
+    def __init__(self, longest_s: float | None = None) -> None:
         self._stopping = threading.Event()
+        self._end = math.inf if longest_s is None else time.monotonic() + longest_s
 
     def now(self) -> float:
         """See Time."""
@@ -55,7 +61,8 @@ class WallTime:
 
     def wait(self, seconds: float) -> bool:
         """See Time."""
-        return self._stopping.wait(seconds)
+        left = self._end - time.monotonic()
+        return self._stopping.wait(max(0.0, min(seconds, left))) or time.monotonic() >= self._end
 
     def stop(self) -> None:
         """End the waiting, now and from now on; a signal handler may call it."""
@@ -82,6 +89,7 @@ def roll_out(
     clock: Time,
     tell: Callable[[Event], None],
     watch: Callable[[State], None] = lambda _: None,
+    run: str = "",
 ) -> State:
     """Begin a rollout, or go on with one that was left, and carry it out.
 
@@ -93,6 +101,8 @@ def roll_out(
         clock: the time; when it says to stop, the rollout is left for another one to go on with.
         tell: gets each event once.
         watch: gets the state after every look.
+        run: of a pipeline, for which it is; what ended for the same run, promoted or aborted, is
+            not begun anew. Empty for a person, who may try once more what was aborted.
 
     Returns:
         The last state: done, or left.
@@ -102,7 +112,7 @@ def roll_out(
         UnreachableError: nothing could be begun.
         RolloutError: the place or the registry refuses what has been decided; the state is kept.
     """
-    kept = take(parts.ledger, parts.place, candidate, plan, holder, clock.now())
+    kept = take(parts.ledger, parts.place, candidate, plan, holder, clock.now(), run)
     state = read_state(kept.state)
     if state.done:
         tell(state.events[-1])

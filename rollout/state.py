@@ -75,6 +75,7 @@ class State(Part):
     Attributes:
         candidate: the version that is rolled out.
         stable: the version that was served when it began.
+        run: of a pipeline, for which it was begun; empty: a person began it.
         plan: as it was given at the start; a file that changes meanwhile changes nothing.
         phase: see there.
         step: which of the plan's, from 0.
@@ -107,6 +108,7 @@ class State(Part):
     plan: Plan
     started_at: float
     since: float
+    run: str = ""
     phase: Phase = Phase.DARK
     step: int = 0
     applied: bool = False
@@ -155,7 +157,7 @@ class State(Part):
         return self.model_dump_json()
 
 
-def begin(candidate: Version, stable: str, plan: Plan, now: float) -> State:
+def begin(candidate: Version, stable: str, plan: Plan, now: float, run: str = "") -> State:
     """A rollout that has done nothing yet."""
     state = State(
         candidate=Candidate(name=candidate.name, version=candidate.version, uri=candidate.uri),
@@ -163,6 +165,7 @@ def begin(candidate: Version, stable: str, plan: Plan, now: float) -> State:
         plan=plan,
         started_at=now,
         since=now,
+        run=run,
     )
     return state.tell(now, f"{candidate.uri} is to replace version {stable}")
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from rollout.errors import NotFoundError, RolloutError
-from rollout.kserve.before import SCALE_KEYS, Before
+from rollout.kserve.before import Before
 from rollout.kserve.pods import standing
 from rollout.kserve.resources import Manifest
 from rollout.kserve.routes import Routes
 from rollout.kserve.site import Site
-from rollout.kserve.standard import NO_WAY, Services, StandardParts, predictor_service
+from rollout.kserve.standard import (
+    AUTOSCALER,
+    NO_WAY,
+    Services,
+    StandardParts,
+    keep_pods,
+    predictor_service,
+    scaled_by_name,
+    share_of,
+)
 from rollout.types import Readiness, Route, Standing, Version
 
 # KServe's webhook refuses a canary these, or a merge of its own has no use for them.
@@ -20,7 +29,6 @@ NOT_A_CANARYS = (
     "scaleMetricType",
     "scaleTarget",
 )
-AUTOSCALER = "serving.kserve.io/autoscalerClass"
 
 
 class CanaryPlace:
@@ -54,16 +62,18 @@ class CanaryPlace:
     def launch(self, candidate: Version) -> None:
         """Add the entry, with one pod and no requests."""
         before = self._site.begin(candidate, self.withdraw)
+        service = self._site.read()
+        services = self._services(service, candidate)
+        stable = self._parts.stable_pods(service, services, before)
 
         def edit(service: Manifest) -> None:
             if self._entry(service, candidate) is None:
                 self._demand_alone(service)
                 entry = {"trafficPercent": 0, "predictor": self._predictor(service, candidate)}
                 service["spec"]["canary"] = [entry]
-                _scale(service, entry, 1, before)
+                _scale(service, entry, 1, before, stable)
 
         service = self._site.change(edit)
-        services = self._services(service, candidate)
         self._routes.ensure(service, services.stable, services.known)
 
     def readiness(self, candidate: Version) -> Readiness:
@@ -93,11 +103,13 @@ class CanaryPlace:
             UnfinishedError: its pods are starting; the share is what it was.
         """
         before = self._demand_before(candidate)
-        services = self._services(self._site.read(), candidate)
-        wanted = self._parts.pods(services, before, percent)
+        service = self._site.read()
+        services = self._services(service, candidate)
+        stable = self._parts.stable_pods(service, services, before)
+        wanted = share_of(stable, percent)
 
         def scale(service: Manifest) -> None:
-            _scale(service, self._demand_entry(service, candidate), wanted, before)
+            _scale(service, self._demand_entry(service, candidate), wanted, before, stable)
 
         def weigh(service: Manifest) -> None:
             self._demand_entry(service, candidate)["trafficPercent"] = percent
@@ -194,6 +206,9 @@ class CanaryPlace:
         predictor["name"] = _name(candidate.version)
         # The schema of a canary demands it; that of a predictor does not.
         predictor["model"].setdefault("name", "kserve-container")
+        if scaled_by_name(service):
+            # Nobody would scale its Deployment, and KServe would leave it at one pod.
+            predictor["annotations"] = {**predictor.get("annotations", {}), AUTOSCALER: "none"}
         return predictor
 
     def _entry(self, service: Manifest, candidate: Version) -> Manifest | None:
@@ -232,9 +247,8 @@ class CanaryPlace:
     def _keeps_name(self, service: Manifest) -> bool:
         # The webhook refuses a new name without a new storageUri; an autoscaler from outside knows
         # the Deployment by its name.
-        annotations = service["metadata"].get("annotations") or {}
         named = service["spec"]["predictor"]["model"].get("storageUri")
-        return self._keep_name or not named or annotations.get(AUTOSCALER) == "external"
+        return self._keep_name or not named or scaled_by_name(service)
 
     def _rename(self, service: Manifest, candidate: Version, before: Before) -> None:
         entry = self._demand_entry(service, candidate)
@@ -249,7 +263,7 @@ class CanaryPlace:
 
     def _take_its_place(self, candidate: Version, before: Before) -> None:
         services = self._services(self._site.read(), candidate)
-        self._parts.replace_pods(services, candidate, before)
+        self._parts.replace_pods(services, candidate)
         self._parts.only(services)
 
         def edit(service: Manifest) -> None:
@@ -270,19 +284,13 @@ def _name(version: str) -> str:
     return f"v{version}"
 
 
-def _scale(service: Manifest, entry: Manifest, pods: int, before: Before) -> None:
+def _scale(service: Manifest, entry: Manifest, pods: int, before: Before, stable: int) -> None:
     """So many pods for the canary, besides those of the stable version; in place.
 
     KServe takes a canary's pods from the stable predictor's ``minReplicas``.
     """
     entry["predictor"]["minReplicas"] = pods
-    stable = service["spec"]["predictor"]
-    for key in SCALE_KEYS:
-        stable.pop(key, None)
-    stable.update(before.scale)
-    stable["minReplicas"] = int(before.scale.get("minReplicas") or 1) + pods
-    if stable.get("maxReplicas"):
-        stable["maxReplicas"] = max(stable["maxReplicas"], stable["minReplicas"])
+    keep_pods(service["spec"]["predictor"], before, stable + pods)
 
 
 def _kserve_sees(service: Manifest, entry: Manifest) -> bool:

@@ -12,7 +12,14 @@ from rollout.kserve.pods import standing
 from rollout.kserve.resources import INFERENCE_SERVICE, Manifest
 from rollout.kserve.routes import Routes
 from rollout.kserve.site import Site
-from rollout.kserve.standard import Services, StandardParts, predictor_service
+from rollout.kserve.standard import (
+    AUTOSCALER,
+    Services,
+    StandardParts,
+    keep_pods,
+    predictor_service,
+    share_of,
+)
 from rollout.types import Readiness, Route, Standing, Version
 
 # Of the stable one's metadata, what is no concern of a copy.
@@ -82,7 +89,10 @@ class PairPlace:
         service = self._site.read()
         services = self._services(service)
         self._parts.demand_way(service, services)
-        wanted = self._parts.pods(services, before, percent)
+        stable = self._parts.stable_pods(service, services, before)
+        wanted = share_of(stable, percent)
+        if stable > int(before.scale.get("minReplicas") or 1):
+            self._site.change(lambda each: keep_pods(each["spec"]["predictor"], before, stable))
 
         def scale(second: Manifest) -> None:
             second["spec"]["predictor"].update(minReplicas=wanted, maxReplicas=wanted)
@@ -104,8 +114,11 @@ class PairPlace:
                 raise NotFoundError(f"{self._site.what} has no candidate {candidate.version}")
         else:
             self.share(candidate, 100)
-            self._parts.replace_pods(self._services(service), candidate, before)
-        self._end(service)
+            self._parts.replace_pods(self._services(service), candidate)
+        self._parts.only(self._services(service))
+        if before is not None:
+            self._site.change(lambda each: before.rescale(each["spec"]["predictor"]))
+        self._end()
 
     def withdraw(self, candidate: Version) -> None:
         """All requests to the stable version, then the second InferenceService goes."""
@@ -115,7 +128,7 @@ class PairPlace:
         service = self._site.read()
         self._parts.only(self._services(service))
         self._site.change(lambda each: before.restore(each["spec"]["predictor"]))
-        self._end(service)
+        self._end()
 
     def public(self) -> Route:
         """The address that clients have."""
@@ -127,8 +140,7 @@ class PairPlace:
         service = self._site.read()
         return self._parts.direct(service, self._services(service), version)
 
-    def _end(self, service: Manifest) -> None:
-        self._parts.only(self._services(service))
+    def _end(self) -> None:
         self._site.cluster.delete(INFERENCE_SERVICE, self._second)
         self._site.memory.forget()
 
@@ -174,6 +186,9 @@ class PairPlace:
         model["args"] = [*model.get("args", ()), f"--model_name={self._site.name}"]
         annotations = copy.deepcopy(service["metadata"].get("annotations") or {})
         annotations.pop(APPLIED, None)
+        if annotations.get(AUTOSCALER) != "none":
+            # KServe's own then keeps the pods that are asked for; another one does not know it.
+            annotations.pop(AUTOSCALER, None)
         metadata = {
             "name": self._second,
             "labels": {**(service["metadata"].get("labels") or {}), **MANAGED_BY},

@@ -15,6 +15,7 @@ from rollout.kserve.source import loads
 from rollout.kserve.weights import VERSION_HEADER
 from rollout.types import Route, Standing, Version
 
+AUTOSCALER = "serving.kserve.io/autoscalerClass"
 NO_WAY = (
     "no HTTPRoute of its namespace leads to Service {service}, and KServe's own sends a candidate "
     "nothing: name the host that clients use (--host), which must be another than KServe gave, or "
@@ -47,6 +48,25 @@ def predictor_service(service: str, name: str | None) -> str:
     return "-".join(part for part in (service, name, "predictor") if part)
 
 
+def scaled_by_name(service: Manifest) -> bool:
+    """Whether something else than KServe scales the Deployment, which it knows by its name."""
+    annotations = service["metadata"].get("annotations") or {}
+    return annotations.get(AUTOSCALER) in ("external", "keda")
+
+
+def share_of(pods: int, percent: int) -> int:
+    """How many pods a share of the requests takes, of so many that can take all."""
+    return max(1, -(-pods * percent // 100))
+
+
+def keep_pods(predictor: Manifest, before: Before, least: int) -> None:
+    """An autoscaler is to leave a predictor so many pods; in place."""
+    before.rescale(predictor)
+    predictor["minReplicas"] = least
+    if predictor.get("maxReplicas"):
+        predictor["maxReplicas"] = max(predictor["maxReplicas"], least)
+
+
 class StandardParts:
     """The common steps of both ways.
 
@@ -68,12 +88,13 @@ class StandardParts:
         if not self._routes.ensure(service, services.stable, services.known):
             raise RolloutError(NO_WAY.format(service=services.stable))
 
-    def pods(self, services: Services, before: Before, percent: int) -> int:
-        """How many pods of the candidate its share takes, of as many as the stable one has."""
+    def stable_pods(self, service: Manifest, services: Services, before: Before) -> int:
+        """How many pods the stable version is to keep: its least, or what an autoscaler gave it."""
+        least = max(int(before.scale.get("minReplicas") or 1), 1)
+        if int(before.scale.get("maxReplicas") or 0) <= least and not scaled_by_name(service):
+            return least
         stable = find_pods(self._site.cluster, services.stable)
-        least = int(before.scale.get("minReplicas") or 1)
-        of_all = max(least, stable.wanted if stable else 0, 1)
-        return max(1, -(-of_all * percent // 100))
+        return max(least, stable.wanted if stable else least)
 
     def await_pods(self, services: Services, wanted: int) -> None:
         """The candidate must have its pods before it gets the requests for them.
@@ -103,7 +124,7 @@ class StandardParts:
         """All requests to the stable version."""
         self._routes.share_out({services.stable: 100}, services.known, {})
 
-    def replace_pods(self, services: Services, candidate: Version, before: Before) -> None:
+    def replace_pods(self, services: Services, candidate: Version) -> None:
         """Let the stable version's own pods serve the candidate, which has all requests meanwhile.
 
         Raises:

@@ -127,8 +127,8 @@ class Api:
         return self._done(resource, target, verb, request)
 
     def _user(self, request: Request) -> User:
-        token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if token not in self.users:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or token not in self.users:
             raise refusals.unauthorized()
         return self.users[token]
 

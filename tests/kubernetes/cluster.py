@@ -18,6 +18,7 @@ import yaml
 from tests.kubernetes import access, patches, resources
 from tests.kubernetes.access import User
 from tests.kubernetes.api import Api
+from tests.kubernetes.certificates import certificate
 from tests.kubernetes.objects import Objects
 from tests.kubernetes.ownership import Manager
 from tests.kubernetes.refusals import Object, RefusedError
@@ -41,7 +42,7 @@ class Cluster:
         asked: every request so far: verb, path, user.
     """
 
-    def __init__(self, *crds: str) -> None:
+    def __init__(self, *crds: str, tls: Path | None = None) -> None:
         self.store = Store()
         self.objects = Objects(self.store, now)
         self.troubles = Troubles()
@@ -52,7 +53,9 @@ class Cluster:
             self.namespace(namespace)
         for crd in resources.crds(*crds):
             self.define(crd)
-        self.served = Served(self._api, self.troubles)
+        context, authority = certificate(tls) if tls else (None, None)
+        self._authority: Path | None = authority
+        self.served = Served(self._api, self.troubles, context)
         self.url = self.served.url
 
     def close(self) -> None:
@@ -119,6 +122,8 @@ class Cluster:
         name = thing["metadata"]["name"]
         with self.store.changed:
             live = self.objects.get(resource, namespace, name)
+            if live.get("status") == status:
+                return live
             body = {**live, "status": status}
             return self.objects.update(
                 resource, namespace, name, body, _options(resource, "status"), "status"
@@ -173,13 +178,16 @@ class Cluster:
         """A kubeconfig file by which ``user`` reaches the API."""
         name = user.name.replace(":", "-")
         file = folder / f"kubeconfig-{name}.yaml"
+        server = {"server": self.url}
+        if self._authority:
+            server["certificate-authority"] = str(self._authority)
         context = {"cluster": "fake", "user": name, "namespace": namespace}
         file.write_text(
             yaml.safe_dump(
                 {
                     "apiVersion": "v1",
                     "kind": "Config",
-                    "clusters": [{"name": "fake", "cluster": {"server": self.url}}],
+                    "clusters": [{"name": "fake", "cluster": server}],
                     "users": [{"name": name, "user": {"token": self.token(user)}}],
                     "contexts": [{"name": "fake", "context": context}],
                     "current-context": "fake",
@@ -187,6 +195,21 @@ class Cluster:
             )
         )
         return file
+
+    def service_account_folder(self, folder: Path, user: User) -> Path:
+        """What a pod of the service account ``user`` is given to reach the API by, with TLS alone.
+
+        It is mounted at /var/run/secrets/kubernetes.io/serviceaccount; the address comes by the
+        environment, as KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT.
+        """
+        if self._authority is None:
+            raise LookupError("a pod reaches the API by HTTPS: running(..., tls=FOLDER)")
+        mount = folder / "serviceaccount"
+        mount.mkdir(exist_ok=True)
+        (mount / "token").write_text(self.token(user))
+        (mount / "namespace").write_text(user.name.split(":")[2])
+        (mount / "ca.crt").write_bytes(self._authority.read_bytes())
+        return mount
 
     def token(self, user: User = access.ADMIN) -> str:
         """A bearer token of the user's."""
@@ -239,9 +262,14 @@ def _options(resource: Resource, subresource: str = "", manager: str = "controll
 
 
 @contextlib.contextmanager
-def running(*crds: str) -> Iterator[Cluster]:
-    """A cluster with the kinds of these folders of CRDs, while the block runs."""
-    cluster = Cluster(*crds)
+def running(*crds: str, tls: Path | None = None) -> Iterator[Cluster]:
+    """A cluster with the kinds of these folders of CRDs, while the block runs.
+
+    Args:
+        crds: ``kserve-0.20.0``, ``kserve-0.15.2``, ``gateway-api``, ``knative-serving`` …
+        tls: a folder for a certificate, to be reached by HTTPS as a real one is.
+    """
+    cluster = Cluster(*crds, tls=tls)
     try:
         yield cluster
     finally:

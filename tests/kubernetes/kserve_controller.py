@@ -10,7 +10,6 @@ With it works what it relies on: pods, Knative, and a gateway that accepts route
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import threading
 import time
@@ -26,7 +25,7 @@ from tests.kubernetes.kserve_pods import UnsupportedError
 from tests.kubernetes.kserve_standard import Standard
 from tests.kubernetes.kserve_status import invalid_spec
 from tests.kubernetes.kserve_webhook import Webhook
-from tests.kubernetes.refusals import RefusedError
+from tests.kubernetes.store import copied
 from tests.kubernetes.workloads import Workloads
 
 Object = dict[str, Any]
@@ -38,13 +37,13 @@ class Controller:
 
     Attributes:
         workloads: decides what becomes of pods.
-        delay_s: waits so long before each round of reconciling.
+        delay_s: waits so long before each round of reconciling: clients see what is between them.
         failures: what went wrong in it; a test's end finds it empty.
     """
 
     def __init__(self, cluster: Cluster, kserve: KServe) -> None:
         self.workloads = Workloads(cluster)
-        self.delay_s = 0.0
+        self.delay_s = 0.005
         self.failures: list[Exception] = []
         self._cluster, self._kserve = cluster, kserve
         self._standard = Standard(cluster, kserve)
@@ -115,13 +114,13 @@ class Controller:
         return self._stopping or (news and not self._held)
 
     def reconcile(self) -> None:
-        """One round: each object once."""
-        for isvc in self._cluster.list("InferenceService"):
-            with contextlib.suppress(
-                RefusedError
-            ):  # gone, or changed, meanwhile: there is a next round
-                self._isvc(isvc)
-        with contextlib.suppress(RefusedError):
+        """One round: each object once; nobody writes meanwhile, or sees it half done."""
+        with self._changed:
+            for isvc in self._cluster.list("InferenceService"):
+                of = isvc["metadata"]
+                # With its owner, one may have gone in this round.
+                if self._cluster.get("InferenceService", of["name"], of["namespace"]):
+                    self._isvc(isvc)
             self.workloads.reconcile()
             if self._has_knative:
                 self._knative.reconcile()
@@ -138,11 +137,11 @@ class Controller:
             return
         if FINALIZER not in finalizers:
             self._finalized(metadata, [*finalizers, FINALIZER])
-        status = copy.deepcopy(isvc.get("status") or {})
+        status = copied(isvc.get("status") or {})
         mode = self._mode(isvc)
         way = self._standard if mode is Mode.STANDARD else self._serverless
         try:
-            conditions = way.reconcile(copy.deepcopy(isvc), status)
+            conditions = way.reconcile(copied(isvc), status)
         except UnsupportedError as error:
             was = status.get("modelStatus") or {}
             status["modelStatus"] = invalid_spec(was, error.reason, str(error))

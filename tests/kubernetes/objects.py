@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import secrets
 import uuid
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any
 from tests.kubernetes import ownership, patches, refusals, structural, writing
 from tests.kubernetes.refusals import Object
 from tests.kubernetes.resources import Resource
-from tests.kubernetes.store import Key, Store
+from tests.kubernetes.store import Key, Store, copied
 from tests.kubernetes.writing import Admission, Options, Webhook
 
 APPLY = "application/apply-patch+yaml"
@@ -219,7 +218,7 @@ class Objects:
         return kept
 
     def _check(self, verb: str, resource: Resource, before: Object | None, after: Object) -> None:
-        admission = Admission(verb, resource, copy.deepcopy(before), after)
+        admission = Admission(verb, resource, copied(before), after)
         for webhook in self.mutating:
             webhook(admission)
         writing.check(resource, after)
@@ -242,11 +241,17 @@ class Objects:
                 return _gone(resource, found)
             key = self.key(resource, namespace, name)
             if found["metadata"].get("finalizers"):
-                found["metadata"].setdefault("deletionTimestamp", self._now())
-                found["metadata"].setdefault("deletionGracePeriodSeconds", 0)
-                return self.store.put(key, found)
+                return self._marked(key, found)
             self._forget(key, orphan=asked.get("propagationPolicy") == "Orphan")
             return _gone(resource, found)
+
+    def _marked(self, key: Key, thing: Object) -> Object:
+        """It goes when its finalizers have."""
+        if thing["metadata"].get("deletionTimestamp"):
+            return thing
+        thing["metadata"]["deletionTimestamp"] = self._now()
+        thing["metadata"]["deletionGracePeriodSeconds"] = 0
+        return self.store.put(key, thing)
 
     def _forget(self, key: Key, *, orphan: bool = False) -> None:
         gone = self.store.remove(key)
@@ -258,7 +263,11 @@ class Objects:
         uid = gone["metadata"]["uid"]
         for each, thing in self.store.select(lambda each: each.namespace == key.namespace):
             owners = [owner["uid"] for owner in thing["metadata"].get("ownerReferences") or ()]
-            if owners == [uid] and self.store.get(each):
+            if owners != [uid] or not self.store.get(each):
+                continue
+            if thing["metadata"].get("finalizers"):
+                self._marked(each, thing)
+            else:
                 self._forget(each)
 
 

@@ -5,7 +5,6 @@ A field is a path of FieldsV1 steps: ``("f:spec", "f:containers", 'k:{"name":"ma
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from tests.kubernetes.refusals import Object, owned_by_others
 from tests.kubernetes.resources import Schema
+from tests.kubernetes.store import copied
 
 Path = tuple[str, ...]
 ITSELF = "."
@@ -158,7 +158,7 @@ def applied(
     """
     asked = fields(wanted, schema)
     if live is None:
-        return copy.deepcopy(wanted), {manager: set(asked)}
+        return copied(wanted), {manager: set(asked)}
     have = fields(live, schema)
     owned = read(live)
     others = {each: paths for each, paths in owned.items() if each != manager}
@@ -189,7 +189,7 @@ def _merged(live: Any, wanted: Any, schema: Schema) -> Any:
         for step, each in _steps(wanted, schema):
             items[step] = _merged(items.get(step), each, schema.get("items") or {})
         return list(items.values())
-    return copy.deepcopy(wanted)
+    return copied(wanted)
 
 
 def _drop(value: Any, schema: Schema, path: Sequence[str]) -> None:

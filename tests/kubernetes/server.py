@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -31,8 +32,13 @@ class _Server(ThreadingHTTPServer):
     # Clients that come at once all find room.
     request_queue_size = 128
 
-    def __init__(self, api: Api, troubles: Troubles) -> None:
+    def __init__(self, api: Api, troubles: Troubles, tls: ssl.SSLContext | None) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
+        if tls:
+            # Hands are shaken in the connection's own thread.
+            self.socket = tls.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.api, self.troubles = api, troubles
         self.stopping = threading.Event()
         self.failures: list[Exception] = []
@@ -167,11 +173,11 @@ class _Connection(BaseHTTPRequestHandler):
 
 
 class Served:
-    """The API while it is served: ``url``, until ``close``."""
+    """The API while it is served: ``url``, until ``close``; with ``tls`` by HTTPS."""
 
-    def __init__(self, api: Api, troubles: Troubles) -> None:
-        self._server = _Server(api, troubles)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+    def __init__(self, api: Api, troubles: Troubles, tls: ssl.SSLContext | None = None) -> None:
+        self._server = _Server(api, troubles, tls)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.05},

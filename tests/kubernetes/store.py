@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 Object = dict[str, Any]
 FIRST_REVISION = 1000
+
+
+Json = TypeVar("Json")
+
+
+def copied(thing: Json) -> Json:
+    """A copy of what JSON can hold; ``copy.deepcopy`` takes four times as long."""
+    return cast(Json, _copied(thing))
+
+
+def _copied(thing: Any) -> Any:
+    if isinstance(thing, dict):
+        return {name: _copied(each) for name, each in thing.items()}
+    if isinstance(thing, list):
+        return [_copied(each) for each in thing]
+    return thing
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +80,17 @@ class Store:
     def get(self, key: Key) -> Object | None:
         """The object, or None."""
         with self.changed:
-            return copy.deepcopy(self._objects.get(key))
+            return copied(self._objects.get(key))
 
     def select(self, wanted: Callable[[Key], bool]) -> list[tuple[Key, Object]]:
         """The objects whose key is wanted, by namespace and name."""
         with self.changed:
             keys = sorted(filter(wanted, self._objects), key=lambda key: (key.namespace, key.name))
-            return [(key, copy.deepcopy(self._objects[key])) for key in keys]
+            return [(key, copied(self._objects[key])) for key in keys]
 
     def put(self, key: Key, thing: Object) -> Object:
         """Keep ``thing``, with the next revision in its metadata."""
-        return copy.deepcopy(self.keep(key, copy.deepcopy(thing)))
+        return copied(self.keep(key, copied(thing)))
 
     def keep(self, key: Key, thing: Object) -> Object:
         """As ``put``, but ``thing`` itself is kept: nobody may change it any more."""
@@ -90,10 +105,10 @@ class Store:
         """Forget the object; gives what it was."""
         with self.changed:
             before = self._objects.pop(key)
-            gone = copy.deepcopy(before)
+            gone = copied(before)
             gone["metadata"]["resourceVersion"] = str(self.revision + 1)
             self._note("DELETED", key, before, gone)
-            return copy.deepcopy(gone)
+            return copied(gone)
 
     def since(self, revision: int) -> Iterator[Change]:
         """The changes after ``revision``.

@@ -11,7 +11,7 @@ from kubernetes import client
 
 from tests.kubernetes.cluster import Cluster, running
 from tests.kubernetes.conftest import connected
-from tests.kubernetes.kserve_controller import Controller, kserve_running
+from tests.kubernetes.kserve_controller import Controller, install, kserve_running
 from tests.kubernetes.kserve_names import STORAGE_URI, KServe
 from tests.kubernetes.test_objects import ISVCS, refusal, service
 from tests.kubernetes.workloads import Fate, is_ready
@@ -293,6 +293,34 @@ def test_what_goes_takes_its_parts_along(cluster: Cluster, controller: Controlle
     with controller.held():
         cluster.delete("InferenceService", "shop")
         assert cluster.get("InferenceService", "shop")["metadata"]["deletionTimestamp"]
+    controller.settle()
+    kinds = ("InferenceService", "Deployment", "Pod", "HTTPRoute")
+    assert [cluster.list(kind, "default") for kind in kinds] == [[], [], [], []]
+
+
+def test_no_pod_is_ready_as_soon_as_it_is_there(cluster: Cluster) -> None:
+    """A round of reconciling makes it, another finds it ready; here they are done by hand."""
+    install(cluster, KServe())
+    controller = Controller(cluster, KServe())
+    cluster.create(service())
+    ready = []
+    for _ in range(2):
+        controller.reconcile()
+        ready.append([is_ready(pod) for pod in cluster.list("Pod", "default")])
+    assert ready == [[False], [True]]
+
+
+def test_what_another_owns_goes_after_it(cluster: Cluster, controller: Controller) -> None:
+    """Its own finalizer is waited for as well."""
+    first = cluster.create(service())
+    second = service()
+    owner = {"apiVersion": first["apiVersion"], "kind": first["kind"], "name": "shop"}
+    owners = [{**owner, "uid": first["metadata"]["uid"]}]
+    second["metadata"] = {"name": "shop-candidate", "ownerReferences": owners}
+    cluster.create(second)
+    controller.settle()
+    assert len(cluster.list("Deployment", "default")) == 2
+    cluster.delete("InferenceService", "shop")
     controller.settle()
     kinds = ("InferenceService", "Deployment", "Pod", "HTTPRoute")
     assert [cluster.list(kind, "default") for kind in kinds] == [[], [], [], []]

@@ -98,9 +98,12 @@ class Workloads:
         for index in range(wanted):
             name = f"{owner['metadata']['name']}-{mark}-{index}"
             pod = self._cluster.get("Pod", name, namespace)
+            come = fate
             if pod is None:
+                # No pod is ready as soon as it is there: that is for the next round.
                 pod = self._cluster.create(_pod(owner, template, labels, name))
-            pods.append(self._cluster.set_status(pod, _pod_status(pod, fate)))
+                come = Fate.WAITING if fate is Fate.READY else fate
+            pods.append(self._cluster.set_status(pod, _pod_status(pod, come)))
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         for pod in self._cluster.list("Pod", namespace, selector):
             if pod["metadata"]["name"] not in {each["metadata"]["name"] for each in pods}:

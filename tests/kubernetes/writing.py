@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from tests.kubernetes import naming, ownership, refusals, structural
 from tests.kubernetes.ownership import Manager
 from tests.kubernetes.refusals import Object, Problem
 from tests.kubernetes.resources import Resource
+from tests.kubernetes.store import copied
 
 # Of metadata, what the API server sets and no client does.
 SERVERS = (
@@ -64,7 +64,7 @@ def decoded(resource: Resource, body: Any, options: Options) -> Object:
     """
     if not isinstance(body, dict):
         raise refusals.undecodable(resource, "json: cannot unmarshal the body into an object")
-    thing: Object = copy.deepcopy(body)
+    thing: Object = copied(body)
     _of_kind(resource, thing)
     if not isinstance(thing.setdefault("metadata", {}), dict):
         raise refusals.undecodable(resource, "json: cannot unmarshal metadata into an object")
@@ -143,7 +143,7 @@ def carry_over(resource: Resource, before: Object, after: Object, subresource: s
     """What this write may not change is as it was; in place."""
     if subresource == "status":
         status = after.get("status")
-        kept = copy.deepcopy(before)
+        kept = copied(before)
         after.clear()
         after.update(kept)
         after.pop("status", None)
@@ -152,7 +152,7 @@ def carry_over(resource: Resource, before: Object, after: Object, subresource: s
     elif "status" in resource.subresources:
         after.pop("status", None)
         if "status" in before:
-            after["status"] = copy.deepcopy(before["status"])
+            after["status"] = copied(before["status"])
     for name in SERVERS:
         after["metadata"].pop(name, None)
         if name in before["metadata"]:
@@ -201,9 +201,7 @@ def own(
     """Note in ``after`` whose its fields are, when it was not applied but written."""
     owned = ownership.after_update(before, after, resource.schema, options.manager)
     if before:
-        after["metadata"]["managedFields"] = copy.deepcopy(
-            before["metadata"].get("managedFields") or []
-        )
+        after["metadata"]["managedFields"] = copied(before["metadata"].get("managedFields") or [])
     else:
         after["metadata"].pop("managedFields", None)
     ownership.write(after, owned, now)

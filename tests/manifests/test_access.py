@@ -40,8 +40,10 @@ def rooms_that_import_kubernetes():
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if not isinstance(node, ast.Import | ast.ImportFrom):
                     continue
-                modules = [each.name for each in node.names]
-                modules.append(getattr(node, "module", None) or "")
+                if isinstance(node, ast.ImportFrom):
+                    modules = [node.module or ""]  # kfp has a part of that name, which asks nothing
+                else:
+                    modules = [each.name for each in node.names]
                 if any(name.partition(".")[0] == "kubernetes" for name in modules):
                     rooms.add(room)
     return rooms

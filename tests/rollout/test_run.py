@@ -29,11 +29,11 @@ from tests.rollout.world import (
 PROMOTED = (CANDIDATE, 100, (("champion", CANDIDATE), ("previous", STABLE)), "promoted")
 
 
-def carry_out(world: World, given: Plan | None = None, candidate=VERSION, holder="one"):
+def carry_out(world: World, given: Plan | None = None, candidate=VERSION, holder="one", **of):
     """To its end; gives the state and the events' texts."""
     told = []
     state = roll_out(
-        world.parts, candidate, given or plan(), holder=holder, clock=world, tell=told.append
+        world.parts, candidate, given or plan(), holder=holder, clock=world, tell=told.append, **of
     )
     return state, [each.text for each in told]
 
@@ -144,6 +144,29 @@ def test_a_share_that_never_arrives_is_noticed_and_nothing_is_judged():
     assert came_back(world)
     assert "share of digits/2: 0 % (0 of " in world.tag
     assert world.ever == [0, 10]
+
+
+def test_a_candidate_that_gets_more_than_its_share_is_not_judged_by_it():
+    """Though all that it answered was fine."""
+    world = World(gets=0.5)
+
+    state, _ = carry_out(world)
+
+    assert state.outcome is Outcome.ABORTED
+    assert came_back(world)
+    assert "share of digits/2: 50 % (" in world.tag
+    assert world.ever == [0, 10]
+
+
+def test_a_candidate_that_will_never_be_ready_is_not_waited_for():
+    """Its place says so."""
+    world = World(fails="its image does not exist")
+
+    carry_out(world)
+
+    assert came_back(world)
+    assert "does not become ready: its image does not exist" in world.tag
+    assert world.clock - START < 30
 
 
 def test_too_few_requests_are_waited_for_and_then_decided_by_the_plan():
@@ -598,3 +621,43 @@ class Drawn(World):
         self._drawn[since] = found.requests, errors
         counts = tuple(found.requests - errors if count else 0 for count in found.counts)
         return replace(found, errors=errors, counts=counts)
+
+
+@pytest.mark.parametrize("does", [Quality(), Quality(errors=0.5)], ids=["good", "bad"])
+def test_what_ended_for_a_run_is_not_begun_anew_for_it(does):
+    """Its step is tried again when it died after the rollout's end."""
+    world = World(candidate_does=does)
+    first, _ = carry_out(world, run="run-1")
+    calls = list(world.calls)
+
+    again, told = carry_out(world, holder="two", run="run-1")
+
+    assert again == first
+    assert world.calls == calls
+    assert told == [first.events[-1].text]
+
+
+@pytest.mark.parametrize("run", ["", "run-2"])
+def test_what_was_aborted_may_be_tried_once_more_by_whoever_wants_it_anew(run):
+    """A person, or another run."""
+    world = World(candidate_does=Quality(errors=0.5))
+    carry_out(world, run="run-1")
+    world.candidate_does = Quality()
+
+    carry_out(world, holder="two", run=run)
+
+    assert world.served == CANDIDATE
+
+
+def test_a_rollout_keeps_its_run_when_another_one_goes_on_with_it():
+    """So a try of that run finds how it ended."""
+    world = World(candidate_does=Quality(errors=0.5))
+    world.at[5] = lambda: setattr(world, "stopping", True)
+    carry_out(world, run="run-1")
+    world.stopping = False
+    by_hand, _ = carry_out(world, holder="two")
+
+    again, _ = carry_out(world, holder="three", run="run-1")
+
+    assert by_hand.outcome is Outcome.ABORTED
+    assert again == by_hand

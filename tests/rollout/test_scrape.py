@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rollout.errors import UnreachableError
 from rollout.scrape import ScrapeMeter, counters
@@ -96,6 +98,31 @@ def test_readings_that_come_twice_or_late_count_once():
         tally.add(Reading("pod", at, {GOOD: value}))
 
     assert tally.traffic().requests == 8
+
+
+@given(
+    events=st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=30),
+    windows=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 10)), max_size=8),
+)
+def test_no_request_is_lost_or_counted_twice(events, windows):
+    """However often a pod is started again, and however the windows of Prometheus overlap."""
+    value = total = 0
+    readings = [Reading("pod", 0, {GOOD: 0.0})]
+    for at, (requests, restarted) in enumerate(events, start=1):
+        if restarted:  # that it was shows where it has answered less since than before
+            requests, value = min(requests, max(value - 1, 0)), 0
+        value, total = value + requests, total + requests
+        readings.append(Reading("pod", at, {GOOD: float(value)}))
+
+    tally, read = Tally(since=0), 0
+    for back, ahead in windows:
+        for reading in readings[max(0, read - back) : read + ahead]:
+            tally.add(reading)
+        read = min(read + ahead, len(readings))
+    for reading in readings[read:]:
+        tally.add(reading)
+
+    assert tally.traffic().requests == total
 
 
 def test_pods_are_added_up_and_each_begins_for_itself():

@@ -61,6 +61,8 @@ class World:
         rate: public requests per second.
         starts_s: what the candidate takes to become ready.
         deaf: the share that is set has no effect, as with a controller that does not weigh.
+        gets: the share that the candidate gets whatever is set; None: what is set.
+        fails: why the candidate will never become ready; empty: it may.
         out_of_reach: names of the parts that do not answer.
         refuses: calls that are refused.
         calls: what the place and the registry were told, in order.
@@ -74,6 +76,8 @@ class World:
     starts_s: float = 15.0
     never_ready: bool = False
     deaf: bool = False
+    gets: float | None = None
+    fails: str = ""
     golden_images: int = 500
     out_of_reach: set[str] = field(default_factory=set)
     refuses: set[str] = field(default_factory=set)
@@ -126,7 +130,8 @@ class World:
         while self.clock < end and not self.stopping:
             taken = min(1.0, end - self.clock)
             self.clock += taken
-            share = 0.0 if self.deaf or not self._ready() else self.percent / 100
+            share = self.percent / 100 if self.gets is None or not self.percent else self.gets
+            share = 0.0 if self.deaf or not self._ready() else share
             self.counted.append((self.clock, CANDIDATE, self.rate * taken * share))
             self.counted.append((self.clock, STABLE, self.rate * taken * (1 - share)))
             for due in [each for each in self.at if START + each <= self.clock]:
@@ -157,6 +162,8 @@ class World:
         def effect():
             if self.launched_at is None:
                 return Readiness(Standing.ABSENT)
+            if self.fails:
+                return Readiness(Standing.FAILED, self.fails)
             if self._ready():
                 return Readiness(Standing.READY)
             return Readiness(Standing.STARTING, "0 of 1 pods")

@@ -10,7 +10,15 @@ from rollout.errors import UnfinishedError, UnreachableError
 from rollout.types import Standing
 from tests.kubernetes.trouble import Harm
 from tests.rollout.kserve.objects import CANDIDATE, NAME, NAMESPACE
-from tests.rollout.kserve.rig import KilledError, Mortal
+from tests.rollout.kserve.rig import MODES, KilledError, Mortal, rigged
+
+
+@pytest.fixture(params=MODES)
+def rig(request, clients):
+    """A model on KServe, promoted in every way there is."""
+    with rigged(MODES[request.param], clients) as rig:
+        yield rig
+
 
 LAUNCH = [("launch", ()), ("readiness", ())]
 ENDS = {

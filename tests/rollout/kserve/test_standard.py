@@ -47,6 +47,18 @@ def start(clients):
         context.__exit__(None, None, None)
 
 
+def scaled_from_outside():
+    """An InferenceService whose Deployment a ScaledObject of the user's scales."""
+    thing = service()
+    thing["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] = "external"
+    return thing
+
+
+def scale(rig, pods):
+    """As an autoscaler does."""
+    rig.cluster.patch("Deployment", f"{NAME}-predictor", {"spec": {"replicas": pods}}, NAMESPACE)
+
+
 def names_of_pods(rig, version):
     """Those that are ready."""
     return {
@@ -128,15 +140,54 @@ def test_or_the_stable_ones_are_replaced_under_their_names(start, mode):
 
 def test_an_autoscaler_from_outside_finds_its_deployment_under_its_name(start):
     """KEDA's ScaledObject of manifests/components/autoscaling-keda names it."""
-    thing = service()
-    thing["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] = "external"
-    rig = start(MODES["canary"], thing)
+    rig = start(MODES["canary"], scaled_from_outside())
+    scale(rig, 6)
+    rig.controller.settle()
     rig.launched()
+    rig.shared(50)
+    assert (rig.pods("3"), rig.pods("4")) == (6, 3)
     rig.shared(100)
+    assert rig.pods("4") == 6
     rig.carry_out(lambda place: place.promote(CANDIDATE))
 
-    assert rig.cluster.get("Deployment", f"{NAME}-predictor", NAMESPACE) is not None
+    assert rig.cluster.get("Deployment", f"{NAME}-predictor", NAMESPACE)["spec"]["replicas"] == 6
     assert rig.service()["spec"]["predictor"].get("name") is None
+
+
+def test_so_it_does_on_an_older_kserve(start):
+    """The second InferenceService is scaled by KServe, whatever scales the first."""
+    rig = start(MODES["pair"], scaled_from_outside())
+    scale(rig, 6)
+    rig.controller.settle()
+    rig.launched()
+    rig.shared(50)
+
+    assert (rig.pods("3"), rig.pods("4")) == (6, 3)
+    rig.carry_out(lambda place: place.withdraw(CANDIDATE))
+    assert rig.service()["spec"]["predictor"]["minReplicas"] == 2
+
+
+@pytest.mark.parametrize("mode", ["canary", "pair"])
+def test_pods_that_an_autoscaler_added_are_kept_for_the_time(start, mode):
+    """The stable version has less to do while it shares; it must be able to take all back."""
+    rig = start(MODES[mode], service(maxReplicas=10))
+    rig.launched()
+    with rig.controller.held():  # whose autoscaler would have its least again
+        scale(rig, 5)
+        with pytest.raises(UnfinishedError):
+            rig.place().share(CANDIDATE, 60)
+    rig.controller.settle()
+    rig.shared(60)
+
+    assert rig.pods("3") == 5
+    predictor = rig.service()["spec"]["predictor"]
+    more = 3 if mode == "canary" else 0  # which KServe takes away again
+    assert predictor["minReplicas"] == 5 + more
+    assert rig.pods("4") == 3
+    rig.shared(100)
+    rig.carry_out(lambda place: place.promote(CANDIDATE))
+    predictor = rig.service()["spec"]["predictor"]
+    assert (predictor["minReplicas"], predictor["maxReplicas"]) == (2, 10)
 
 
 def test_a_canary_that_gets_nothing_is_noticed_before_it_is_asked_for_anything(start):
