@@ -85,7 +85,7 @@ def run_command(
         from pipelines.local_run import run_here
 
         wanted = arguments(**given)
-        wanted["registry"] = _by_environment(registry_uri(wanted["registry"]))
+        wanted["registry"] = by_environment(registry_uri(wanted["registry"]))
         console = Console(stderr=True, highlight=False)
         done = run_here(wanted, out, lambda said: _show(console, said), cached=not no_cache)
     if as_json:
@@ -158,7 +158,7 @@ def submit_command(
         click.echo(f"run {made.run_id}: {made.page}")
 
 
-def _by_environment(uri: str) -> str:
+def by_environment(uri: str) -> str:
     """The parameter that names the registry: credentials go to the steps by the environment.
 
     KFP writes parameters into its log and its files.

@@ -103,7 +103,9 @@ def _left(
     candidate = Version(found.name, found.version, str(found.reference))
     try:
         rolled = give_up(candidate, where(place), registry, tell)
-    except (PipelineError, RolloutError) as refusal:
+    except PipelineError as refusal:  # it is no place: nothing was begun there
+        return FAILED, f"{why}; {refusal}", ""
+    except RolloutError as refusal:
         left = f"its rollout could not be ended: {refusal}"
         return FAILED, f"{why}; {left}", left
     if rolled is None:
