@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from rollout.aliases import Aliases
+from rollout.clock import Time as Time
+from rollout.clock import WallTime as WallTime
 from rollout.engine import Order, Verb, decide, orders
 from rollout.errors import (
     BusyError,
@@ -26,7 +25,7 @@ from rollout.errors import (
     UnfinishedError,
     UnreachableError,
 )
-from rollout.lease import RENEW_S, take
+from rollout.lease import RENEW_S, Origin, take
 from rollout.plan import Plan
 from rollout.seen import Seen, asks
 from rollout.state import Event, Outcome, Phase, State, read_state
@@ -36,41 +35,6 @@ from rollout.types import Ledger, Meter, Place, Probe, Readiness, Standing, Traf
 LOOK_S = 2.0  # how soon a wish is noticed
 _NOTHING = Traffic(seconds=0.0, requests=0, errors=0, rejected=0, edges_s=(), counts=())
 _LOG = logging.getLogger(__name__)
-
-
-class Time(Protocol):
-    """The clock, and the waiting."""
-
-    def now(self) -> float:
-        """Seconds of the epoch."""
-
-    def wait(self, seconds: float) -> bool:
-        """Wait so long, or until it is to stop; whether it is."""
-
-
-class WallTime:
-    """``Time`` as it passes.
-
-    Args:
-        longest_s: after so long it says to stop by itself; None: when it is told to.
-    """
-
-    def __init__(self, longest_s: float | None = None) -> None:
-        self._stopping = threading.Event()
-        self._end = math.inf if longest_s is None else time.monotonic() + longest_s
-
-    def now(self) -> float:
-        """See Time."""
-        return time.time()
-
-    def wait(self, seconds: float) -> bool:
-        """See Time."""
-        left = self._end - time.monotonic()
-        return self._stopping.wait(max(0.0, min(seconds, left))) or time.monotonic() >= self._end
-
-    def stop(self) -> None:
-        """End the waiting, now and from now on; a signal handler may call it."""
-        self._stopping.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +58,7 @@ def roll_out(
     tell: Callable[[Event], None],
     watch: Callable[[State], None] = lambda _: None,
     run: str = "",
+    against: str = "",
 ) -> State:
     """Begin a rollout, or go on with one that was left, and carry it out.
 
@@ -107,6 +72,8 @@ def roll_out(
         watch: gets the state after every look.
         run: of a pipeline, for which it is; what ended for the same run, promoted or aborted, is
             not begun anew. Empty for a person, who may try once more what was aborted.
+        against: the version that the candidate was compared with: where another one is served by
+            now, nothing is begun. Empty: with none.
 
     Returns:
         The last state: done, or left.
@@ -116,12 +83,16 @@ def roll_out(
         UnreachableError: nothing could be begun.
         RolloutError: the place or the registry refuses what has been decided; the state is kept.
     """
-    kept = take(parts.ledger, parts.place, candidate, plan, holder, clock.now(), run)
-    state = read_state(kept.state)
-    if state.done:
-        tell(state.events[-1])
-        return state
-    return _Loop(parts, holder, clock, tell, watch).run()
+    origin = Origin(run, against, parts.aliases.address)
+    while True:
+        kept = take(parts.ledger, parts.place, candidate, plan, holder, clock.now(), origin)
+        state = read_state(kept.state)
+        if state.done:
+            tell(state.events[-1])
+            return state
+        state = _Loop(parts, holder, clock, tell, watch).run()
+        if candidate is None or not state.done or state.candidate.version == candidate.version:
+            return state
 
 
 class _Loop:

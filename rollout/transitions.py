@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analyzer.result import RuleVerdict
-from rollout.state import Phase, State, Wish
+from rollout.state import Outcome, Phase, State, Wish
 
 OPEN = (Phase.DARK, Phase.SHADOW, Phase.STEP)  # it may still go either way
 _FRESH: dict[str, object] = {
@@ -102,7 +102,7 @@ def obey(state: State, now: float, *, undone: bool = False) -> State:
 def _obey_abort(state: State, now: float, undone: bool) -> State:
     if state.phase in OPEN or (state.phase is Phase.PROMOTING and undone):
         return abort(state, now, "it was asked for")
-    if state.phase is Phase.ABORTING:
+    if state.phase is Phase.ABORTING or state.outcome is Outcome.ABORTED:
         return state
     return state.tell(
         now, "not aborted: it is decided already; to go back, roll out the previous version"

@@ -782,3 +782,39 @@ def test_a_rollout_keeps_its_run_when_another_one_goes_on_with_it():
 
     assert by_hand.outcome is Outcome.ABORTED
     assert again == by_hand
+
+
+def test_a_rollout_that_only_has_to_be_recorded_is_in_nobody_s_way():
+    """It was killed before the registry was told; the next version finishes it and begins."""
+    world = World(candidate_does=Quality(errors=0.5))
+    world.out_of_reach.add("registry")
+    world.at[100] = lambda: setattr(world, "stopping", True)
+    state, _ = carry_out(world)
+    assert state.phase is Phase.RECORDING
+    world.out_of_reach.clear()
+    world.stopping = False
+    third = Version("digits", "3", "models:/digits/3")
+
+    state, told = carry_out(world, candidate=third, holder="two")
+
+    assert world.tag.startswith("aborted: ")
+    assert state.candidate.version == "3"
+    assert told.index("models:/digits/3 is to replace version 1") > 0
+
+
+def test_a_candidate_is_not_begun_where_another_version_is_served_than_it_was_compared_with():
+    """It may be worse than that one."""
+    world = World()
+
+    with pytest.raises(RolloutError, match="compared with version 7, but a world in memory serves"):
+        carry_out(world, against="7")
+
+    assert world.kept is None
+    assert carry_out(world, against=STABLE)[0].outcome is Outcome.PROMOTED
+
+
+def test_the_state_says_in_which_registry_the_versions_are():
+    """So an abort finds it."""
+    state, _ = carry_out(World())
+
+    assert state.registry == World.address
