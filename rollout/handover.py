@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from rollout.clock import Time
 from rollout.errors import UnreachableError
 from rollout.lease import LEASE_S, RENEW_S, held
-from rollout.run import LOOK_S, Time
+from rollout.run import LOOK_S
 from rollout.state import State, read_state
 from rollout.types import Ledger, Version
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from rollout.clock import WallTime
 from rollout.errors import BusyError, UnreachableError
 from rollout.handover import LONGEST_S, await_free
 from rollout.lease import LEASE_S, wish
-from rollout.run import WallTime, roll_out
+from rollout.run import roll_out
 from rollout.state import Outcome, Phase, Wish, read_state
 from tests.rollout.world import START, VERSION, KilledError, World, plan
 
