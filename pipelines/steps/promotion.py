@@ -41,6 +41,6 @@ def see_promoted(uri: str, registry: str) -> Promoted:
         others = f"version {champion}" if champion else "no version"
         raise PipelineError(
             f"{uri} was rolled out, but {others} is the champion: somebody has moved the alias "
-            "since; `millrace models` says who is who"
+            "since; `millrace models list` says who is who"
         )
     return Promoted(champion, aliases.get(PREVIOUS, ""))
