@@ -73,9 +73,7 @@ def carry_out(
     clock = _stopping()
     with open_parts(where, candidate.name, wanted, store) as parts:
         # The try before may have died a moment ago.
-        left = await_free(parts.ledger, clock, candidate)
-        if left is None or (left.done and left.run != run):
-            _see_served(parts, candidate, replaces)
+        await_free(parts.ledger, clock, candidate)
         state = roll_out(
             parts,
             candidate,
@@ -84,6 +82,7 @@ def carry_out(
             clock=clock,
             tell=lambda event: tell(event.text),
             run=run,
+            against=replaces,
         )
         if not state.done:
             _step_back(parts, state, tell)
@@ -144,16 +143,6 @@ def _kept(parts: Parts) -> State | None:
 
 def _rolled(state: State) -> Rolled:
     return Rolled(state.outcome is Outcome.PROMOTED, state.why, state)
-
-
-def _see_served(parts: Parts, candidate: Version, replaces: str) -> None:
-    """Refuse to replace another version than the one that the gate compared with."""
-    served = parts.place.stable()
-    if replaces and served not in (replaces, candidate.version):
-        raise RolloutError(
-            f"{candidate.uri} was judged against version {replaces}, but {parts.place.title} "
-            f"serves version {served}: run the pipeline again, against that one"
-        )
 
 
 def _step_back(parts: Parts, state: State, tell: Callable[[str], None]) -> None:

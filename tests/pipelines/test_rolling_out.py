@@ -177,7 +177,7 @@ def test_a_run_is_promoted_though_a_step_failed_after_its_rollout(shop):
 def test_a_candidate_replaces_no_other_version_than_it_was_judged_against(shop):
     """Another run was quicker: nothing is begun."""
     shop.served = "3"
-    with pytest.raises(RolloutError, match=r"judged against version 1, but .* serves version 3"):
+    with pytest.raises(RolloutError, match=r"compared with version 1, but .* serves version 3"):
         shop.carry_out()
     assert (shop.kept, shop.calls) == (None, [])
     shop.served = "1"
