@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,13 +85,13 @@ def run_command(
         from pipelines.local_run import run_here
 
         wanted = arguments(**given)
-        wanted["registry"] = registry_uri(wanted["registry"])
+        wanted["registry"] = by_environment(registry_uri(wanted["registry"]))
         console = Console(stderr=True, highlight=False)
         done = run_here(wanted, out, lambda said: _show(console, said), cached=not no_cache)
     if as_json:
         click.echo(json.dumps(_as_json(done), ensure_ascii=False))
     else:
-        _print(done, wanted["registry"])
+        _print(done, registry_uri(wanted["registry"]))
     code = _EXIT_CODES.get(done.conclusion.outcome, CANNOT)
     if code:
         context.exit(code)
@@ -142,6 +143,11 @@ def submit_command(
         fixed = ("image", "registry_secret", "volume", "cpus", "memory", "gpus", "gpu")
         cluster = _cluster({key: given.pop(key) for key in fixed})
         wanted = arguments(**given)
+        if shown(wanted["registry"]) != wanted["registry"]:
+            raise PipelineError(
+                f"--registry: leave name and password out: {cluster.registry_secret} gives them to "
+                "the steps (docs/pipeline.md), and KFP shows parameters to everybody"
+            )
         if not wanted["registry"]:
             del wanted["registry"]  # the pipeline's own default is the cluster's
         target = Target(kfp_host, kfp_namespace, experiment, token_file, service_account)
@@ -150,6 +156,17 @@ def submit_command(
         click.echo(json.dumps({"run_id": made.run_id, "page": made.page}))
     else:
         click.echo(f"run {made.run_id}: {made.page}")
+
+
+def by_environment(uri: str) -> str:
+    """The parameter that names the registry: credentials go to the steps by the environment.
+
+    KFP writes parameters into its log and its files.
+    """
+    if shown(uri) == uri:
+        return uri
+    os.environ["MILLRACE_REGISTRY"] = uri
+    return ""
 
 
 def _cluster(given: dict[str, Any]) -> Cluster:

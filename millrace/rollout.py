@@ -25,6 +25,7 @@ from millrace.rollout_wishes import (
 )
 from model_store.registry.address import registry_uri
 from model_store.registry.cache import Cache
+from model_store.registry.reference import parse_model
 from model_store.registry.versions import Registry
 from rollout.aliases import find_candidate
 from rollout.errors import NotFoundError, PlanError
@@ -59,6 +60,13 @@ for _each in (pause_command, resume_command, promote_command, abort_command):
     help="Steps and limits.  [default: 5, 25, 50 and 100 %, a minute each]",
 )
 @click.option(
+    "--against",
+    metavar="NUMBER",
+    default="",
+    help="The version that it was compared with: where another one is served by now, nothing is "
+    "begun.",
+)
+@click.option(
     "--detach",
     type=click.Path(path_type=Path),
     metavar="LOG",
@@ -74,6 +82,7 @@ def start_command(
     name: str,
     version: str,
     plan_file: Path | None,
+    against: str,
     detach: Path | None,
     registry: str,
     cache: Path,
@@ -89,8 +98,9 @@ def start_command(
         return
     site = given_site(options)
     source = Registry(registry_uri(registry))
-    candidate = find_candidate(source, version)
-    plan = _plan(plan_file, open_ledger(site, name), candidate)
+    ledger = open_ledger(site, name)
+    candidate = _candidate(source, version, ledger)
+    plan = _plan(plan_file, ledger, candidate)
     clock = until_told()
     with open_parts(site, name, candidate.name, plan, source, Cache(cache)) as parts:
         click.echo(f"{candidate.uri} on {parts.place.title}")
@@ -103,6 +113,7 @@ def start_command(
                 clock=clock,
                 tell=tell,
                 watch=lambda state: shown.update(progress(state, clock.now())),
+                against=against,
             )
     ctx.exit(_code(state))
 
@@ -118,6 +129,21 @@ def status_command(name: str, as_json: bool, **options: object) -> None:
         click.echo(json.dumps(status_row(name, state, time.time())))
     else:
         print_status(name, state, time.time())
+
+
+def _candidate(registry: Registry, uri: str, ledger: Ledger) -> Version:
+    """The version that is meant; one that was left at the very end has lost its alias already.
+
+    Raises:
+        NotFoundError: there is no such version.
+    """
+    try:
+        return find_candidate(registry, uri)
+    except NotFoundError:
+        state, wanted = kept_state(ledger), parse_model(uri)
+        if state is None or state.done or not wanted.alias or wanted.name != state.candidate.name:
+            raise
+        return state.candidate.version_of
 
 
 def _state(ledger: Ledger, name: str) -> State:

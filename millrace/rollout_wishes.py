@@ -12,12 +12,14 @@ from millrace.cli import ANSWER_IS_NO, OK
 from millrace.models_registry import cache_option, registry_option
 from millrace.rollout_options import given_site, site_options
 from millrace.rollout_output import tell
-from model_store.registry.address import registry_uri
+from model_store.errors import ModelStoreError
+from model_store.registry.address import DEFAULT_URI, registry_uri
 from model_store.registry.cache import Cache
 from model_store.registry.versions import Registry
+from rollout.clock import WallTime
 from rollout.lease import held, holder_name, wish
 from rollout.plan import Dark
-from rollout.run import WallTime, roll_out
+from rollout.run import roll_out
 from rollout.sites import open_ledger, open_parts
 from rollout.state import Outcome, Phase, State, Wish, read_state
 from rollout.types import Ledger
@@ -76,7 +78,7 @@ def abort_command(
     ledger = open_ledger(site, name)
     state = _wished(ledger, Wish.ABORT)
     if state.wish is not None:
-        source = Registry(registry_uri(registry))
+        source = _registry(registry, state)
         plan = state.plan.model_copy(update={"dark": Dark(), "shadow": None})  # asks no images
         with open_parts(
             site, name, state.candidate.name, plan, source, Cache(cache), measuring=False
@@ -85,6 +87,21 @@ def abort_command(
         ctx.exit(OK if state.outcome is Outcome.ABORTED else ANSWER_IS_NO)
     going = state.phase is Phase.ABORTING or state.outcome is Outcome.ABORTED
     ctx.exit(OK if going else ANSWER_IS_NO)
+
+
+def _registry(given: str, state: State) -> Registry | None:
+    """The one that is named, else the one that the rollout began with.
+
+    Requests go back without one as well, so what is wrong with it must not hinder that.
+    """
+    uri = registry_uri(given)
+    if uri == DEFAULT_URI and state.registry:
+        uri = state.registry
+    try:
+        return Registry(uri)
+    except ModelStoreError as error:
+        click.echo(f"goes on without the registry: {error}")
+        return None
 
 
 def _wished(ledger: Ledger, wanted: Wish) -> State:

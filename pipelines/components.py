@@ -28,13 +28,13 @@ def pin(
     champion: str,
     registry: str,
     place: Dict[str, str],
-) -> NamedTuple("Pins", [("source", str), ("data", str), ("champion", str)]):
+) -> NamedTuple("Pins", [("source", str), ("data", str), ("champion", str), ("replaces", str)]):
     """Finds out what the names mean now, and whether there is all that the run will need."""
     from pipelines import tasks
 
     model = tasks.Model(name, source, labels, parity_images, packaging, registry)
     pins = tasks.pin(model, datasets, gate, plan, champion, place)
-    return (pins.source, pins.data, pins.champion)
+    return (pins.source, pins.data, pins.champion, pins.replaces)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -127,6 +127,7 @@ def register(
 def rollout(
     name: str,
     uri: str,
+    replaces: str,
     plan: str,
     registry: str,
     place: Dict[str, str],
@@ -138,13 +139,13 @@ def rollout(
     from pipelines import tasks
 
     run = tasks.Run(name, registry, key or job)
-    answer = tasks.rollout(run, uri, plan, place, history.path)
+    answer = tasks.rollout(run, uri, replaces, plan, place, history.path)
     return (answer.yes, answer.why)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def promote(name: str, uri: str, registry: str, key: str, job: str) -> None:
-    """Makes the version the champion, and the old champion the previous one."""
+    """Sees that the version is the champion now, as its rollout has told the registry."""
     from pipelines import tasks
 
     tasks.promote(tasks.Run(name, registry, key or job), uri)

@@ -154,7 +154,15 @@ def build(cluster: Cluster | None = None) -> Any:
                     components.register(**run, model=candidate, publish_to=publish_to)
                 )
                 uri = registered.outputs["Output"]
-                rolled = given(components.rollout(**run, place=place, uri=uri, plan=plan))
+                rolled = given(
+                    components.rollout(
+                        **run,
+                        place=place,
+                        uri=uri,
+                        replaces=pinned.outputs["replaces"],
+                        plan=plan,
+                    )
+                )
                 if cluster is not None:
                     rolled.set_retry(TRIES - 1, backoff_duration="10s")
                 with dsl.If(rolled.outputs["promoted"] == True, name="rolled-out"):  # noqa: E712

@@ -1,7 +1,7 @@
 """The pipeline here and now, by KFP's own local runner: each step a process, as it is a pod there.
 
 The runner knows exit handlers, loops, conditions and the cache, so it is the same definition. What
-it does not know, and is done here: an exit handler after Ctrl-C, and saying how it goes.
+it does not know, and is done here: an exit handler after Ctrl-C or SIGTERM, saying how it goes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pipelines.definition import build
 from pipelines.errors import PipelineError
 from pipelines.record import FAILED as UNSUCCESSFUL
 from pipelines.record import OUTCOME_TAG, WHY_TAG
+from pipelines.step_processes import StepProcesses
 from pipelines.steps.conclusion import Conclusion
 from pipelines.steps.registration import version_of
 from pipelines.steps.telling import DONE, FAILED, Said, understood
@@ -73,17 +74,18 @@ def run_here(
     Raises:
         PipelineError: it cannot be started.
         RegistryError: MLflow does not answer.
-        KeyboardInterrupt: it was stopped, and has been concluded.
+        KeyboardInterrupt: it was stopped, by Ctrl-C or SIGTERM, and has been concluded.
     """
     key = f"local-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     wanted = {**arguments, "key": key}
     own = folder.absolute() / RUNS / key
     own.mkdir(parents=True)
-    heard = _Heard(own / LOG_FILE, tell)
+    heard, processes = _Heard(own / LOG_FILE, tell), StepProcesses()
     try:
-        with heard, _quiet(), contextlib.redirect_stdout(heard):
+        with heard, _quiet(), contextlib.redirect_stdout(heard), processes.stopped_by_sigterm():
             _run(wanted, own, folder / CACHE, cached=cached)
     except KeyboardInterrupt:
+        processes.end()
         _conclude(wanted, "somebody stopped it")
         raise
     conclusion = _concluded(wanted)
@@ -128,8 +130,11 @@ def _concluded(arguments: Mapping[str, Any]) -> Conclusion | None:
 
 
 def _conclude(arguments: Mapping[str, Any], why: str) -> Conclusion:
-    with contextlib.redirect_stdout(sys.stderr):  # where a caller's own answer does not stand
+    # Where a caller's own answer does not stand. What it could not end, it has said and recorded.
+    with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(SystemExit):
         return tasks.conclude(_run_of(arguments), arguments["place"], why)
+    found = _concluded(arguments)
+    return found or Conclusion(UNSUCCESSFUL, why, "", _run_of(arguments).record.run_id)
 
 
 def _explained(

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from model_store.registry.registering import check_name
+from pipelines.errors import PipelineError
 from pipelines.record import (
     ABORTED,
     OUTCOME_TAG,
@@ -28,7 +29,7 @@ from pipelines.steps.packaging import facts, make_package, package_in
 from pipelines.steps.pinning import Pins
 from pipelines.steps.pinning import pin as pin_names
 from pipelines.steps.place import where
-from pipelines.steps.promotion import promote_champion
+from pipelines.steps.promotion import see_promoted
 from pipelines.steps.registration import lay_down, register_challenger
 from pipelines.steps.rolling_out import PLAN_FILE, carry_out
 from pipelines.steps.telling import step
@@ -151,10 +152,14 @@ def register(run: Run, store: str, publish_to: str) -> Registered:
     return Registered(str(found.reference), told)
 
 
-def rollout(run: Run, uri: str, plan: str, place: Mapping[str, str], page: str) -> Answer:
+def rollout(
+    run: Run, uri: str, replaces: str, plan: str, place: Mapping[str, str], page: str
+) -> Answer:
     """Roll the version out or take it back; ``page`` says what happened when."""
     with step("rollout") as telling:
-        rolled = carry_out(uri, plan, where(place), run.registry, telling.say)
+        rolled = carry_out(
+            uri, plan, where(place), run.registry, telling.say, run=run.key, replaces=replaces
+        )
         text = artifacts.rollout_page(rolled.state)
         Path(page).write_text(text, encoding="utf-8")
         record = run.record
@@ -167,9 +172,9 @@ def rollout(run: Run, uri: str, plan: str, place: Mapping[str, str], page: str) 
 
 
 def promote(run: Run, uri: str) -> None:
-    """Make the version the champion."""
+    """See that the version is the champion, which its rollout has made it."""
     with step("promote") as telling:
-        promoted = promote_champion(uri, run.registry)
+        promoted = see_promoted(uri, run.registry)
         telling.result = f"champion is {promoted.champion}, was {promoted.previous or 'none'}"
         record = run.record
         record.step("promote", telling.result)
@@ -186,10 +191,16 @@ def refuse(who: str, why: str) -> None:
 
 
 def conclude(run: Run, place: Mapping[str, str], error: str, page: str = "") -> Conclusion:
-    """Record how the run ended and leave nothing behind."""
+    """Record how the run ended and leave nothing behind; fails if a rollout could not be ended."""
     with step("conclude") as telling:
         found = conclude_run(run.name, run.key, run.registry, place, error, telling.say)
         if page:
             Path(page).write_text(artifacts.conclusion_page(run.key, found), encoding="utf-8")
+        if found.left:
+            served = place.get("service") or run.name
+            raise PipelineError(
+                f"{found.left}; the candidate may still get requests: "
+                f"`millrace rollout abort {served}` takes them back (docs/pipeline.md)"
+            )
         telling.result = f"{found.outcome}; MLflow run {found.run_id}"
     return found

@@ -12,6 +12,7 @@ from model_store.errors import (
     RegistryDownError,
     UngatedError,
 )
+from model_store.registry.address import shown
 from model_store.registry.connection import speaking_to
 from model_store.registry.promotion import FAILED, delete_alias, promote
 from model_store.registry.reference import parse_model
@@ -25,7 +26,15 @@ MOST_TAG = 500  # characters; MLflow takes more, people read less
 
 
 class Aliases(Protocol):
-    """The registry's side of a rollout. All of it may be repeated; raises RolloutError."""
+    """The registry's side of a rollout. All of it may be repeated; raises RolloutError.
+
+    Attributes:
+        address: the registry's tracking URI, without a name and password; empty: there is none.
+    """
+
+    @property
+    def address(self) -> str:
+        """See above."""
 
     def promoted(self, candidate: Version) -> None:
         """The candidate is champion, what was champion is previous, nobody is challenger."""
@@ -40,21 +49,26 @@ class RegistryAliases:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
+    @property
+    def address(self) -> str:
+        """See Aliases."""
+        return shown(self._registry.uri)
+
     def promoted(self, candidate: Version) -> None:
         """See Aliases."""
         with _explained():
             # The gate was asked when the rollout began; by now the pods serve it.
             promote(self._registry, candidate.name, candidate.version, force=True)
-            self._no_challenger(candidate)
             self._tag(candidate, "promoted")
+            self._no_challenger(candidate)  # at last: by this name it is gone on with
 
     def aborted(self, candidate: Version, why: str) -> None:
         """See Aliases."""
         said = f"aborted: {why}"
         # A version that was deleted meanwhile is challenger no more, and bears no tags.
         with _explained(), contextlib.suppress(NotRegisteredError):
-            self._no_challenger(candidate)
             self._tag(candidate, said if len(said) <= MOST_TAG else said[: MOST_TAG - 1] + "…")
+            self._no_challenger(candidate)
 
     def _no_challenger(self, candidate: Version) -> None:
         """Unless it is another version by now."""
@@ -68,6 +82,27 @@ class RegistryAliases:
             self._registry.client.set_model_version_tag(
                 candidate.name, candidate.version, ROLLOUT_TAG, text
             )
+
+
+class NoAliases:
+    """``Aliases`` where no registry is found: the requests can go back all the same."""
+
+    address = ""
+
+    def promoted(self, candidate: Version) -> None:
+        """See Aliases; refuses."""
+        raise _not_told(candidate)
+
+    def aborted(self, candidate: Version, why: str) -> None:
+        """See Aliases; refuses."""
+        raise _not_told(candidate)
+
+
+def _not_told(candidate: Version) -> RolloutError:
+    return RolloutError(
+        f"how the rollout of {candidate.uri} ended cannot be recorded, its registry is not there: "
+        "do the same again with --registry or MLFLOW_TRACKING_URI"
+    )
 
 
 def find_candidate(registry: Registry, uri: str) -> Version:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from rollout import judging
 from rollout.seen import Seen
 from rollout.state import Outcome, Phase, State
-from rollout.step import judge_step
+from rollout.step import judge_before, judge_step
 from rollout.transitions import (
     OPEN,
     abort,
@@ -75,13 +75,13 @@ def decide(state: State, seen: Seen, now: float) -> State:
     """
     phase = state.phase
     if state.wish is not None:
-        state = obey(state, now)
+        state = obey(state, now, undone=bool(seen.refused or seen.unfinished))
         if state.phase is not phase:
             return state  # what was seen is of the phase before
     if seen.refused:
         return _refused(state, seen.refused, now)
     if seen.unfinished:
-        return _unfinished(state, seen.unfinished, now)
+        return _unfinished(state, seen, now)
     if seen.unreachable:
         return _blind(state, seen.unreachable, now)
     if seen.carried_out or seen.readiness is not None:
@@ -111,11 +111,18 @@ def _looked(state: State, seen: Seen, now: float) -> State:
 def _refused(state: State, why: str, now: float) -> State:
     if state.phase in OPEN:
         return abort(state, now, why)
+    if state.phase is Phase.ABORTING:  # nobody else would take the candidate's requests from it
+        return _troubled(state, "is refused, goes on trying", why, now)
     return state.but(refused=True, trouble=why).tell(now, f"{state.where}: refused: {why}")
 
 
-def _unfinished(state: State, what: str, now: float) -> State:
+def _unfinished(state: State, seen: Seen, now: float) -> State:
+    what = seen.unfinished
+    if state.blind_since is not None:
+        state = _sighted(state, now)
     state = _troubled(state, "waits", what, now)
+    if state.phase is Phase.STEP:
+        state = judge_before(state, seen, now)
     longest = state.plan.dark.timeout_s
     if state.phase in OPEN and not state.paused and now - state.since > longest:
         return abort(state, now, f"not through after {longest:.0f} s: {what}")

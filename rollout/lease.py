@@ -7,11 +7,12 @@ import datetime
 import os
 import socket
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 from rollout.errors import BusyError, ConflictError, NotFoundError, RolloutError
 from rollout.plan import Plan
-from rollout.state import Outcome, State, Wish, begin, read_state
+from rollout.state import Outcome, Phase, State, Wish, begin, read_state
 from rollout.transitions import take_over
 from rollout.types import Kept, Ledger, Place, Version
 
@@ -68,6 +69,22 @@ def _began(process: int) -> str:
     return stat.rpartition(")")[2].split()[19]  # field 22; the name before it may hold anything
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a new rollout comes from.
+
+    Attributes:
+        run: of a pipeline, which tries again: what ended for it, either way, is not begun anew;
+            empty: a person asks, who may begin anew what was aborted.
+        against: the version that the candidate was compared with; empty: with none.
+        registry: where both stand.
+    """
+
+    run: str = ""
+    against: str = ""
+    registry: str = ""
+
+
 def take(
     ledger: Ledger,
     place: Place,
@@ -75,7 +92,7 @@ def take(
     plan: Plan,
     holder: str,
     now: float,
-    run: str = "",
+    origin: Origin = Origin(),
 ) -> Kept:
     """Begin a rollout, or go on with one that was left.
 
@@ -86,12 +103,12 @@ def take(
         plan: of a new one; one that was left goes on by the plan it began with.
         holder: who this is.
         now: seconds of the epoch.
-        run: of a pipeline, which tries again: what ended for it, either way, is not begun anew;
-            empty: a person asks, who may begin anew what was aborted.
+        origin: of a new one.
 
     Returns:
         The state with ``holder`` as its holder; or a state that is done, if the candidate has been
-        promoted before, or has had its end in this run.
+        promoted before, or has had its end in this run. It may be another version's of which only
+        the registry must be told how it ended.
 
     Raises:
         BusyError: one is under way.
@@ -100,10 +117,10 @@ def take(
     while True:
         kept = ledger.read()
         state = None if kept is None else read_state(kept.state)
-        if kept is not None and state is not None and _over(state, place, candidate, run):
+        if kept is not None and state is not None and _over(state, place, candidate, origin.run):
             return kept
         if state is None or state.done:
-            state = _new(place, candidate, plan, now, run)
+            state = _new(place, candidate, plan, now, origin)
         else:
             _check_free(state, candidate, now)
         state = take_over(state, holder, now).but(process=this_process())
@@ -144,13 +161,18 @@ def _over(state: State, place: Place, candidate: Version | None, run: str) -> bo
     return state.outcome is Outcome.PROMOTED and place.stable() == candidate.version
 
 
-def _new(place: Place, candidate: Version | None, plan: Plan, now: float, run: str) -> State:
+def _new(place: Place, candidate: Version | None, plan: Plan, now: float, origin: Origin) -> State:
     if candidate is None:
         raise NotFoundError("no rollout is under way: name the version to roll out")
     stable = place.stable()
     if stable == candidate.version:
         raise RolloutError(f"{candidate.uri} is what {place.title} serves already")
-    return begin(candidate, stable, plan, now, run)
+    if origin.against not in ("", stable):
+        raise RolloutError(
+            f"{candidate.uri} was compared with version {origin.against}, but {place.title} serves "
+            f"version {stable} by now: compare it with that one, then roll it out"
+        )
+    return begin(candidate, stable, plan, now, run=origin.run, registry=origin.registry)
 
 
 def _check_free(state: State, candidate: Version | None, now: float) -> None:
@@ -160,6 +182,8 @@ def _check_free(state: State, candidate: Version | None, now: float) -> None:
             f"{uri} is being rolled out by {state.holder} since {since} ({state.where}); "
             "wait for it, or abort it"
         )
+    if state.phase is Phase.RECORDING:
+        return  # decided and done: it is in nobody's way
     if candidate is not None and candidate.version != state.candidate.version:
         raise BusyError(
             f"the rollout of {uri} since {since} was left in {state.where}: start it again to go "

@@ -6,14 +6,16 @@ one leaves at once.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from rollout.aliases import Aliases
+from rollout.clock import Time as Time
+from rollout.clock import WallTime as WallTime
 from rollout.engine import Order, Verb, decide, orders
 from rollout.errors import (
     BusyError,
@@ -23,43 +25,16 @@ from rollout.errors import (
     UnfinishedError,
     UnreachableError,
 )
-from rollout.lease import RENEW_S, take
+from rollout.lease import RENEW_S, Origin, take
 from rollout.plan import Plan
 from rollout.seen import Seen, asks
 from rollout.state import Event, Outcome, Phase, State, read_state
 from rollout.step import proven
-from rollout.types import Ledger, Meter, Place, Probe, Readiness, Standing, Version
+from rollout.types import Ledger, Meter, Place, Probe, Readiness, Standing, Traffic, Version
 
 LOOK_S = 2.0  # how soon a wish is noticed
-
-
-class Time(Protocol):
-    """The clock, and the waiting."""
-
-    def now(self) -> float:
-        """Seconds of the epoch."""
-
-    def wait(self, seconds: float) -> bool:
-        """Wait so long, or until it is to stop; whether it is."""
-
-
-class WallTime:
-    """``Time`` as it passes."""
-
-    def __init__(self) -> None:
-        self._stopping = threading.Event()
-
-    def now(self) -> float:
-        """See Time."""
-        return time.time()
-
-    def wait(self, seconds: float) -> bool:
-        """See Time."""
-        return self._stopping.wait(seconds)
-
-    def stop(self) -> None:
-        """End the waiting, now and from now on; a signal handler may call it."""
-        self._stopping.set()
+_NOTHING = Traffic(seconds=0.0, requests=0, errors=0, rejected=0, edges_s=(), counts=())
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +58,7 @@ def roll_out(
     tell: Callable[[Event], None],
     watch: Callable[[State], None] = lambda _: None,
     run: str = "",
+    against: str = "",
 ) -> State:
     """Begin a rollout, or go on with one that was left, and carry it out.
 
@@ -96,6 +72,8 @@ def roll_out(
         watch: gets the state after every look.
         run: of a pipeline, for which it is; what ended for the same run, promoted or aborted, is
             not begun anew. Empty for a person, who may try once more what was aborted.
+        against: the version that the candidate was compared with: where another one is served by
+            now, nothing is begun. Empty: with none.
 
     Returns:
         The last state: done, or left.
@@ -105,12 +83,16 @@ def roll_out(
         UnreachableError: nothing could be begun.
         RolloutError: the place or the registry refuses what has been decided; the state is kept.
     """
-    kept = take(parts.ledger, parts.place, candidate, plan, holder, clock.now(), run)
-    state = read_state(kept.state)
-    if state.done:
-        tell(state.events[-1])
-        return state
-    return _Loop(parts, holder, clock, tell, watch).run()
+    origin = Origin(run, against, parts.aliases.address)
+    while True:
+        kept = take(parts.ledger, parts.place, candidate, plan, holder, clock.now(), origin)
+        state = read_state(kept.state)
+        if state.done:
+            tell(state.events[-1])
+            return state
+        state = _Loop(parts, holder, clock, tell, watch).run()
+        if candidate is None or not state.done or state.candidate.version == candidate.version:
+            return state
 
 
 class _Loop:
@@ -138,7 +120,9 @@ class _Loop:
             before = self._state
             try:
                 self._round()
-            except UnreachableError as error:  # of the ledger: what cannot be written is not done
+            except (BusyError, NotFoundError):
+                raise
+            except RolloutError as error:  # of the ledger: what cannot be written is not done
                 self._say(f"goes on trying: {error}")
                 moved = False
             else:
@@ -153,8 +137,8 @@ class _Loop:
 
     def _round(self) -> None:
         self._read()
-        if self._state.wish is not None:
-            self._settle(Seen())
+        if self._state.wish is not None and self._state.phase is not Phase.PROMOTING:
+            self._settle(Seen())  # while promoting, the place is asked first how far it is
         elif not self._state.applied:
             state = self._state
             self._settle(self._meanwhile(lambda: self._carry_out(state), may_leave=False))
@@ -195,7 +179,7 @@ class _Loop:
             for order in orders(state):
                 self._obey(order, state)
         except UnfinishedError as error:
-            return Seen(unfinished=str(error))
+            return self._beside(state, Seen(unfinished=str(error)))
         except (UnreachableError, ConflictError) as error:
             return Seen(unreachable=str(error))
         except NotFoundError as error:
@@ -222,6 +206,26 @@ class _Loop:
             case Verb.RECORD:
                 self._parts.aliases.aborted(candidate, state.why)
 
+    def _beside(self, state: State, seen: Seen) -> Seen:
+        """The same, and what the requests come to that the candidate has got before."""
+        if state.phase is not Phase.STEP or not state.ready:
+            return seen
+        with contextlib.suppress(RolloutError):  # what is waited for is bounded in time
+            return self._counted(state, seen)
+        return seen
+
+    def _counted(self, state: State, seen: Seen) -> Seen:
+        """The same, and what requests came to."""
+        meter = self._parts.meter
+        candidate = meter.traffic(state.candidate.version, state.since)
+        try:
+            stable = meter.traffic(state.stable, state.since)
+        except UnreachableError:
+            if state.phase is not Phase.STEP or not state.applied or state.share_set < 100:
+                raise
+            stable = _NOTHING  # it need not be there: without requests Knative stops its pods
+        return replace(seen, candidate=candidate, stable=stable)
+
     def _look(self, state: State) -> Seen:
         try:
             return self._seen(state)
@@ -231,7 +235,7 @@ class _Loop:
             return Seen(refused=str(error))
 
     def _seen(self, state: State) -> Seen:
-        place, meter, probe = self._parts.place, self._parts.meter, self._parts.probe
+        place, probe = self._parts.place, self._parts.probe
         candidate, asked = state.candidate.version_of, asks(state)
         seen = Seen(readiness=place.readiness(candidate) if asked.readiness else None)
         if seen.readiness is None or seen.readiness.standing is not Standing.READY:
@@ -244,11 +248,7 @@ class _Loop:
             stable = place.direct(state.stable)
             return replace(seen, agreement=probe.shadow(stable, place.direct(candidate.version)))
         if asked.traffic:
-            seen = replace(
-                seen,
-                candidate=meter.traffic(candidate.version, state.since),
-                stable=meter.traffic(state.stable, state.since),
-            )
+            seen = self._counted(state, seen)
         if asked.golden_after and proven(state, seen, self._clock.now()):
             seen = replace(seen, golden=probe.golden(place.direct(candidate.version)))
         return seen
@@ -293,7 +293,9 @@ class _Loop:
             renewed = self._state.but(renewed_at=now)
             self._revision = self._parts.ledger.write(renewed.text(), self._revision)
             self._state = renewed
-        except (ConflictError, UnreachableError):
+        except (BusyError, NotFoundError):
+            raise
+        except RolloutError:
             return
 
     def _leave(self) -> None:
@@ -303,7 +305,7 @@ class _Loop:
         left = left.tell(now, f"left in {left.where}; start it again to go on")
         try:
             self._parts.ledger.write(left.text(), self._revision)
-        except (ConflictError, UnreachableError):
+        except RolloutError:
             return  # the lease ends by itself
         self._state = left
         self._announce()
@@ -328,5 +330,8 @@ def _place_of(state: State) -> tuple[object, ...]:
 def _do(work: Callable[[], Seen], future: Future[Seen]) -> None:
     try:
         future.set_result(work())
+    except Exception as error:  # noqa: BLE001 (all requests go back, whatever it was)
+        _LOG.exception("the rollout met what it does not know")
+        future.set_result(Seen(refused=f"{type(error).__name__}: {error}"))
     except BaseException as error:  # noqa: BLE001 (whoever waits raises it)
         future.set_exception(error)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from model_store.errors import ModelStoreError, RegistryDownError
+from model_store.package import ModelPackage
 from model_store.registry.cache import Cache
 from model_store.registry.promotion import CHAMPION
 from model_store.registry.versions import Registry
-from rollout.aliases import RegistryAliases
+from rollout.aliases import NoAliases, RegistryAliases
 from rollout.errors import RolloutError, UnreachableError
 from rollout.file_ledger import FileLedger
 from rollout.local import LocalPlace
@@ -22,7 +23,7 @@ from rollout.probe import DatasetProbe
 from rollout.prometheus import PrometheusMeter
 from rollout.run import Parts
 from rollout.scrape import ScrapeMeter
-from rollout.types import Ledger, Meter, Place, Traffic
+from rollout.types import Ledger, Meter, Place, Traffic, Version
 
 if TYPE_CHECKING:
     from rollout.kserve import Options
@@ -94,7 +95,7 @@ def open_parts(
     name: str,
     model: str,
     plan: Plan,
-    registry: Registry,
+    registry: Registry | None,
     cache: Cache,
     *,
     measuring: bool = True,
@@ -106,7 +107,8 @@ def open_parts(
         name: under which it is served; an InferenceService's is its own.
         model: its name in the registry.
         plan: names the datasets, and where candidates are loaded from.
-        registry: has the versions and their aliases.
+        registry: has the versions and their aliases; None where it is not found: requests can be
+            sent back, and nothing can be recorded.
         cache: where packages are fetched for pods that run here.
         measuring: false to send requests back only, which must not wait for the registry, nor for
             Prometheus.
@@ -125,18 +127,23 @@ def open_parts(
             champion = _champion(registry, model, measuring)
             options = _options(site, plan.storage, champion)
             place, meter, ledger = _at_service(site, name, options, measuring, opened)
-        yield Parts(place, meter, probe, ledger, RegistryAliases(registry))
+        aliases = NoAliases() if registry is None else RegistryAliases(registry)
+        yield Parts(place, meter, probe, ledger, aliases)
 
 
 def _at_pods(
-    site: Pods, name: str, registry: Registry, cache: Cache, opened: ExitStack
+    site: Pods, name: str, registry: Registry | None, cache: Cache, opened: ExitStack
 ) -> tuple[Place, Meter]:
-    fetch = from_registry(registry, cache)
+    fetch = _nothing if registry is None else from_registry(registry, cache)
     place = LocalPlace(site.urls, name, _token(site.token_file), site.store, fetch)
     opened.callback(place.close)
     meter = ScrapeMeter(site.urls, name)
     opened.callback(meter.close)
     return place, meter
+
+
+def _nothing(version: Version) -> ModelPackage:
+    raise RolloutError(f"{version.uri}: there is no registry to fetch it from")
 
 
 def _at_service(
@@ -180,14 +187,16 @@ class _NoMeter:
         raise UnreachableError(f"nobody counts the requests of version {version} since {since:.0f}")
 
 
-def _champion(registry: Registry, model: str, measuring: bool) -> str | None:
+def _champion(registry: Registry | None, model: str, measuring: bool) -> str | None:
+    if registry is None:
+        return None
     try:
         return registry.aliases(model).get(CHAMPION)
-    except RegistryDownError as error:
+    except ModelStoreError as error:
         if not measuring:
             return None
-        raise UnreachableError(str(error)) from error
-    except ModelStoreError as error:
+        if isinstance(error, RegistryDownError):
+            raise UnreachableError(str(error)) from error
         raise RolloutError(str(error)) from error
 
 

@@ -76,6 +76,7 @@ class State(Part):
         candidate: the version that is rolled out.
         stable: the version that was served when it began.
         run: of a pipeline, for which it was begun; empty: a person began it.
+        registry: its tracking URI, without a name and password; empty: it has none.
         plan: as it was given at the start; a file that changes meanwhile changes nothing.
         phase: see there.
         step: which of the plan's, from 0.
@@ -109,6 +110,7 @@ class State(Part):
     started_at: float
     since: float
     run: str = ""
+    registry: str = ""
     phase: Phase = Phase.DARK
     step: int = 0
     applied: bool = False
@@ -157,7 +159,15 @@ class State(Part):
         return self.model_dump_json()
 
 
-def begin(candidate: Version, stable: str, plan: Plan, now: float, run: str = "") -> State:
+def begin(
+    candidate: Version,
+    stable: str,
+    plan: Plan,
+    now: float,
+    *,
+    run: str = "",
+    registry: str = "",
+) -> State:
     """A rollout that has done nothing yet."""
     state = State(
         candidate=Candidate(name=candidate.name, version=candidate.version, uri=candidate.uri),
@@ -166,6 +176,7 @@ def begin(candidate: Version, stable: str, plan: Plan, now: float, run: str = ""
         started_at=now,
         since=now,
         run=run,
+        registry=registry,
     )
     return state.tell(now, f"{candidate.uri} is to replace version {stable}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analyzer.estimate import Estimate
 from analyzer.result import RuleVerdict
 from rollout import judging
 from rollout.seen import Seen
@@ -11,6 +12,10 @@ from rollout.types import Traffic
 
 # Of fewer requests one that failed would be enough to show that more than 1 % fail.
 FEWEST_TO_REFUTE = 30
+# But where surely so many of them fail, fewer will do: five of five, nine of eleven.
+BROKEN, FEWEST_OF_BROKEN = 0.4, 5
+# Two versions are scraped at two times: at first one may have been counted for half as long.
+_AS_LONG = 0.8
 
 
 def judge_step(state: State, seen: Seen, now: float) -> State:
@@ -22,20 +27,34 @@ def judge_step(state: State, seen: Seen, now: float) -> State:
     state = state.but(
         verdicts=(share, *limits), share_seen=seen.candidate.requests / both if both else None
     )
-    missed = refuted(limits)
-    fewest = min(FEWEST_TO_REFUTE, state.plan.steps[state.step].least_requests)
-    if missed and seen.candidate.requests >= fewest:
+    missed = _missed(state, seen.candidate, limits)
+    if _enough(state, seen.candidate) and _exceeded(share, seen.candidate, seen.stable):
+        missed = [share, *missed]
+    if missed:
         return failed(state, now, missed)
     if state.paused or now < _due(state):
         return state
     lacking = _lacking(state, seen.candidate, share)
     if lacking:
         late = now >= _due(state) + _again_s(state)
-        return unproven(state, now, lacking) if late else state
+        return unproven(state, now, lacking, failing=_failing(limits)) if late else state
     open_ = [each for each in limits if not each.passed]
     if open_:
-        return unproven(state, now, "; ".join(each.text for each in open_))
+        why = "; ".join(each.text for each in open_)
+        return unproven(state, now, why, failing=_failing(limits))
     return _judge_golden(state, seen, now)
+
+
+def judge_before(state: State, seen: Seen, now: float) -> State:
+    """The next state of a step whose share is not set yet, by the requests of the share before.
+
+    Nothing passes by them; what is surely missed comes back and does not wait for further pods.
+    """
+    if seen.candidate is None or seen.stable is None:
+        return state
+    _, limits = _verdicts(state, seen.candidate, seen.stable)
+    missed = _missed(state, seen.candidate, limits)
+    return failed(state.but(verdicts=limits), now, missed) if missed else state
 
 
 def proven(state: State, seen: Seen, now: float) -> bool:
@@ -46,6 +65,41 @@ def proven(state: State, seen: Seen, now: float) -> bool:
     if state.paused or now < _due(state) or _lacking(state, seen.candidate, share):
         return False
     return all(each.passed for each in limits)
+
+
+def _enough(state: State, candidate: Traffic) -> bool:
+    """Whether a limit can be refuted by so many requests."""
+    return candidate.requests >= min(FEWEST_TO_REFUTE, state.plan.steps[state.step].least_requests)
+
+
+def _missed(state: State, candidate: Traffic, limits: tuple[RuleVerdict, ...]) -> list[RuleVerdict]:
+    """Limits that are surely missed, if there were requests enough to say so."""
+    missed = refuted(limits)
+    if _enough(state, candidate):
+        return missed
+    unwell = {"errors": candidate.errors, "rejected": candidate.rejected}
+    return [
+        each
+        for each in missed
+        if candidate.requests >= FEWEST_OF_BROKEN
+        and Estimate.share(unwell.get(each.rule, 0), candidate.requests).low > BROKEN
+    ]
+
+
+def _failing(limits: tuple[RuleVerdict, ...]) -> bool:
+    """Whether more requests fail than may, as far as can be seen, though it is not proven."""
+    return any(
+        not each.passed and each.figure is not None and each.figure > each.threshold
+        for each in limits
+        if each.rule in ("errors", "rejected")
+    )
+
+
+def _exceeded(share: RuleVerdict, candidate: Traffic, stable: Traffic) -> bool:
+    """Whether the candidate surely gets more than was set: whoever set it does not rule."""
+    if share.passed or not share.decided or share.figure is None:
+        return False
+    return share.figure > share.threshold and stable.seconds >= _AS_LONG * candidate.seconds
 
 
 def _verdicts(

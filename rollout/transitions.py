@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analyzer.result import RuleVerdict
-from rollout.state import Phase, State, Wish
+from rollout.state import Outcome, Phase, State, Wish
 
 OPEN = (Phase.DARK, Phase.SHADOW, Phase.STEP)  # it may still go either way
 _FRESH: dict[str, object] = {
@@ -61,25 +61,34 @@ def failed_because(state: State, now: float, why: str) -> State:
     return state.tell(now, f"{state.where}: failed {failures} of {limit} that are borne: {why}")
 
 
-def unproven(state: State, now: float, why: str) -> State:
-    """A look proved nothing: held on as often as the plan says, then what it says."""
+def unproven(state: State, now: float, why: str, *, failing: bool = False) -> State:
+    """A look proved nothing: held on as often as the plan says, then what it says.
+
+    Nobody is waited for where the candidate is ``failing`` by all that is seen.
+    """
     times, limit = state.inconclusive + 1, state.plan.inconclusive_limit
     if times <= limit:
         state = state.but(inconclusive=times)
         return state.tell(now, f"{state.where}: not proven, {times} of {limit}: {why}")
     why = f"{state.where}: still not proven: {why}"
-    if state.plan.on_inconclusive == "abort":
+    if state.plan.on_inconclusive == "abort" or failing:
         return abort(state, now, why)
     return state.but(paused=True, inconclusive=0).tell(
         now, f"paused: {why}; resume, promote or abort it"
     )
 
 
-def obey(state: State, now: float) -> State:
-    """What another process wishes, if it can be had."""
+def obey(state: State, now: float, *, undone: bool = False) -> State:
+    """What another process wishes, if it can be had.
+
+    Args:
+        state: the present one.
+        now: seconds of the epoch.
+        undone: the place has just said that it has not done what it was told last.
+    """
     wish, state = state.wish, state.but(wish=None)
     if wish is Wish.ABORT:
-        return _obey_abort(state, now)
+        return _obey_abort(state, now, undone)
     if wish is Wish.PAUSE and state.phase in OPEN and not state.paused:
         return state.but(paused=True).tell(now, f"paused in {state.where}, as was asked")
     if wish is Wish.RESUME and state.paused:
@@ -90,10 +99,10 @@ def obey(state: State, now: float) -> State:
     return state
 
 
-def _obey_abort(state: State, now: float) -> State:
-    if state.phase in OPEN or (state.phase is Phase.PROMOTING and state.refused):
+def _obey_abort(state: State, now: float, undone: bool) -> State:
+    if state.phase in OPEN or (state.phase is Phase.PROMOTING and undone):
         return abort(state, now, "it was asked for")
-    if state.phase is Phase.ABORTING:
+    if state.phase is Phase.ABORTING or state.outcome is Outcome.ABORTED:
         return state
     return state.tell(
         now, "not aborted: it is decided already; to go back, roll out the previous version"

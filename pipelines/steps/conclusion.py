@@ -36,12 +36,14 @@ class Conclusion:
         why: one line.
         version: that it registered; empty for none.
         run_id: MLflow's, where all of it is found.
+        left: why its rollout could not be ended, and what to do; empty: nothing is left.
     """
 
     outcome: str
     why: str
     version: str
     run_id: str
+    left: str = ""
 
 
 def conclude(
@@ -70,15 +72,16 @@ def conclude(
     record = Record(name, key, registry)
     found = version_of(record.registry, name, key)
     tags = record.tags()
-    outcome, why = tags.get(OUTCOME_TAG, FAILED), tags.get(WHY_TAG, "")
+    outcome, why, left = tags.get(OUTCOME_TAG, FAILED), tags.get(WHY_TAG, ""), ""
     if outcome == FAILED:
-        outcome, why = _left(found, place, registry, tell, error)
+        outcome, why, left = _left(found, place, registry, tell, error)
         record.tag({OUTCOME_TAG: outcome, WHY_TAG: why})
     if found is not None:
-        _clean(record.registry, found, tell)
+        if not left:
+            _clean(record.registry, found, tell)
         _tell_version(record, found, outcome)
     record.end(well=outcome == PROMOTED)
-    return Conclusion(outcome, why, found.version if found else "", record.run_id)
+    return Conclusion(outcome, why, found.version if found else "", record.run_id, left)
 
 
 def _left(
@@ -87,17 +90,29 @@ def _left(
     registry: str,
     tell: Callable[[str], None],
     error: str,
-) -> tuple[str, str]:
-    """What becomes of a run that has no outcome: a step failed, or somebody stopped it."""
+) -> tuple[str, str, str]:
+    """What becomes of a run that has no outcome: a step failed, or somebody stopped it.
+
+    Returns:
+        Its outcome, why, and why its rollout could not be ended; what that came to is the outcome,
+        whatever failed after it.
+    """
     why = error or "a step failed: see its log"
     if found is None:
-        return FAILED, why
+        return FAILED, why, ""
     candidate = Version(found.name, found.version, str(found.reference))
     try:
         rolled = give_up(candidate, where(place), registry, tell)
-    except (PipelineError, RolloutError) as refusal:
-        return FAILED, f"{why}; its rollout could not be ended: {refusal}"
-    return (ABORTED, rolled.why or why) if rolled else (FAILED, why)
+    except PipelineError as refusal:  # it is no place: nothing was begun there
+        return FAILED, f"{why}; {refusal}", ""
+    except RolloutError as refusal:
+        left = f"its rollout could not be ended: {refusal}"
+        return FAILED, f"{why}; {left}", left
+    if rolled is None:
+        return FAILED, why, ""
+    if rolled.promoted:
+        return PROMOTED, f"it has all of the traffic, though after that: {why}", ""
+    return ABORTED, rolled.why or why, ""
 
 
 def _clean(registry: Registry, found: RegisteredVersion, tell: Callable[[str], None]) -> None:

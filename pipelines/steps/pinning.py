@@ -7,22 +7,26 @@ are cached are told these digests besides, and a cached answer is one to the sam
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from analyzer.dataset_survey import Progress, survey
 from analyzer.sources import open_datasets
 from model_store.errors import NotRegisteredError
+from model_store.network import external_files
 from model_store.package import sha256_of
-from model_store.registry.address import registry_uri
+from model_store.registry.address import registry_uri, shown
 from model_store.registry.promotion import CHAMPION
 from model_store.registry.reference import ModelReference, names_registry, parse
 from model_store.registry.registering import check_name
 from model_store.registry.versions import Registry
+from model_store.sources.kinds import Located, locate
 from pipelines.errors import PipelineError
 from pipelines.package_settings import PATHS, package_request
 
@@ -35,11 +39,14 @@ class Pins:
         source: digest of all that the package is made of.
         data: digest of all datasets.
         champion: ``models:/NAME/NUMBER``; empty where there is none yet.
+        replaces: number of the version that the candidate is judged against and is to replace;
+            empty where there is none, or where somebody named another one to compare with.
     """
 
     source: str
     data: str
     champion: str
+    replaces: str
 
 
 def pin(
@@ -76,34 +83,50 @@ def pin(
     for key, path in files.items():
         if path is not None and not path.exists():
             raise PipelineError(f"{key.replace('_', '-')}: {path}: no such file or folder")
+    where = shown(store.uri)  # versions of another registry are others, of the same number
     told = [
+        where,
         installed_version("millrace"),
         repr(sorted(packaging.items())),
-        _source(source, store),
+        _source(source, request.checkpoint, store),
         *(_content(path) for path in files.values() if path is not None),
     ]
+    best = _champion(name, champion, store)
     return Pins(
         source=_digest(told),
-        data=_data(datasets, progress),
-        champion=_champion(name, champion, store),
+        data=_digest([where, _data(datasets, progress)]),
+        champion="" if best is None else str(best),
+        replaces="" if best is None or champion else str(best.version),
     )
 
 
-def _source(source: str, registry: Registry) -> str:
+def _source(source: str, checkpoint: Path | None, registry: Registry) -> str:
     if names_registry(source):
         reference = parse(source)
         if isinstance(reference, ModelReference):
             found = registry.find(reference)
             return f"{found.reference} {registry.source(found)}"
         return str(reference)
-    path = Path(source)
-    if path.exists():
-        return _content(path)
-    module, colon, _ = source.partition(":")
-    found_module = importlib.util.find_spec(module) if colon and module.isidentifier() else None
-    if found_module is None or not found_module.origin:
+    found_here = locate(Path(source), checkpoint)
+    if found_here.kind == "factory":
+        # What the module imports or reads is anybody's guess: such a package is made each time.
+        return source + secrets.token_hex()
+    return _digest([_content(path) for path in _files(Path(source), found_here)])
+
+
+def _files(source: Path, located: Located) -> tuple[Path, ...]:
+    """Of a network: its file or folder, and the files beside it that hold the weights."""
+    if not source.exists():
         raise PipelineError(f"source: {source}: no such file, folder or module:factory")
-    return source + _content(Path(found_module.origin))
+    if source.is_dir() or located.kind != "onnx":
+        return (source,)
+    try:
+        files = (source, *external_files(source))
+    except DecodeError:
+        raise PipelineError(f"source: {source}: is not an ONNX file, or is truncated") from None
+    if missing := [file for file in files if not file.is_file()]:
+        raise PipelineError(f"source: {source}: its weights are missing: {missing[0]}")
+    return files
 
 
 def _content(path: Path) -> str:
@@ -124,18 +147,18 @@ def _data(datasets: Sequence[str], progress: Progress) -> str:
     return _digest([survey(one, progress, 0).digest for one in opened])
 
 
-def _champion(name: str, champion: str, registry: Registry) -> str:
+def _champion(name: str, champion: str, registry: Registry) -> ModelReference | None:
     wanted = parse(champion) if champion else ModelReference(name, alias=CHAMPION)
     if not isinstance(wanted, ModelReference):
         raise PipelineError(
             f"champion: {champion}: must be models:/NAME@ALIAS or models:/NAME/NUMBER"
         )
     try:
-        return str(registry.find(wanted, tell_what_exists=False).reference)
+        return registry.find(wanted, tell_what_exists=False).reference
     except NotRegisteredError:
         if champion:
             raise
-        return ""  # the first version of a model has none to be compared with
+        return None  # the first version of a model has none to be compared with
 
 
 def _digest(parts: Sequence[str]) -> str:

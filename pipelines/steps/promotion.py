@@ -1,4 +1,4 @@
-"""The step that makes the rolled out version the champion."""
+"""The step that sees that the rolled out version is the champion."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from model_store.registry.address import registry_uri
 from model_store.registry.promotion import CHAMPION, PREVIOUS
 from model_store.registry.reference import parse_model
 from model_store.registry.versions import Registry
-from rollout.aliases import RegistryAliases
-from rollout.types import Version
+from pipelines.errors import PipelineError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +19,28 @@ class Promoted:
     previous: str
 
 
-def promote_champion(uri: str, registry: str) -> Promoted:
-    """Make a version the champion and the old champion the previous one; may be repeated.
+def see_promoted(uri: str, registry: str) -> Promoted:
+    """See that a version that has all of the traffic is the champion; nothing is changed.
 
-    The rollout has done so already where it ended well: the aliases are the traffic's, and this
-    step is the one that fails if they are not.
+    The rollout has told the registry. This step may run much later, or again: it is not to move the
+    alias back after somebody has rolled back, or promoted another version.
 
     Args:
         uri: ``models:/NAME/NUMBER``.
         registry: tracking URI; empty as in ``registry_uri``.
 
     Raises:
-        RegistryError, RolloutError: the registry refuses, or does not answer.
+        PipelineError: another version is the champion.
+        RegistryError: the registry refuses, or does not answer.
     """
     store = Registry(registry_uri(registry))
     found = store.find(parse_model(uri))
-    RegistryAliases(store).promoted(Version(found.name, found.version, str(found.reference)))
     aliases = store.aliases(found.name)
-    return Promoted(aliases[CHAMPION], aliases.get(PREVIOUS, ""))
+    champion = aliases.get(CHAMPION, "")
+    if champion != found.version:
+        others = f"version {champion}" if champion else "no version"
+        raise PipelineError(
+            f"{uri} was rolled out, but {others} is the champion: somebody has moved the alias "
+            "since; `millrace models list` says who is who"
+        )
+    return Promoted(champion, aliases.get(PREVIOUS, ""))

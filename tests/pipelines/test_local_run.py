@@ -10,6 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from millrace.pipeline import by_environment
+from model_store.registry.address import registry_uri
+
 pytestmark = pytest.mark.timeout(600)  # a run is nine processes, each of which imports a lot
 
 
@@ -111,22 +114,38 @@ def test_people_get_a_table_of_the_steps_and_where_all_of_it_is(workshop):
     assert f"at sqlite:///var/mlflow.db; files and log in {workshop.folder}/var/pipeline" in shown
 
 
-def test_ctrl_c_in_a_rollout_takes_the_candidate_back(workshop, promoted):
-    """As a terminal sends it, to every process; the run is concluded, and nothing is left."""
+@pytest.mark.parametrize("how", ["as a terminal sends Ctrl-C", "as a service manager ends it"])
+def test_who_stops_a_rollout_has_the_candidate_taken_back(workshop, promoted, how):
+    """Every process hears of Ctrl-C, SIGTERM comes to one; either way nothing is left."""
+    before = len(workshop.registry.versions("colours"))
     with workshop.start() as process:
 
-        def interrupt(line: str) -> None:
-            if "step 1 of 2: 30 %: set" in line:
+        def stop(line: str) -> None:
+            if "step 1 of 2: 30 %: set" not in line:
+                return
+            if "terminal" in how:
                 os.killpg(process.pid, signal.SIGINT)
+            else:
+                process.terminate()
 
-        said = workshop.follow(process, interrupt)
+        said = workshop.follow(process, stop)
 
     assert process.returncode == 130, said
     assert workshop.aliases == {"champion": "2", "previous": "1"}
-    newest = workshop.registry.versions("colours")[-1]
-    assert newest.version == "3"
+    *others, newest = workshop.registry.versions("colours")
+    assert len(others) == before
     assert newest.tags["millrace.rollout"].startswith("aborted: ")
     assert newest.tags["millrace.outcome"] == "aborted"
-    index = httpx.get(f"{workshop.pod.url}/v2/models/colours/versions/3/ready")
+    number = newest.version
+    index = httpx.get(f"{workshop.pod.url}/v2/models/colours/versions/{number}/ready")
     assert index.status_code == 404
     assert set(workshop.outcomes) == {200}
+
+
+def test_credentials_of_the_registry_reach_steps_by_the_environment_alone(monkeypatch):
+    """KFP writes parameters into its log and its files."""
+    monkeypatch.setenv("MILLRACE_REGISTRY", "")
+    uri = "postgresql://me:hidden@db/mlflow"
+    assert by_environment(uri) == ""
+    assert registry_uri("") == uri
+    assert by_environment("sqlite:///var/mlflow.db") == "sqlite:///var/mlflow.db"

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from analyzer.predictions import Predictions
@@ -79,13 +80,63 @@ def test_a_file_that_was_overwritten_is_something_else(pinned, tmp_path):
     assert pinned().data != before.data
 
 
+def test_weights_beside_the_network_that_were_overwritten_are_something_else(pinned, tmp_path):
+    """As PyTorch exports them: the .onnx file of a network that was trained on is the same."""
+    network = onnx.load(tmp_path / "colour.onnx")
+    onnx.save(
+        network,
+        tmp_path / "colour.onnx",
+        save_as_external_data=True,
+        location="colour.onnx.data",
+        size_threshold=0,
+    )
+    before, graph = pinned(), (tmp_path / "colour.onnx").read_bytes()
+    assert pinned() == before
+    data = tmp_path / "colour.onnx.data"
+    data.write_bytes(bytes(byte ^ 1 for byte in data.read_bytes()))
+    assert (tmp_path / "colour.onnx").read_bytes() == graph
+    assert pinned().source != before.source
+    data.unlink()
+    with pytest.raises(PipelineError, match=r"its weights are missing: .*colour\.onnx\.data"):
+        pinned()
+
+
+def test_what_a_factory_makes_is_made_each_time(registry, made, tmp_path):
+    """Nobody knows what its module imports; one in a package is as good as any."""
+    arguments = ("colours", "nets.small:make", tmp_path / "labels.txt", tmp_path / "images")
+    (tmp_path / "weights.pth").write_bytes(b"weights")
+    packaging = {"checkpoint": str(tmp_path / "weights.pth"), "input-size": 8}
+    more = ([str(tmp_path / "data")], "", registry.uri, quiet)
+    first, second = (pin(*arguments, packaging, *more) for _ in range(2))
+    assert first.source != second.source
+    assert first.data == second.data
+
+
+def test_what_is_no_network_is_said_before_anything_is_made(pinned, tmp_path):
+    """Not there, or no ONNX."""
+    (tmp_path / "colour.onnx").write_bytes(b"no network")
+    with pytest.raises(PipelineError, match="is not an ONNX file"):
+        pinned()
+    (tmp_path / "colour.onnx").unlink()
+    with pytest.raises(PipelineError, match="no such file, folder or module:factory"):
+        pinned()
+
+
+def test_versions_of_another_registry_are_others(pinned, tmp_path, registry):
+    """Though their numbers are the same; credentials in its address are not looked at."""
+    before = pinned()
+    object.__setattr__(registry, "uri", f"sqlite:///{tmp_path}/other.db")
+    assert (pinned().source, pinned().data) != (before.source, before.data)
+
+
 def test_a_champion_is_pinned_to_its_number(pinned, made, registry):
     """The alias may move while the run goes on."""
     register(registry, made, alias="champion")
     assert pinned().champion == "models:/colours/1"
     register(registry, made, alias="champion")
-    assert pinned().champion == "models:/colours/2"
+    assert (pinned().champion, pinned().replaces) == ("models:/colours/2", "2")
     assert pinned(champion="models:/colours/1").champion == "models:/colours/1"
+    assert pinned(champion="models:/colours/1").replaces == ""
 
 
 def test_two_datasets_of_one_name_are_refused(pinned):

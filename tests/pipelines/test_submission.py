@@ -74,6 +74,14 @@ def test_the_token_comes_from_a_file(server: KfpServer, tmp_path):
     assert json.loads(said.splitlines()[-1])["run_id"] == "r1"
 
 
+def test_credentials_in_the_registrys_address_are_not_submitted(server: KfpServer):
+    """KFP shows parameters to everybody; there is a Secret."""
+    code, said = submit(server.url, "--registry", "https://me:hidden@mlflow.example")
+    assert (code, server.runs) == (2, [])
+    assert "leave name and password out: millrace-registry gives them" in " ".join(said.split())
+    assert "hidden" not in said
+
+
 def test_a_refusal_is_told_in_the_servers_words(server: KfpServer):
     """In one line."""
     server.refuses = "this namespace takes no runs"

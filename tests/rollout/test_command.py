@@ -23,7 +23,7 @@ from examples.slow_network import slowed
 from millrace.cli import commands
 from model_store.package import ModelPackage
 from model_store.registry.cache import Cache
-from model_store.registry.promotion import set_alias
+from model_store.registry.promotion import delete_alias, set_alias
 from model_store.registry.registering import register
 from model_store.registry.versions import Registry
 from rollout.aliases import ROLLOUT_TAG
@@ -118,9 +118,10 @@ class Shop:
         """``millrace rollout VERB NAME …`` on this pod."""
         registry = ["--registry", self.registry.uri, "--cache", self.folder / "cache"]
         further = registry if verb in ("start", "abort") else []
-        return Command(verb, self.name, *words, *self._place(), *further, cwd=self.folder)
+        return Command(verb, self.name, *words, *self.place(), *further, cwd=self.folder)
 
-    def _place(self) -> list[str]:
+    def place(self) -> list[str]:
+        """The pod, as options."""
         token = str(self.folder / "token")
         place = ["--pod", self.pod.url, "--pod-store", str(self.store)]
         return [*place, "--repository-token-file", token]
@@ -153,7 +154,7 @@ class Shop:
 
     def ask(self, verb: str) -> str:
         """A command that needs no process of its own; what it printed."""
-        ran = CliRunner().invoke(commands, ["rollout", verb, self.name, *self._place()])
+        ran = CliRunner().invoke(commands, ["rollout", verb, self.name, *self.place()])
         assert ran.exit_code == 0, ran.output
         return ran.output
 
@@ -261,11 +262,47 @@ def test_an_abort_is_carried_out_though_nobody_is_there_to_do_it(shop, colours):
     other = shop.start()
     assert other.end() == 2
     assert "plan.yaml: the rollout of" in other.output
-    shop.run("abort")
+    abort = ("abort", shop.name, *shop.place())
+    nowhere = Command(*abort, "--registry", "sqlite:///nowhere.db", cwd=shop.folder)
+    assert nowhere.end() == 2
+    assert "goes on without the registry: no registry at sqlite:///nowhere.db" in nowhere.output
+    assert "cannot be recorded, its registry is not there" in nowhere.output
+    assert "phase     recording" in shop.ask("status")
+    again = Command(*abort, cwd=shop.folder)  # it knows the registry
+    assert again.end() == 0, again.output
 
     assert shop.tag("2") == "aborted: it was asked for"
     assert "no rollout is under way" in shop.run("abort", code=2)
     assert set(shop.load.stop()) == {200}
+
+
+def test_a_rollout_that_was_killed_at_its_very_end_is_gone_on_with_by_the_same_words(shop, colours):
+    """The alias by which it was begun is gone by then."""
+    shop.put(colours, "challenger")
+    rollout = shop.start(steps=NEVER)
+    rollout.wait_for("step 1 of 1: 30 %: set")
+    assert rollout.kill() == -signal.SIGKILL
+    delete_alias(shop.registry, shop.name, "challenger")
+
+    again = shop.start(steps=NEVER)
+    again.wait_for("carries it out, in step 1 of 1: 30 %")
+    shop.run("abort")
+    assert again.end() == 1
+    other = shop.start(steps=NEVER)
+
+    assert other.end() == 2
+    assert f"no models:/{shop.name}@challenger" in other.output
+
+
+def test_a_version_is_not_rolled_out_in_place_of_one_that_it_was_not_compared_with(shop, colours):
+    """It is compared anew first."""
+    shop.put(colours, "challenger")
+
+    rollout = shop.start("--against", "7")
+
+    assert rollout.end() == 2
+    assert "was compared with version 7, but" in rollout.output
+    assert "serves version 1 by now" in rollout.output
 
 
 def test_a_rollout_in_the_background_goes_on_by_itself(shop, colours):

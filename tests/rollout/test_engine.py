@@ -261,6 +261,40 @@ def test_what_is_decided_is_not_aborted(phase):
     assert after.events[-1].text.startswith("not aborted: it is decided already")
 
 
+def test_a_promotion_that_is_through_is_not_aborted():
+    """The wish came while the place was at it: what it says now counts."""
+    promoting = running().but(phase=Phase.PROMOTING, applied=False, wish=Wish.ABORT)
+
+    through = decide(promoting, Seen(carried_out=True), START)
+    waits = decide(promoting, Seen(unfinished="0 of 2 pods"), START)
+
+    assert (through.phase, through.outcome) == (Phase.RECORDING, Outcome.PROMOTED)
+    assert waits.phase is Phase.ABORTING
+
+
+def test_a_place_that_says_what_it_waits_for_is_in_sight():
+    """One connection that is lost now and one long ago are no long time out of sight."""
+    state = decide(running().but(applied=False), Seen(unreachable="lost"), START)
+    for second in range(10, 500, 10):
+        state = decide(state, Seen(unfinished="0 of 2 pods"), START + second)
+    state = decide(state, Seen(unreachable="lost"), START + 599)
+
+    assert state.phase is Phase.STEP
+    assert state.blind_since == START + 599
+
+
+def test_a_share_is_not_said_to_be_exceeded_while_one_version_was_counted_for_longer():
+    """They are scraped at different times."""
+    sooner = replace(answered(200), seconds=15.0)
+    later = replace(answered(60), seconds=5.0)
+    caught_up = replace(answered(60), seconds=14.0)
+
+    early = decide(running(), Seen(readiness=READY, candidate=sooner, stable=later), START + 15)
+    sure = decide(running(), Seen(readiness=READY, candidate=sooner, stable=caught_up), START + 15)
+
+    assert (early.phase, sure.phase) == (Phase.STEP, Phase.ABORTING)
+
+
 def test_the_newest_events_are_kept():
     """A state must fit where it is kept."""
     state = running()

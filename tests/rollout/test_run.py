@@ -158,6 +158,70 @@ def test_a_candidate_that_gets_more_than_its_share_is_not_judged_by_it():
     assert world.ever == [0, 10]
 
 
+def test_a_candidate_that_surely_gets_more_than_its_share_comes_back_without_waiting():
+    """Whoever sets the shares does not rule here, and it may be all requests."""
+    world = World(gets=0.976)
+    held = [{"percent": 25, "hold_s": 3600, "least_requests": 400}]
+
+    carry_out(world, plan(steps=held, on_inconclusive="pause"))
+
+    assert came_back(world)
+    assert "share of digits/2: 97.6 % (" in world.tag
+    assert world.clock - START < 60
+
+
+def test_a_stable_version_that_is_no_longer_counted_at_100_percent_is_no_flaw():
+    """Nobody asks it, so its pods are stopped."""
+    world = World()
+    counted = world.traffic
+
+    def traffic(version, since):
+        if version == STABLE and world.percent == 100:
+            raise UnreachableError("nothing of version 1")
+        return counted(version, since)
+
+    world.traffic = traffic
+    held = [{"percent": 10, "hold_s": 60}, {"percent": 100, "hold_s": 1000}]
+
+    carry_out(world, plan(steps=held))
+
+    assert world.end() == PROMOTED
+
+
+def test_a_candidate_of_few_requests_that_all_fail_comes_back():
+    """Five of five leave no doubt."""
+    world = World(rate=2.0, candidate_does=Quality(errors=1.0))
+
+    carry_out(world, plan(on_inconclusive="pause"))
+
+    assert came_back(world)
+    assert world.clock - START < 60
+
+
+def test_nobody_is_waited_for_while_more_requests_fail_than_may():
+    """Though too few to prove it; a pause is for what looks well."""
+    world = World(rate=0.5, candidate_does=Quality(errors=0.1))
+
+    _, told = carry_out(world, plan(on_inconclusive="pause"))
+
+    assert came_back(world)
+    assert not any(text.startswith("paused") for text in told)
+
+
+def test_a_candidate_is_judged_while_its_next_share_waits_for_pods():
+    """It has the share before all the time."""
+    world = World()
+    world.at[60] = lambda: setattr(world, "takes", 1000)  # the share of 100 % does not come
+    world.at[100] = lambda: setattr(world, "candidate_does", Quality(errors=0.5))
+    world.at[200] = lambda: setattr(world, "takes", 1)
+
+    carry_out(world)
+
+    assert came_back(world)
+    assert world.ever == [0, 10]
+    assert "errors of digits/2" in world.tag
+
+
 def test_a_candidate_that_will_never_be_ready_is_not_waited_for():
     """Its place says so."""
     world = World(fails="its image does not exist")
@@ -368,6 +432,63 @@ def test_a_promotion_that_is_refused_can_be_aborted():
     carry_out(world, candidate=None, holder="two")
 
     assert came_back(world)
+
+
+def test_a_promotion_that_does_not_get_through_can_be_aborted():
+    """There is no room for its pods, and they would be waited for without end."""
+    world = World()
+    world.at[140] = lambda: setattr(world, "takes", 1000)
+    world.at[1000] = lambda: wish(world, Wish.ABORT)
+    world.at[1050] = lambda: setattr(world, "takes", 1)
+
+    _, told = carry_out(world)
+
+    assert any(text.startswith("promoting: waits: ") for text in told)
+    assert came_back(world)
+    assert "promote" not in world.calls
+    assert world.clock - START >= 1000
+
+
+def test_a_withdrawal_that_is_refused_is_tried_until_it_is_allowed():
+    """Nobody else would take the candidate's requests from it."""
+    world = World(candidate_does=Quality(errors=0.5), refuses={"withdraw"})
+    world.at[300] = world.refuses.clear
+
+    _, told = carry_out(world)
+
+    assert came_back(world)
+    assert world.clock - START >= 300
+    said = "aborting: is refused, goes on trying: withdraw is refused"
+    assert told.count(said) == 1
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+def test_a_ledger_that_refuses_for_a_while_is_no_end(call):
+    """The candidate has a share: whoever left now would leave it there."""
+    world = World()
+    world.at[40] = lambda: world.refuses.add(call)
+    world.at[100] = world.refuses.clear
+
+    _, told = carry_out(world)
+
+    assert world.end() == PROMOTED
+    assert any(f"goes on trying: {call} is refused" in text for text in told)
+
+
+def test_what_nobody_has_reckoned_with_sends_all_requests_back(caplog):
+    """A fault of ours or of a library's must not leave the candidate its share."""
+    world = World()
+
+    def broken(version, since):
+        raise ValueError("no number")
+
+    world.traffic = broken
+
+    carry_out(world)
+
+    assert came_back(world)
+    assert world.tag == "aborted: ValueError: no number"
+    assert "Traceback" in caplog.text
 
 
 @pytest.mark.parametrize("second", [5, 17, 40, 90])
@@ -661,3 +782,39 @@ def test_a_rollout_keeps_its_run_when_another_one_goes_on_with_it():
 
     assert by_hand.outcome is Outcome.ABORTED
     assert again == by_hand
+
+
+def test_a_rollout_that_only_has_to_be_recorded_is_in_nobody_s_way():
+    """It was killed before the registry was told; the next version finishes it and begins."""
+    world = World(candidate_does=Quality(errors=0.5))
+    world.out_of_reach.add("registry")
+    world.at[100] = lambda: setattr(world, "stopping", True)
+    state, _ = carry_out(world)
+    assert state.phase is Phase.RECORDING
+    world.out_of_reach.clear()
+    world.stopping = False
+    third = Version("digits", "3", "models:/digits/3")
+
+    state, told = carry_out(world, candidate=third, holder="two")
+
+    assert world.tag.startswith("aborted: ")
+    assert state.candidate.version == "3"
+    assert told.index("models:/digits/3 is to replace version 1") > 0
+
+
+def test_a_candidate_is_not_begun_where_another_version_is_served_than_it_was_compared_with():
+    """It may be worse than that one."""
+    world = World()
+
+    with pytest.raises(RolloutError, match="compared with version 7, but a world in memory serves"):
+        carry_out(world, against="7")
+
+    assert world.kept is None
+    assert carry_out(world, against=STABLE)[0].outcome is Outcome.PROMOTED
+
+
+def test_the_state_says_in_which_registry_the_versions_are():
+    """So an abort finds it."""
+    state, _ = carry_out(World())
+
+    assert state.registry == World.address

@@ -146,6 +146,7 @@ class World:
     # -- Place
 
     title = "a world in memory"
+    address = "sqlite:///registry.db"
 
     def stable(self) -> str:
         return self._call("place", "stable", lambda: self.served)

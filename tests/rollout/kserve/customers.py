@@ -109,6 +109,8 @@ class Customers:
 
     # The registry.
 
+    address = ""
+
     def promoted(self, candidate: Version) -> None:
         """Note it."""
         self.recorded.append(f"promoted {candidate.version}")
