@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes real pods, several times a second."""
+"""A real Prometheus that scrapes real pods, several times a second, by two jobs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
 scrape_configs:
   - job_name: millrace
     honor_labels: true
+    static_configs:
+{targets}
+  - job_name: again
+    honor_labels: true
+    scrape_interval: 300ms
+    metric_relabel_configs:
+      - {{source_labels: [__name__], regex: '.*_bucket', action: drop}}
     static_configs:
 {targets}
 """

@@ -240,9 +240,9 @@ def test_a_pod_that_two_jobs_scrape_is_counted_once(web, meter_of):
         return {"metric": {**name, **labels}, "values": values}
 
     result = [
-        series("one", (1.0, "0"), (3.0, "20")),
-        series("two", (2.0, "10"), (4.0, "30")),
+        series("one", (1.0, "7000"), (3.0, "7020"), (5.0, "7040")),
+        series("two", (2.0, "6999"), (4.0, "7030")),
     ]
     web.says(QUERY, json.dumps({"status": "success", "data": {"result": result}}), 200, JSON)
 
-    assert meter_of(web.url, clock=lambda: 5.0).traffic("1", 0.5).requests == 30
+    assert meter_of(web.url, clock=lambda: 5.0).traffic("1", 0.5).requests == 40
