@@ -11,6 +11,7 @@ from rollout.plan import P99, Limits
 from rollout.types import Agreement, Golden, Traffic
 
 _P99 = 0.99
+_ALL = 100  # percent
 
 
 def golden(model: str, found: Golden, threshold: float) -> RuleVerdict:
@@ -29,18 +30,25 @@ def share(
 ) -> RuleVerdict:
     """Whether the candidate gets the share of the requests that was set.
 
+    Where one version was counted for longer than the other, as by up to an interval of Prometheus'
+    scraping, it must have that much more. Of versions that were not both counted for a while
+    nothing can be said, except at 100 %, where the stable one may have gone.
+
     Args:
         model: whom it is about.
         candidate: its requests.
-        stable: the other version's in the same time.
+        stable: the other version's.
         percent: that was set.
-        tolerance: by how much the share may differ; no more than half of what was set is used, so
+        tolerance: by how much the share may differ; no more than half of what is due is used, so
             that a candidate that gets nothing is always noticed.
     """
     subject = Subject("share", model)
-    wanted = percent / 100
-    off = min(tolerance, wanted / 2)
     found = Estimate.share(candidate.requests, candidate.requests + stable.requests)
+    if not candidate.seconds or (percent < _ALL and not stable.seconds):
+        return at_least(subject, Estimate.share(0, 0), percent / _ALL, _percent)
+    due = percent * candidate.seconds
+    wanted = due / (due + (_ALL - percent) * stable.seconds)
+    off = min(tolerance, wanted / 2)
     verdicts = (
         at_least(subject, found, wanted - off, _percent),
         at_most(subject, found, min(wanted + off, 1.0), _percent),

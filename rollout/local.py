@@ -59,8 +59,11 @@ class LocalPlace:
         """Begin to load the candidate beside what is served; see ``Place``.
 
         Raises:
-            RolloutError: a pod cannot be asked, or will not be told by this token.
+            RolloutError: a pod cannot be asked, will not be told by this token, or has a third
+                version.
         """
+        for pod in self._pods:
+            _stable(pod, pod.shares(), candidate)
         if self._loaded(candidate):
             return
         running = self._launches.get(candidate.version)
@@ -91,18 +94,15 @@ class LocalPlace:
 
         Raises:
             NotFoundError: a pod does not have the candidate (any more); launch it again.
-            RolloutError: as ``launch``; or there is no version beside it.
+            RolloutError: as ``launch``; or there is no version beside it, or more than one.
         """
         for pod, shares in [(pod, pod.shares()) for pod in self._pods]:
             if candidate.version not in shares:
                 raise NotFoundError(
                     f"{pod.url}: has no version {candidate.version}; was the pod started again?"
                 )
-            stable = _beside(pod, shares, candidate)
-            wanted = dict.fromkeys(shares, 0) | {
-                stable: WHOLE - percent,
-                candidate.version: percent,
-            }
+            stable = _stable(pod, shares, candidate)
+            wanted = {stable: WHOLE - percent, candidate.version: percent}
             if shares != wanted:
                 pod.share(wanted)
 
@@ -142,9 +142,12 @@ class LocalPlace:
             pod.close()
 
     def _loaded(self, candidate: Version) -> bool:
-        """Whether all pods have it ready; all are asked, so that one that cannot be is told of."""
-        ready = [pod.ready() for pod in self._pods]
-        return all(candidate.version in versions for versions in ready)
+        """Whether all pods have it ready and may give it a share, which they can a moment later.
+
+        All are asked, so that one that cannot be is told of.
+        """
+        have = [pod.ready() & pod.shares().keys() for pod in self._pods]
+        return all(candidate.version in versions for versions in have)
 
     def _load(self, launch: _Launch, candidate: Version) -> None:
         package = self._fetch(candidate)
@@ -208,11 +211,11 @@ def _most(shares: dict[str, int]) -> str:
     return max(shares, key=lambda version: shares[version])
 
 
-def _beside(pod: PodRepository, shares: dict[str, int], candidate: Version) -> str:
-    """The stable version: what has most beside the candidate.
+def _beside(pod: PodRepository, shares: dict[str, int], candidate: Version) -> dict[str, int]:
+    """What a pod has beside the candidate, and its shares.
 
     Raises:
-        RolloutError: there is none.
+        RolloutError: nothing.
     """
     others = {name: share for name, share in shares.items() if name != candidate.version}
     if not others:
@@ -220,10 +223,35 @@ def _beside(pod: PodRepository, shares: dict[str, int], candidate: Version) -> s
             f"{pod.url}: version {candidate.version} is all that it serves; "
             "load another one before this one goes"
         )
-    return _most(others)
+    return others
+
+
+def _stable(pod: PodRepository, shares: dict[str, int], candidate: Version) -> str:
+    """The version beside the candidate.
+
+    With a third one nobody could tell, once the candidate has all requests, whose they were.
+
+    Raises:
+        RolloutError: there is none, or there are several.
+    """
+    stable, *more = _beside(pod, shares, candidate)
+    if more:
+        told = ", ".join([stable, *more])
+        raise RolloutError(
+            f"{pod.url}: has versions {told} beside the candidate {candidate.version}; unload all "
+            f"but the one that is served: POST /v2/repository/models/{pod.model}/unload with "
+            '{"parameters": {"version": …}}'
+        )
+    return stable
 
 
 def _give_back(pod: PodRepository, candidate: Version) -> None:
+    """Its requests to what has most of the others; where all have none, to what was loaded first.
+
+    That is the stable version: a third one was not there when the candidate was launched.
+    """
     shares = pod.shares()
-    if shares.get(candidate.version):
-        pod.share(dict.fromkeys(shares, 0) | {_beside(pod, shares, candidate): WHOLE})
+    freed = shares.get(candidate.version, 0)
+    if freed:
+        stable = _most(_beside(pod, shares, candidate))
+        pod.share(shares | {candidate.version: 0, stable: shares[stable] + freed})

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 
 from rollout.errors import ForbiddenError, RolloutError, UnreachableError
-from rollout.tally import REQUESTS, SECONDS_BUCKET, Reading, Series, Tallies
+from rollout.growth import REQUESTS, SECONDS_BUCKET, Reading, Series
+from rollout.tally import Tallies
 from rollout.types import Traffic
 
 TIMEOUT_S = 30.0
@@ -155,23 +156,28 @@ class PrometheusMeter:
 
 
 def _readings(result: list[Any]) -> dict[str, list[Reading]]:
-    """A range vector by version: all series of a pod that were scraped at one time, in order."""
-    scrapes: dict[tuple[str, str, float], dict[Series, float]] = {}
+    """By version, in order: the series that one scraper found at one pod at one time."""
+    scrapes: dict[tuple[str, str, str, float], dict[Series, float]] = {}
     for each in result:
         labels: Mapping[str, str] = each["metric"]
         series, version = Series.of(labels["__name__"], labels), labels.get("version", "")
-        pod = _pod(labels)
+        pod, scraper = _whose(labels)
         for at, value in each["values"]:
             number = float(value)
             if math.isfinite(number):
-                scrapes.setdefault((version, pod, float(at)), {})[series] = number
+                scrapes.setdefault((version, pod, scraper, float(at)), {})[series] = number
     found: dict[str, list[Reading]] = {}
-    for version, pod, at in sorted(scrapes):
-        found.setdefault(version, []).append(Reading(pod, at, scrapes[version, pod, at]))
+    for version, pod, scraper, at in sorted(scrapes):
+        values = scrapes[version, pod, scraper, at]
+        found.setdefault(version, []).append(Reading(pod, at, values, scraper))
     return found
 
 
-def _pod(labels: Mapping[str, str]) -> str:
-    """Whose counter it is; on a cluster the pod's, also if two jobs or replicas scrape it."""
-    names = POD if labels.get("pod") else sorted(labels.keys() - set(NOT_OF_A_POD))
-    return json.dumps([labels.get(name, "") for name in names])
+def _whose(labels: Mapping[str, str]) -> tuple[str, str]:
+    """Whose counter it is, and who looked, such as one of two jobs or replicas.
+
+    On a cluster a pod is known by its name; elsewhere what is looked at otherwise is another one.
+    """
+    scraper = {name: value for name, value in labels.items() if name not in NOT_OF_A_POD}
+    pod = {name: labels.get(name, "") for name in POD} if labels.get("pod") else scraper
+    return json.dumps(pod, sort_keys=True), json.dumps(scraper, sort_keys=True)

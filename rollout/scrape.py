@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from rollout.errors import UnreachableError
-from rollout.tally import REQUESTS, SECONDS_BUCKET, Reading, Series, Tallies
+from rollout.growth import REQUESTS, SECONDS_BUCKET, Reading, Series
+from rollout.tally import Tallies
 from rollout.types import Traffic
 
 TIMEOUT_S = 10.0

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 
 from predictor.observation import PROBE
+from rollout.growth import REQUESTS, SECONDS_BUCKET, Growth, Reading, Series
 from rollout.types import Traffic
 
 FRESH_S = 0.2  # whoever compares versions asks for one right after the other
-REQUESTS = "millrace_requests_total"
-SECONDS_BUCKET = "millrace_request_seconds_bucket"
 
 # For want of room or time; nothing was wrong with the version that was asked.
 REJECTED = frozenset(
@@ -20,61 +19,14 @@ REJECTED = frozenset(
 _FAILED = frozenset(("INTERNAL", "UNKNOWN", "DATA_LOSS", "UNIMPLEMENTED"))
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One counter of one version at one pod.
-
-    Attributes:
-        name: ``REQUESTS`` or ``SECONDS_BUCKET``.
-        protocol: of the requests; empty for a bucket.
-        code: an HTTP status or a gRPC code's name; empty for a bucket.
-        edge_s: a bucket's upper edge; it counts all requests up to there.
-    """
-
-    name: str
-    protocol: str = ""
-    code: str = ""
-    edge_s: float = math.inf
-
-    @classmethod
-    def of(cls, name: str, labels: Mapping[str, str]) -> Series:
-        """By a metric's name and labels."""
-        if name == SECONDS_BUCKET:
-            return cls(name, edge_s=float(labels["le"]))
-        return cls(name, labels.get("protocol", ""), labels.get("code", ""))
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """All counters of one version at one pod, at one time.
-
-    Attributes:
-        pod: whose; counters of different pods are added up.
-        at: seconds of the epoch.
-        values: by series; one that is missing is taken for zero.
-    """
-
-    pod: str
-    at: float
-    values: Mapping[Series, float]
-
-
-@dataclass(slots=True)
-class _Pod:
-    """Where the counters of one pod stand, and by how much each has grown."""
-
-    first: float
-    last: float
-    values: dict[Series, float]
-    grown: dict[Series, float] = field(default_factory=dict)
-
-
 class Tally:
     """Adds up by how much a version's counters grow after ``since``, seconds of the epoch.
 
     A pod's first reading after ``since`` is where its counting begins: what was earlier may have
-    been with other shares, and what stands in a counter whose past is unknown may be days old. A
-    counter that falls, or is gone, was restarted with its pod and counts from zero.
+    been with other shares, and what stands in a counter whose past is unknown may be days old.
+
+    Each scraper's readings of a pod are counted by themselves, and the one that saw most is
+    believed: none sees more than there was, and counts of two would be those of the same requests.
 
     Attributes:
         newest: when the newest reading was made, also if it was before ``since``; None for none.
@@ -83,62 +35,46 @@ class Tally:
     def __init__(self, since: float) -> None:
         self.since = since
         self.newest: float | None = None
-        self._pods: dict[str, _Pod] = {}
+        self._pods: dict[str, dict[str, Growth]] = {}  # by scraper
 
     def add(self, reading: Reading) -> None:
         """Take one reading; those of a pod in the order of their times, and older ones are left."""
         self.newest = max(reading.at, self.newest or reading.at)
         if reading.at < self.since:
             return
-        pod = self._pods.get(reading.pod)
-        if pod is None:
-            values = dict(reading.values)
-            self._pods[reading.pod] = _Pod(reading.at, reading.at, values, dict.fromkeys(values, 0))
-            return
-        if reading.at <= pod.last:
-            return
-        for series in pod.values.keys() | reading.values.keys():
-            before, now = pod.values.get(series, 0.0), reading.values.get(series, 0.0)
-            more = now - before if now >= before else now
-            pod.grown[series] = pod.grown.get(series, 0.0) + more
-            pod.values[series] = now
-        pod.last = reading.at
+        scrapers = self._pods.setdefault(reading.pod, {})
+        growth = scrapers.get(reading.scraper)
+        if growth is None:
+            scrapers[reading.scraper] = Growth(reading)
+        else:
+            growth.add(reading)
 
     def traffic(self) -> Traffic:
         """What they have grown by so far."""
-        grown: dict[Series, float] = {}
-        for pod in self._pods.values():
-            for series, amount in pod.grown.items():
-                grown[series] = grown.get(series, 0.0) + amount
-        answered = {
-            series: amount
-            for series, amount in grown.items()
-            if series.name == REQUESTS and series.protocol != PROBE
+        looks = self._believed(REQUESTS)
+        answered = _sums(each.of(REQUESTS) for each in looks)
+        clients = {
+            series: amount for series, amount in answered.items() if series.protocol != PROBE
         }
-        edges = self._edges()
-        up_to = [round(grown.get(Series(SECONDS_BUCKET, edge_s=edge), 0.0)) for edge in edges]
+        edges, up_to = _buckets(
+            [each.of(SECONDS_BUCKET) for each in self._believed(SECONDS_BUCKET)]
+        )
         return Traffic(
-            seconds=self._seconds(),
-            requests=_sum(answered, lambda _: True),
-            errors=_sum(answered, is_error),
-            rejected=_sum(answered, REJECTED.__contains__),
+            seconds=_seconds(looks),
+            requests=_count(clients, lambda _: True),
+            errors=_count(clients, is_error),
+            rejected=_count(clients, REJECTED.__contains__),
             edges_s=edges,
             counts=tuple(now - before for before, now in zip([0, *up_to], up_to, strict=False)),
         )
 
-    def _seconds(self) -> float:
-        if not self._pods:
-            return 0.0
-        first = min(pod.first for pod in self._pods.values())
-        return max(pod.last for pod in self._pods.values()) - first
+    def _believed(self, name: str) -> list[Growth]:
+        """Of each pod what was seen by the scraper that saw most of the series of that name."""
 
-    def _edges(self) -> tuple[float, ...]:
-        """Those that every pod has: pods of two releases may have other buckets."""
-        sets = [
-            {series.edge_s for series in pod.values if series.name == SECONDS_BUCKET}
-            for pod in self._pods.values()
-        ]
-        return tuple(sorted(set.intersection(*[each for each in sets if each] or [set()])))
+        def most(seen: Growth) -> tuple[float, float]:
+            return sum(seen.of(name).values()), seen.last - seen.first
+
+        return [max(scrapers.values(), key=most) for scrapers in self._pods.values()]
 
 
 class Tallies:
@@ -197,5 +133,31 @@ def is_error(code: str) -> bool:
     return code in _FAILED or (len(code) == 3 and code.startswith("5"))
 
 
-def _sum(answered: Mapping[Series, float], counts: Callable[[str], bool]) -> int:
+def _count(answered: Mapping[Series, float], counts: Callable[[str], bool]) -> int:
     return round(sum(number for series, number in answered.items() if counts(series.code)))
+
+
+def _seconds(looks: Sequence[Growth]) -> float:
+    if not looks:
+        return 0.0
+    return max(each.last for each in looks) - min(each.first for each in looks)
+
+
+def _buckets(pods: Sequence[Mapping[Series, float]]) -> tuple[tuple[float, ...], list[int]]:
+    """Edges that every pod has, for pods of two releases may have other buckets; counts up to each.
+
+    What was read of one bucket and not yet of the next is at least in that one too.
+    """
+    sets = [{series.edge_s for series in grown} for grown in pods if grown]
+    edges = tuple(sorted(set.intersection(*sets))) if sets else ()
+    grown = _sums(pods)
+    counts = (round(grown[Series(SECONDS_BUCKET, edge_s=edge)]) for edge in edges)
+    return edges, list(accumulate(counts, max))
+
+
+def _sums(all_grown: Iterable[Mapping[Series, float]]) -> dict[Series, float]:
+    sums: dict[Series, float] = {}
+    for grown in all_grown:
+        for series, amount in grown.items():
+            sums[series] = sums.get(series, 0.0) + amount
+    return sums

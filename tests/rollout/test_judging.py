@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,33 @@ def test_the_share_that_is_seen_is_held_to_the_one_that_was_set(
     verdict = judging.share("m/2", answered(candidate), answered(stable), percent, 0.05)
 
     assert outcome(verdict) == expected
+
+
+@pytest.mark.parametrize(
+    ("candidate", "stable", "percent", "expected"),
+    [
+        ((2000, 40), (2000, 10), 20, "passed"),  # 50 and 200 per second
+        ((500, 10), (8000, 40), 20, "passed"),
+        ((800, 40), (3200, 40), 20, "passed"),
+        ((800, 40), (3200, 20), 20, "failed"),  # 11 % of all
+        ((2000, 10), (8000, 40), 20, "failed"),  # half of all
+        ((0, 40), (2000, 10), 5, "failed"),
+        ((900, 60), (0, 0), 50, "open"),  # nothing is known of the other one yet
+        ((0, 0), (900, 60), 50, "open"),
+        ((0, 0), (900, 60), 100, "open"),
+        ((900, 60), (0, 0), 100, "passed"),  # it has gone
+        ((900, 60), (0, 5), 100, "passed"),
+        ((900, 60), (900, 60), 100, "failed"),
+    ],
+)
+def test_who_was_counted_for_longer_must_have_more(candidate, stable, percent, expected):
+    """Prometheus scrapes the pods of each version at times of their own; requests, seconds."""
+    seen = [
+        replace(answered(requests), seconds=float(seconds))
+        for requests, seconds in (candidate, stable)
+    ]
+
+    assert outcome(judging.share("m/2", *seen, percent, 0.05)) == expected
 
 
 @pytest.mark.parametrize(

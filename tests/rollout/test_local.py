@@ -306,6 +306,52 @@ def test_the_last_version_of_a_pod_is_not_withdrawn(serve, place_of):
     assert answered_by(place.public().url) == "2"
 
 
+def load_by_hand(pod: Pod, version: str) -> None:
+    """As an operator does, with no share."""
+    httpx.post(
+        f"{pod.url}/v2/repository/models/colours/load",
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        json={"parameters": {"version": version, "traffic": 0}},
+        timeout=60,
+    ).raise_for_status()
+
+
+def test_a_pod_with_a_third_version_is_no_place_for_a_rollout(serve, place_of, candidates, store):
+    """Whose requests they were could not be told once the candidate has all of them."""
+    pod = serve()
+    place = place_of(pod)
+    put(candidates["3"], store)
+    load_by_hand(pod, "3")
+
+    with pytest.raises(RolloutError, match=r"versions 1, 3 beside the candidate 2; unload"):
+        place.launch(GOOD)
+    place.withdraw(GOOD)
+    place.withdraw(SLOW)
+    launched(place, GOOD)
+
+    assert place.stable() == "1"
+
+
+def test_a_third_version_that_comes_later_gets_no_requests_of_others(
+    serve, place_of, candidates, store
+):
+    """No share is set any more; what the candidate had goes to the stable version."""
+    pod = serve()
+    place = place_of(pod)
+    launched(place, GOOD)
+    place.share(GOOD, 100)
+    put(candidates["3"], store)
+    load_by_hand(pod, "3")
+
+    with pytest.raises(RolloutError, match=r"versions 1, 3 beside the candidate 2"):
+        place.share(GOOD, 50)
+    assert answered_by(place.public().url) == "2"
+    place.withdraw(GOOD)
+
+    assert {answered_by(place.public().url) for _ in range(5)} == {"1"}
+    assert answered_by(place.direct("3").url) == "3"
+
+
 def test_who_may_not_is_told_what_to_give(serve, place_of):
     """Another token, and a pod that has none."""
     pod = serve()

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.errors import UnreachableError
+from rollout.growth import REQUESTS, SECONDS_BUCKET, Reading, Series
 from rollout.scrape import ScrapeMeter, counters
-from rollout.tally import REQUESTS, SECONDS_BUCKET, Reading, Series, Tallies, Tally
+from rollout.tally import Tallies, Tally
 from tests.rollout.web import Web
 
 GOOD, FAILED = Series(REQUESTS, "v2", "200"), Series(REQUESTS, "v2", "500")
@@ -109,8 +110,8 @@ def test_no_request_is_lost_or_counted_twice(events, windows):
     value = total = 0
     readings = [Reading("pod", 0, {GOOD: 0.0})]
     for at, (requests, restarted) in enumerate(events, start=1):
-        if restarted:  # that it was shows where it has answered less since than before
-            requests, value = min(requests, max(value - 1, 0)), 0
+        if restarted:  # that it was shows where it has answered less than half since
+            requests, value = min(requests, max(value - 1, 0) // 2), 0
         value, total = value + requests, total + requests
         readings.append(Reading("pod", at, {GOOD: float(value)}))
 
@@ -123,6 +124,63 @@ def test_no_request_is_lost_or_counted_twice(events, windows):
         tally.add(reading)
 
     assert tally.traffic().requests == total
+
+
+def test_a_counter_that_is_a_little_lower_was_read_late():
+    """Where replicas of Prometheus are queried as one; a million requests are days old."""
+    tally = Tally(since=0)
+    for at, value in ((1, 1e6), (1.3, 1e6 - 1), (2, 1e6 + 100), (2.3, 1e6 + 98), (3, 1e6 + 150)):
+        tally.add(Reading("pod", at, {GOOD: value, bucket(math.inf): value}))
+
+    assert (tally.traffic().requests, tally.traffic().counts) == (150, (150,))
+
+
+def test_a_series_that_a_reading_lacks_stands_where_it_was():
+    """It does not come back with all that it ever counted."""
+    tally = Tally(since=0)
+    both = {GOOD: 1e6, FAILED: 70.0, bucket(0.1): 1e6, bucket(math.inf): 1e6}
+    tally.add(Reading("pod", 1, both))
+    tally.add(Reading("pod", 2, {FAILED: 71.0, bucket(0.1): 1e6 + 40}))
+    halfway = tally.traffic()
+    tally.add(Reading("pod", 3, {each: value + 100 for each, value in both.items()}))
+
+    assert (halfway.requests, halfway.counts) == (1, (40, 0))
+    assert (tally.traffic().requests, tally.traffic().errors) == (200, 100)
+    assert tally.traffic().counts == (100, 0)
+
+
+def test_a_pod_that_has_nothing_of_the_version_any_more_counts_it_from_zero():
+    """It was let go of, and loaded again."""
+    tally = Tally(since=0)
+    for at, values in ((1, {GOOD: 0.0}), (2, {GOOD: 30.0}), (3, {}), (4, {GOOD: 20.0})):
+        tally.add(Reading("pod", at, values))
+
+    assert tally.traffic().requests == 50
+
+
+def test_of_several_scrapers_of_a_pod_the_one_that_saw_most_is_believed():
+    """Each looks at times of its own, and their readings in turns go up and down."""
+    tally = Tally(since=0)
+    for at, scraper, value in ((1, "a", 1000), (1.1, "b", 990), (2, "a", 1400), (2.1, "b", 1395)):
+        tally.add(Reading("pod", at, {GOOD: float(value)}, scraper))
+    tally.add(Reading("other", 1, {GOOD: 0.0}, "a"))
+    tally.add(Reading("other", 2, {GOOD: 7.0}, "a"))
+
+    assert tally.traffic().requests == 405 + 7
+
+
+def test_a_scraper_that_leaves_buckets_out_hides_none():
+    """``metricRelabelings`` of one job drop what the other one keeps."""
+    tally = Tally(since=0)
+    for at in (1, 2):
+        whole = {GOOD: 100.0 * at, bucket(0.1): 60.0 * at, bucket(math.inf): 100.0 * at}
+        tally.add(Reading("pod", at, whole, "whole"))
+        tally.add(Reading("pod", at + 0.5, {GOOD: 101.0 * at}, "requests alone"))
+        tally.add(Reading("pod", at + 0.7, {bucket(math.inf): 101.0 * at}, "no edges"))
+
+    found = tally.traffic()
+
+    assert (found.requests, found.edges_s, found.counts) == (101, (0.1, math.inf), (60, 40))
 
 
 def test_pods_are_added_up_and_each_begins_for_itself():
