@@ -123,7 +123,7 @@ def take(
             state = _new(place, candidate, plan, now, origin)
         else:
             _check_free(state, candidate, now)
-        state = take_over(state, holder, now).but(process=this_process())
+        state = take_over(state, holder, now).but(process=this_process(), refused=False)
         try:
             revision = ledger.write(state.text(), None if kept is None else kept.revision)
         except ConflictError:
