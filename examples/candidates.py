@@ -12,7 +12,7 @@ from examples import digits
 from examples.slow_network import slowed
 
 FIRST_EPOCHS, EPOCHS, WORSE_EPOCHS = 2, 8, 1
-SLOW_LAYERS = 12  # some 15 to 40 ms a digit, where the others take less than one
+SLOW_LAYERS = 30  # some 40 to 100 ms a digit, where the others take less than one
 
 
 def make(
