@@ -80,7 +80,7 @@ class CanaryPlace:
         """As its pods are, once requests can be sent to it alone."""
         service = self._site.read()
         entry = self._entry(service, candidate)
-        before = self._before(candidate)
+        before = self._site.before(candidate)
         if entry is None or before is None:
             return Readiness(Standing.ABSENT)
         services = self._services(service, candidate)
@@ -102,7 +102,7 @@ class CanaryPlace:
         Raises:
             UnfinishedError: its pods are starting; the share is what it was.
         """
-        before = self._demand_before(candidate)
+        before = self._site.demand_before(candidate)
         service = self._site.read()
         services = self._services(service, candidate)
         pods = _pods_of(self._demand_entry(service, candidate))
@@ -130,7 +130,7 @@ class CanaryPlace:
         Raises:
             UnfinishedError: pods are starting, or being replaced.
         """
-        before = self._before(candidate)
+        before = self._site.before(candidate)
         service = self._site.read()
         if before is None:
             self._demand_served(service, candidate)
@@ -152,7 +152,7 @@ class CanaryPlace:
 
         Where nobody remembers what was before, there is no more to do: what was before is there.
         """
-        before = self._before(candidate)
+        before = self._site.before(candidate)
         service = self._site.read()
         services = self._services(service, candidate)
         if before is not None:
@@ -178,18 +178,6 @@ class CanaryPlace:
         """The way to one version alone."""
         service = self._site.read()
         return self._parts.direct(service, self._services(service, None), version)
-
-    def _before(self, candidate: Version) -> Before | None:
-        before = self._site.memory.read()
-        return before if before and before.candidate == candidate.version else None
-
-    def _demand_before(self, candidate: Version) -> Before:
-        before = self._before(candidate)
-        if before is None:
-            raise NotFoundError(
-                f"{self._site.what} has no candidate {candidate.version}: launch it"
-            )
-        return before
 
     def _services(self, service: Manifest, candidate: Version | None) -> Services:
         before = self._site.memory.read()

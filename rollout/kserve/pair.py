@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 
 from rollout.errors import ConflictError, NotFoundError, RolloutError, UnfinishedError
-from rollout.kserve.before import Before
 from rollout.kserve.canary import NOT_A_CANARYS
 from rollout.kserve.ledger import MANAGED_BY, owner
 from rollout.kserve.pods import standing
@@ -66,7 +65,7 @@ class PairPlace:
 
     def readiness(self, candidate: Version) -> Readiness:
         """As its pods are; requests can be sent to it alone then."""
-        before = self._before(candidate)
+        before = self._site.before(candidate)
         if before is None or self._found(candidate) is None:
             return Readiness(Standing.ABSENT)
         service = self._site.read()
@@ -85,7 +84,7 @@ class PairPlace:
         Raises:
             UnfinishedError: its pods are starting; the share is what it was.
         """
-        before = self._demand_before(candidate)
+        before = self._site.demand_before(candidate)
         service = self._site.read()
         services = self._services(service)
         self._parts.demand_way(service, services)
@@ -119,7 +118,7 @@ class PairPlace:
         Raises:
             UnfinishedError: pods are starting, or being replaced.
         """
-        before = self._before(candidate)
+        before = self._site.before(candidate)
         service = self._site.read()
         if before is None or self._found(candidate) is None:
             if self._site.version(service) != candidate.version:
@@ -165,18 +164,6 @@ class PairPlace:
     def _end(self) -> None:
         self._site.cluster.delete(INFERENCE_SERVICE, self._second)
         self._site.memory.forget()
-
-    def _before(self, candidate: Version) -> Before | None:
-        before = self._site.memory.read()
-        return before if before and before.candidate == candidate.version else None
-
-    def _demand_before(self, candidate: Version) -> Before:
-        before = self._before(candidate)
-        if before is None:
-            raise NotFoundError(
-                f"{self._site.what} has no candidate {candidate.version}: launch it"
-            )
-        return before
 
     def _services(self, service: Manifest) -> Services:
         stable = predictor_service(self._site.name, service["spec"]["predictor"].get("name"))

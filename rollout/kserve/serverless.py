@@ -57,7 +57,7 @@ class ServerlessPlace:
     def readiness(self, candidate: Version) -> Readiness:
         """As Knative says of the newest revision, once that is the candidate's."""
         service = self._site.read()
-        if self._before(candidate) is None or not self._site.serves(service, candidate):
+        if self._site.before(candidate) is None or not self._site.serves(service, candidate):
             return Readiness(Standing.ABSENT)
         status = _predictor_status(service)
         created = status.get("latestCreatedRevision")
@@ -72,11 +72,7 @@ class ServerlessPlace:
 
     def share(self, candidate: Version, percent: int) -> None:
         """Set ``canaryTrafficPercent``."""
-        before = self._before(candidate)
-        if before is None:
-            raise NotFoundError(
-                f"{self._site.what} has no candidate {candidate.version}: launch it"
-            )
+        before = self._site.demand_before(candidate)
 
         def edit(service: Manifest) -> None:
             self._demand(service, candidate)
@@ -86,7 +82,7 @@ class ServerlessPlace:
 
     def promote(self, candidate: Version) -> None:
         """Take ``canaryTrafficPercent`` away: the newest revision gets everything."""
-        before = self._before(candidate)
+        before = self._site.before(candidate)
         if before is None:
             if self._site.serves(self._site.read(), candidate):
                 return
@@ -110,7 +106,7 @@ class ServerlessPlace:
             UnfinishedError: Knative is at it; the requests are back.
             RolloutError: they are, and nobody remembers what was served before.
         """
-        before = self._before(candidate)
+        before = self._site.before(candidate)
         if before is None:
             self._send_back_alone(candidate)
             return
@@ -157,10 +153,6 @@ class ServerlessPlace:
         if revision is None:
             raise UnreachableError(f"version {version} has no revision yet")
         return self._site.in_cluster(str(revision))
-
-    def _before(self, candidate: Version) -> Before | None:
-        before = self._site.memory.read()
-        return before if before and before.candidate == candidate.version else None
 
     def _loads(self, revision: str | None, predictor: Manifest) -> bool:
         found = self._site.cluster.find(REVISION, revision) if revision else None

@@ -96,6 +96,22 @@ class Site:
             raise RolloutError(f"version {stable} is what {self.what} serves already")
         return self.memory.keep(service, stable, candidate.version)
 
+    def before(self, candidate: Version) -> Before | None:
+        """What was there before this candidate; None where it is not rolled out."""
+        before = self.memory.read()
+        return before if before and before.candidate == candidate.version else None
+
+    def demand_before(self, candidate: Version) -> Before:
+        """The same.
+
+        Raises:
+            NotFoundError: it is not rolled out.
+        """
+        before = self.before(candidate)
+        if before is None:
+            raise NotFoundError(f"{self.what} has no candidate {candidate.version}: launch it")
+        return before
+
     def serves(self, service: Manifest, candidate: Version) -> bool:
         """Whether its predictor is that of a candidate, for which no registry has to be asked."""
         try:
