@@ -74,7 +74,10 @@ class Settings(BaseSettings):
         default=8081, ge=0, le=65535, description="port of v2 gRPC; 0 picks a free one"
     )
     frontends: int = Field(
-        default=1, ge=1, le=64, description="frontend processes (protocol and decode)"
+        default=0,
+        ge=0,
+        le=64,
+        description="frontend processes (protocol and decode); 0: one for every four cores",
     )
     instances: int = Field(
         default=0,

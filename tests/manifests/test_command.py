@@ -169,9 +169,18 @@ def test_memory_holds_what_settings_allow_a_pod_to_take():
     small = PodKind(cores=8, instances=1, input_bytes=3072, model_bytes=10**6)
     large = PodKind(cores=8, instances=1, input_bytes=10**6, model_bytes=2 * GIB)
 
-    assert size(Measured(1200, 220), small, 100).memory_gib == 4
-    assert size(Measured(1200, 220), large, 100).memory_gib >= 4 + 6
-    assert size(Measured(9000, 9000), small, 100).frontends == 5
+    assert size(Measured(1200, 220), small, 100).memory_gib == 5
+    assert size(Measured(1200, 220), large, 100).memory_gib >= 5 + 6
+
+
+def test_there_are_frontends_for_event_loops_and_for_decoders():
+    """One for each 2,000 requests a second, and one for every four cores."""
+    gpu = PodKind(cores=8, instances=1, input_bytes=3072, model_bytes=10**6)
+    cpu = PodKind(cores=2, instances=0, input_bytes=3072, model_bytes=10**6)
+
+    assert size(Measured(9000, 9000), gpu, 100).frontends == 5
+    assert size(Measured(1200, 220), gpu, 100).frontends == 2
+    assert size(Measured(100, 220), cpu, 100).frontends == 1
 
 
 def test_concurrency_is_what_pods_have_in_flight_at_that_load():
