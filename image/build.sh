@@ -33,8 +33,10 @@ say() { echo "image: $*" >&2; }
 fail() { say "$*"; exit 2; }
 
 if command -v buildah >/dev/null; then
-  # Neither needs a kernel's leave to mount overlay file systems or to make user namespaces.
-  export STORAGE_DRIVER=${STORAGE_DRIVER:-vfs} BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
+  # Neither needs a kernel's leave to mount overlay file systems or to make user namespaces. The driver by a flag, since
+  # buildah reads STORAGE_DRIVER only where it has a storage.conf.
+  export BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
+  buildah() { command buildah --storage-driver "${STORAGE_DRIVER:-vfs}" "$@"; }
 elif ! command -v docker >/dev/null; then
   fail "neither buildah nor docker is here: install one of them"
 fi

@@ -51,12 +51,14 @@ class Container:
 
     Attributes:
         name: the runtime's.
+        user: UID:GID of what runs in it.
         pid: of its first process, as seen from outside.
         log: what it says.
         state: the runtime's folder.
     """
 
     name: str
+    user: str
     pid: int
     log: Path
     state: Path
@@ -65,7 +67,7 @@ class Container:
         """A command beside the first one, as the same user, with as little allowed."""
         env = [f"--env={name}={value}" for name, value in variables.items()]
         return subprocess.run(
-            [*_runtime(self.state), "exec", *env, self.name, *command],
+            [*_runtime(self.state), "exec", f"--user={self.user}", *env, self.name, *command],
             capture_output=True,
             text=True,
             check=False,
@@ -136,7 +138,8 @@ def running(
         runner = subprocess.Popen([*_runtime(state), *command], stdout=output, stderr=output)
     try:
         _until(lambda: pid_file.exists() and pid_file.read_text() != "", runner, log)
-        container = Container(folder.name, int(pid_file.read_text()), log, state)
+        user = "{uid}:{gid}".format(**what["user"])
+        container = Container(folder.name, user, int(pid_file.read_text()), log, state)
         yield container
         os.kill(container.pid, signal.SIGTERM)
         assert runner.wait(STOP_S) == 0, log.read_text()

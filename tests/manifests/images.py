@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PREDICTOR = "millrace:tested"
 BUILD_S = 900  # seconds
-WITHOUT_PRIVILEGES = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+BUILDAH = ("buildah", "--storage-driver", "vfs")  # as the script has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ def demand_builder() -> None:
 def buildah(*arguments: str) -> str:
     """What a buildah command says."""
     ran = subprocess.run(
-        ["buildah", *arguments],
-        env=os.environ | WITHOUT_PRIVILEGES,
+        [*BUILDAH, *arguments],
+        env=os.environ | {"BUILDAH_ISOLATION": "chroot"},
         capture_output=True,
         text=True,
         check=False,
@@ -83,7 +83,7 @@ def built(tag: str, **variables: str) -> Iterator[Image]:
     """
     subprocess.run(
         [ROOT / "image" / "build.sh"],
-        env=os.environ | WITHOUT_PRIVILEGES | {"TAG": tag, "PYTHON": sys.executable} | variables,
+        env=os.environ | {"TAG": tag, "PYTHON": sys.executable} | variables,
         timeout=BUILD_S,
         check=True,
     )

@@ -21,7 +21,7 @@ from predictor.runtimes.providers import PROVIDERS
 from tests.conftest import quiet
 from tests.end_to_end.conftest import SERVING
 from tests.manifests import container as node
-from tests.manifests.images import BUILD_S, ROOT, WITHOUT_PRIVILEGES, locked_otherwise
+from tests.manifests.images import BUILD_S, BUILDAH, ROOT, locked_otherwise
 from tests.manifests.kustomize import overlay
 from tests.manifests.test_pods import pods
 
@@ -70,8 +70,8 @@ def server(image, log, *flags):
     command = [*image.config["Entrypoint"], *flags]
     with log.open("w") as output:
         runner = subprocess.Popen(
-            ["buildah", "run", image.container, "--", *command],
-            env=os.environ | WITHOUT_PRIVILEGES,
+            [*BUILDAH, "run", image.container, "--", *command],
+            env=os.environ | {"BUILDAH_ISOLATION": "chroot"},
             stdout=output,
             stderr=output,
         )
