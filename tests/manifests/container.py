@@ -65,9 +65,10 @@ class Container:
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """A command beside the first one, as the same user, with as little allowed."""
-        env = [f"--env={name}={value}" for name, value in variables.items()]
+        # Not by the runtime's own flag, which puts them in place of all the others.
+        given = ("env", *(f"{name}={value}" for name, value in variables.items()))
         return subprocess.run(
-            [*_runtime(self.state), "exec", f"--user={self.user}", *env, self.name, *command],
+            [*_runtime(self.state), "exec", f"--user={self.user}", self.name, *given, *command],
             capture_output=True,
             text=True,
             check=False,

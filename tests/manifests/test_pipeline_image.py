@@ -88,6 +88,7 @@ def test_a_step_runs_as_kfp_starts_it(run, tmp_path):
     package_colours(tmp_path, colour_network(), "colours")
     shutil.rmtree(tmp_path / "store")
     (tmp_path / "made").mkdir()
+    tmp_path.chmod(0o755)  # whose name is taken from nobody, by what is above it
     os.chown(tmp_path / "made", USER, USER)
     with GOLDEN.open(encoding="utf-8") as file:
         compiled, _ = yaml.load_all(file, yaml.CSafeLoader)
