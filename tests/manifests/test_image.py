@@ -207,18 +207,22 @@ def test_without_a_builder_the_script_says_which_to_install(tmp_path):
 
 
 def test_gpu_variants_have_their_own_builds_of_the_runtime():
-    """By the packages that the predictor names: CUDA's of the lock's release, AMD's of its own."""
+    """By the packages that the predictor names: CUDA's of the lock's release, AMD's of its own.
+
+    All in exact versions.
+    """
     lock = (ROOT / "requirements.lock").read_text("utf-8")
-    wanted = {
-        variant: (ROOT / "image" / f"requirements-{variant}.txt")
-        .read_text("utf-8")
-        .splitlines()[-1]
+    lines = {
+        variant: (ROOT / "image" / f"requirements-{variant}.txt").read_text("utf-8").splitlines()
         for variant in ("cuda", "rocm")
     }
+    wanted = {variant: each[-1] for variant, each in lines.items()}
+    packages = [each for text in lines.values() for each in text if not each.startswith("#")]
 
     runtime = re.search(r"^onnxruntime==(\S+)$", lock, re.MULTILINE)[1]
     assert wanted["cuda"] == f"{PROVIDERS['cuda'].package}[cuda,cudnn]=={runtime}"
     assert wanted["rocm"].startswith(f"{PROVIDERS['rocm'].package}==")
+    assert [each for each in packages if "==" not in each] == []
 
 
 def test_the_driver_is_found_where_gke_mounts_it():
