@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     model_name: str = Field(
         default="", description="name in URLs; empty means the package's own name"
     )
+    package_sha256: str = Field(
+        default="",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="SHA-256 of the package's model.yaml, which has that of every other file: "
+        "another package is refused at the start; empty: any is served",
+    )
     registry: str = Field(
         default="",
         description="MLflow tracking URI of the registry that models:/ URIs refer to; empty: "

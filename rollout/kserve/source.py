@@ -19,6 +19,7 @@ MODEL_DIR = re.compile(r"--model[-_]dir(?:=(.*))?")
 PINNED = re.compile(r"models:/[^/@]+/(\d+)")
 ALIAS = re.compile(r"models:/[^/@]+@(.+)")
 FOLLOW = "MILLRACE_FOLLOW"
+PINNED_PACKAGE = "MILLRACE_PACKAGE_SHA256"
 SAY = "say where versions lie: `storage` in plan.yaml, such as s3://models/{name}/{version}"
 
 
@@ -79,14 +80,15 @@ class Sources:
             RolloutError: where that would be is unknown; says what would make it so.
         """
         model = _model(predictor)
+        _without(model, PINNED_PACKAGE)  # of the stable version, which the candidate is not
         if model.get("storageUri"):
             model["storageUri"] = self._uri(str(model["storageUri"]), candidate)
             return
         place = f"models:/{candidate.name}/{candidate.version}"
         model["args"] = [*without_model_dir(model.get("args", ())), f"--model_dir={place}"]
         # Of one version there is nothing to follow, and the pod says so and ends.
-        others = [each for each in model.get("env", ()) if each["name"] != FOLLOW]
-        model["env"] = [*others, {"name": FOLLOW, "value": "false"}]
+        _without(model, FOLLOW)
+        model["env"] = [*model.get("env", ()), {"name": FOLLOW, "value": "false"}]
 
     def _of_uri(self, uri: str) -> str:
         if self.template:
@@ -135,6 +137,11 @@ def loads(template: Manifest, predictor: Manifest) -> bool:
     written = (json.dumps(place), json.dumps(f"--model_dir={place}"))
     text = json.dumps(template)
     return any(each in text for each in written)
+
+
+def _without(model: Manifest, variable: str) -> None:
+    if "env" in model:
+        model["env"] = [each for each in model["env"] if each["name"] != variable]
 
 
 def without_model_dir(args: Sequence[str]) -> list[str]:
