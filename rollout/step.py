@@ -14,8 +14,6 @@ from rollout.types import Traffic
 FEWEST_TO_REFUTE = 30
 # But where surely so many of them fail, fewer will do: five of five, nine of eleven.
 BROKEN, FEWEST_OF_BROKEN = 0.4, 5
-# Two versions are scraped at two times: at first one may have been counted for half as long.
-_AS_LONG = 0.8
 
 
 def judge_step(state: State, seen: Seen, now: float) -> State:
@@ -28,7 +26,7 @@ def judge_step(state: State, seen: Seen, now: float) -> State:
         verdicts=(share, *limits), share_seen=seen.candidate.requests / both if both else None
     )
     missed = _missed(state, seen.candidate, limits)
-    if _enough(state, seen.candidate) and _exceeded(share, seen.candidate, seen.stable):
+    if _enough(state, seen.candidate) and _exceeded(state, seen.candidate, seen.stable):
         missed = [share, *missed]
     if missed:
         return failed(state, now, missed)
@@ -95,11 +93,9 @@ def _failing(limits: tuple[RuleVerdict, ...]) -> bool:
     )
 
 
-def _exceeded(share: RuleVerdict, candidate: Traffic, stable: Traffic) -> bool:
-    """Whether the candidate surely gets more than was set: whoever set it does not rule."""
-    if share.passed or not share.decided or share.figure is None:
-        return False
-    return share.figure > share.threshold and stable.seconds >= _AS_LONG * candidate.seconds
+def _exceeded(state: State, candidate: Traffic, stable: Traffic) -> bool:
+    tolerance = state.plan.share_tolerance
+    return judging.exceeded(candidate, stable, state.share_set, tolerance)
 
 
 def _verdicts(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from predictor.observation import PROBE
+from rollout.coverage import counted_s
 from rollout.growth import REQUESTS, SECONDS_BUCKET, Growth, Reading, Series
 from rollout.types import Traffic
 
@@ -60,7 +61,7 @@ class Tally:
             [each.of(SECONDS_BUCKET) for each in self._believed(SECONDS_BUCKET)]
         )
         return Traffic(
-            seconds=_seconds(looks),
+            seconds=counted_s(looks),
             requests=_count(clients, lambda _: True),
             errors=_count(clients, is_error),
             rejected=_count(clients, REJECTED.__contains__),
@@ -135,12 +136,6 @@ def is_error(code: str) -> bool:
 
 def _count(answered: Mapping[Series, float], counts: Callable[[str], bool]) -> int:
     return round(sum(number for series, number in answered.items() if counts(series.code)))
-
-
-def _seconds(looks: Sequence[Growth]) -> float:
-    if not looks:
-        return 0.0
-    return max(each.last for each in looks) - min(each.first for each in looks)
 
 
 def _buckets(pods: Sequence[Mapping[Series, float]]) -> tuple[tuple[float, ...], list[int]]:
