@@ -1,4 +1,4 @@
-"""For how long the requests of a version were counted, where its pods are read at different times."""
+"""For how long a version's requests were counted, where its pods are read at different times."""
 
 from __future__ import annotations
 

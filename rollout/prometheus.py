@@ -78,7 +78,7 @@ class PrometheusMeter:
         newest = tally.newest
         if newest is None or newest < now - STALE_S:
             raise UnreachableError(self._silence(version, newest, now))
-        return tally.traffic()
+        return tally.traffic(now)
 
     def close(self) -> None:
         """Close its connections."""

@@ -50,7 +50,7 @@ class ScrapeMeter:
         if self._tallies.needs_look(version, now):
             readings = self._look()
             self._tallies.looked(self._clock(), readings)
-        return tally.traffic()
+        return tally.traffic(now)
 
     def close(self) -> None:
         """Close its connections."""

@@ -14,6 +14,8 @@ from rollout.types import Traffic
 FEWEST_TO_REFUTE = 30
 # But where surely so many of them fail, fewer will do: five of five, nine of eleven.
 BROKEN, FEWEST_OF_BROKEN = 0.4, 5
+MARGIN_S = 5.0  # by which clocks of two machines may differ, and a reading may be late
+_ALL = 100  # percent
 
 
 def judge_step(state: State, seen: Seen, now: float) -> State:
@@ -32,7 +34,7 @@ def judge_step(state: State, seen: Seen, now: float) -> State:
         return failed(state, now, missed)
     if state.paused or now < _due(state):
         return state
-    lacking = _lacking(state, seen.candidate, share)
+    lacking = _lacking(state, seen.candidate, seen.stable, share)
     if lacking:
         late = now >= _due(state) + _again_s(state)
         return unproven(state, now, lacking, failing=_failing(limits)) if late else state
@@ -60,7 +62,7 @@ def proven(state: State, seen: Seen, now: float) -> bool:
     if seen.candidate is None or seen.stable is None or not (state.ready and state.applied):
         return False
     share, limits = _verdicts(state, seen.candidate, seen.stable)
-    if state.paused or now < _due(state) or _lacking(state, seen.candidate, share):
+    if state.paused or now < _due(state) or _lacking(state, seen.candidate, seen.stable, share):
         return False
     return all(each.passed for each in limits)
 
@@ -122,12 +124,24 @@ def _due(state: State) -> float:
     return state.since + hold_s + state.inconclusive * _again_s(state)
 
 
-def _lacking(state: State, candidate: Traffic, share: RuleVerdict) -> str:
+def _lacking(state: State, candidate: Traffic, stable: Traffic, share: RuleVerdict) -> str:
     """Why nothing can be said yet; empty: it can."""
-    least = state.plan.steps[state.step].least_requests
-    if candidate.requests < least:
-        return f"{candidate.requests:,} of {least:,} requests; {share.text}"
-    return "" if share.passed else share.text
+    step = state.plan.steps[state.step]
+    if candidate.requests < step.least_requests:
+        return f"{candidate.requests:,} of {step.least_requests:,} requests; {share.text}"
+    if not share.passed:
+        return share.text
+    counted = (candidate,) if state.share_set >= _ALL else (candidate, stable)
+    return next((why for each in counted if (why := _unseen(each, step.hold_s))), "")
+
+
+def _unseen(traffic: Traffic, hold_s: float) -> str:
+    """Why a version has not been in sight for the time that it was held; empty: it has."""
+    if traffic.age_s > 2 * traffic.interval_s + MARGIN_S:
+        return f"nothing new has been counted for {traffic.age_s:.0f} s"
+    if traffic.seconds + traffic.interval_s < hold_s / 2:
+        return f"requests of {traffic.seconds:.0f} s were counted, of {hold_s:.0f} that it was held"
+    return ""
 
 
 def _judge_golden(state: State, seen: Seen, now: float) -> State:

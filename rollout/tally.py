@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from predictor.observation import PROBE
-from rollout.coverage import counted_s
+from rollout.coverage import counted_s, longest_interval_s
 from rollout.growth import REQUESTS, SECONDS_BUCKET, Growth, Reading, Series
 from rollout.types import Traffic
 
@@ -50,8 +50,8 @@ class Tally:
         else:
             growth.add(reading)
 
-    def traffic(self) -> Traffic:
-        """What they have grown by so far."""
+    def traffic(self, now: float) -> Traffic:
+        """What they have grown by until ``now``, seconds of the epoch."""
         looks = self._believed(REQUESTS)
         answered = _sums(each.of(REQUESTS) for each in looks)
         clients = {
@@ -67,6 +67,8 @@ class Tally:
             rejected=_count(clients, REJECTED.__contains__),
             edges_s=edges,
             counts=tuple(now - before for before, now in zip([0, *up_to], up_to, strict=False)),
+            age_s=max(0.0, now - self.newest) if self.newest is not None else 0.0,
+            interval_s=longest_interval_s(looks),
         )
 
     def _believed(self, name: str) -> list[Growth]:

@@ -60,9 +60,11 @@ class Scraped:
     counter: float = 100_000.0
 
     def is_there(self, at: float) -> bool:
+        """Whether it is."""
         return self.begins <= at < self.ends
 
     def is_read(self, at: float, every_s: float) -> bool:
+        """Whether Prometheus looks at it in this second."""
         return self.is_there(at) and at >= self.first and (at - self.first) % every_s < 1
 
 
@@ -79,7 +81,11 @@ def come_and_go(every_s: float, chance: random.Random) -> list[Scraped]:
 
 
 def first_step(
-    percent: int, candidate: Sequence[Scraped], stable: Sequence[Scraped], every_s: float
+    percent: int,
+    candidate: Sequence[Scraped],
+    stable: Sequence[Scraped],
+    every_s: float,
+    stops: float = math.inf,
 ) -> State:
     """After the first step of a rollout whose requests are shared out exactly as was set."""
     plan = Plan.model_validate({"steps": [{"percent": percent}, {"percent": 100}]})
@@ -94,10 +100,10 @@ def first_step(
             there = [each for each in pods if each.is_there(second)]
             for number, each in enumerate(pods):
                 each.counter += RATE * share / 100 / len(there) if each in there else 0
-                if each.is_read(second, every_s):
+                if second < stops and each.is_read(second, every_s):
                     tally.add(reading(str(number), second, round(each.counter)))
         if second % INTERVAL_S == 0:
-            seen = [tally.traffic() for tally in tallies]
+            seen = [tally.traffic(START + second) for tally in tallies]
             ready = Readiness(Standing.READY)
             look = Seen(readiness=ready, candidate=seen[0], stable=seen[1])
             state = judge_step(state, look, START + second)
@@ -107,6 +113,7 @@ def first_step(
 
 
 def reading(pod: str, second: float, count: int) -> Reading:
+    """Its counters, when it has answered so many."""
     buckets = {
         Series(SECONDS_BUCKET, edge_s=edge): float(count if edge > 0.01 else count // 3)
         for edge in EDGES_S
@@ -143,3 +150,28 @@ def test_pods_that_come_and_go_meanwhile_are_no_gap(which, percent, every_s):
         state = first_step(percent, candidate, stable, every_s)
 
         assert (state.step, state.why) == (1, ""), seed
+
+
+def test_what_was_counted_at_first_proves_nothing_of_the_rest():
+    """Nothing is scraped from the middle of the step on: it may be whatever it is by now."""
+    chance = random.Random(1)
+    candidate, stable = (always(3, 5, chance) for _ in range(2))
+
+    state = first_step(50, candidate, stable, 5, stops=25)
+
+    assert state.phase is Phase.ABORTING
+    assert "nothing new has been counted for" in state.why
+
+
+def test_what_was_counted_at_last_proves_nothing_of_the_time_before():
+    """Prometheus was away for most of the time that the step was held."""
+    chance = random.Random(1)
+    candidate, stable = (always(3, 5, chance) for _ in range(2))
+    for each in (*candidate, *stable):
+        each.first += 40
+
+    state = first_step(50, candidate, stable, 5)
+
+    assert state.step == 1
+    assert state.events[-1].text == "step 1 of 2: 50 %: passed"
+    assert state.events[-1].at > START + 60
