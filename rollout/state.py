@@ -85,6 +85,7 @@ class State(Part):
         since: when what is judged now began: the orders were carried out, or it was resumed;
             seconds of the epoch, as all times here.
         started_at: when the rollout began.
+        moved_at: when what an order waits for changed last; 0: it has not.
         share_set: percent that the candidate was last told to get.
         share_seen: share of the requests that it really got, of those since ``since``.
         paused: it judges no success; failures it does.
@@ -115,6 +116,7 @@ class State(Part):
     step: int = 0
     applied: bool = False
     ready: bool = False
+    moved_at: float = 0.0
     share_set: int = 0
     share_seen: float | None = None
     paused: bool = False

@@ -27,7 +27,7 @@ def judge_step(state: State, seen: Seen, now: float) -> State:
     state = state.but(
         verdicts=(share, *limits), share_seen=seen.candidate.requests / both if both else None
     )
-    missed = _missed(state, seen.candidate, limits)
+    missed = _missed(state, seen.candidate, limits) or _missed_of_late(state, seen)
     if _enough(state, seen.candidate) and _exceeded(state, seen.candidate, seen.stable):
         missed = [share, *missed]
     if missed:
@@ -53,7 +53,7 @@ def judge_before(state: State, seen: Seen, now: float) -> State:
     if seen.candidate is None or seen.stable is None:
         return state
     _, limits = _verdicts(state, seen.candidate, seen.stable)
-    missed = _missed(state, seen.candidate, limits)
+    missed = _missed(state, seen.candidate, limits) or _missed_of_late(state, seen)
     return failed(state.but(verdicts=limits), now, missed) if missed else state
 
 
@@ -83,6 +83,27 @@ def _missed(state: State, candidate: Traffic, limits: tuple[RuleVerdict, ...]) -
         for each in missed
         if candidate.requests >= FEWEST_OF_BROKEN
         and Estimate.share(unwell.get(each.rule, 0), candidate.requests).low > BROKEN
+    ]
+
+
+def _missed_of_late(state: State, seen: Seen) -> list[RuleVerdict]:
+    """Limits that are surely missed in each of the newest stretches.
+
+    There are many stretches in a day, and by chance a good version surely misses a limit in one of
+    forty, but hardly in two in a row.
+    """
+    missed = []
+    for each in seen.recent:
+        _, limits = _verdicts(state, each.candidate, each.stable)
+        missed.append({limit.rule: limit for limit in _missed(state, each.candidate, limits)})
+    if not missed:
+        return []
+    again = set.intersection(*(set(limits) for limits in missed))
+    since_s = seen.recent[0].candidate.seconds
+    return [
+        limit.model_copy(update={"text": f"in the last {since_s:.0f} s: {limit.text}"})
+        for rule, limit in missed[0].items()
+        if rule in again
     ]
 
 
