@@ -350,8 +350,8 @@ def test_what_tells_nothing_is_not_taken_for_zero(web: Web, status, text, told):
 
 def test_a_pod_that_is_gone_is_told_of():
     """Counts of the others alone would be too few."""
-    meter = ScrapeMeter(["http://127.0.0.1:9"], "net")
+    meter = ScrapeMeter(["http://bob:s3cret@127.0.0.1:9"], "net")
 
-    with pytest.raises(UnreachableError, match=r"127.0.0.1:9/metrics: cannot be asked"):
+    with pytest.raises(UnreachableError, match=r"^http://127.0.0.1:9/metrics: cannot be asked"):
         meter.traffic("1", 0.0)
     meter.close()
