@@ -72,7 +72,7 @@ def roll_out(
             tell(state.events[-1])
             return state
         state = _Loop(parts, holder, clock, tell, watch).run()
-        if candidate is None or not state.done or state.candidate.version == candidate.version:
+        if candidate is None or not state.done or state.candidate.names(candidate):
             return state
 
 
@@ -159,7 +159,10 @@ class _Loop:
     def _kept(self) -> tuple[State, str]:
         kept = self._parts.ledger.read()
         if kept is None:
-            raise NotFoundError("the rollout's state was deleted: it is left as it stands")
+            raise NotFoundError(
+                "the rollout's state was deleted: it is left as it stands; on a cluster "
+                "`millrace rollout abort` sends the requests back"
+            )
         state = read_state(kept.state)
         if state.holder != self._holder:
             raise BusyError(f"{state.holder or 'somebody'} has taken the rollout over")

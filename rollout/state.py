@@ -68,6 +68,10 @@ class Candidate(Part):
         """The same for a Place."""
         return Version(self.name, self.version, self.uri)
 
+    def names(self, version: Version | None) -> bool:
+        """Whether it is that version: of that registered model, since all count from one."""
+        return version is not None and (version.name, version.version) == (self.name, self.version)
+
 
 class State(Part):
     """All of it. Only the holder writes it; others may write ``wish`` and nothing else.
@@ -196,5 +200,6 @@ def read_state(text: str) -> State:
         where = ".".join(str(part) for part in first["loc"])
         raise RolloutError(
             f"the rollout's state cannot be read ({where}: {first['msg']}): it is another "
-            "Millrace's, or damaged; end it with the one that began it, or delete it"
+            "Millrace's, or damaged; end it with the one that began it, or delete it and let "
+            "`millrace rollout abort` send the requests back"
         ) from error

@@ -751,14 +751,29 @@ def test_a_rollout_that_was_told_to_stop_is_left_and_gone_on_with():
     assert world.end() == PROMOTED
 
 
-def test_what_was_left_keeps_its_place_from_another_candidate():
-    """Which must not be mixed up with it."""
+LETTERS = Version("letters", CANDIDATE, f"models:/letters/{CANDIDATE}")
+
+
+@pytest.mark.parametrize("other", [Version("digits", "3", "models:/digits/3"), LETTERS])
+def test_what_was_left_keeps_its_place_from_another_candidate(other):
+    """Which must not be mixed up with it, though it has the same number in another model."""
     world = World()
     world.at[40] = lambda: setattr(world, "stopping", True)
     carry_out(world)
 
     with pytest.raises(BusyError, match="was left in step 1 of 2: 10 %"):
-        carry_out(world, candidate=Version("digits", "3", "models:/digits/3"), holder="two")
+        carry_out(world, candidate=other, holder="two")
+
+
+def test_what_ended_for_one_model_has_not_ended_for_another_of_the_same_number():
+    """All of them count from one."""
+    world = World(candidate_does=Quality(errors=0.5))
+    carry_out(world, run="run-1")
+    world.candidate_does, world.launched_at = Quality(), None
+
+    state, _ = carry_out(world, candidate=LETTERS, holder="two", run="run-1")
+
+    assert (state.candidate.name, state.outcome) == ("letters", Outcome.PROMOTED)
 
 
 def test_there_must_be_something_to_roll_out():
