@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rollout.errors import NotFoundError, RolloutError, UnfinishedError, UnreachableError
 from rollout.kserve.before import Before
 from rollout.kserve.resources import REVISION, Manifest
@@ -137,22 +139,31 @@ class ServerlessPlace:
         return self._site.own_address(self._site.read())
 
     def direct(self, version: str) -> Route:
-        """By its tag's host name; where it has none by its revision's name, in the cluster."""
+        """By its tag's host name; where it has none by its revision's name, in the cluster.
+
+        Raises:
+            UnreachableError: there is no such way yet.
+        """
         before = self._site.memory.read()
         service = self._site.read()
         if before is None and version == self._site.version(service):
-            return self._site.own_address(service)
+            return replace(self._site.own_address(service), version=version)
         if before is None or version not in (before.stable, before.candidate):
             raise NotFoundError(f"{self._site.what} has no version {version}")
         newest = version == before.candidate
         status = _predictor_status(service)
-        for each in status.get("traffic") or ():
-            if each.get("tag") == (NEWEST if newest else ROLLED_OUT) and each.get("url"):
-                return self._site.at_gateway(str(each["url"]))
         revision = status.get("latestCreatedRevision" if newest else "latestRolledoutRevision")
         if revision is None:
             raise UnreachableError(f"version {version} has no revision yet")
-        return self._site.in_cluster(str(revision))
+        for each in status.get("traffic") or ():
+            if each.get("tag") == (NEWEST if newest else ROLLED_OUT) and each.get("url"):
+                if each.get("revisionName", revision) != revision:
+                    raise UnreachableError(
+                        f"there is no way to version {version} yet: {each['url']} leads to "
+                        f"revision {each['revisionName']}"
+                    )
+                return replace(self._site.at_gateway(str(each["url"])), version=version)
+        return replace(self._site.in_cluster(str(revision)), version=version)
 
     def _loads(self, revision: str | None, predictor: Manifest) -> bool:
         found = self._site.cluster.find(REVISION, revision) if revision else None

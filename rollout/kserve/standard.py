@@ -196,11 +196,12 @@ class StandardParts:
         """By the public route and a header; where there is no such way by the Service's name."""
         before = self._site.memory.read()
         if before is None and version == self._site.version(service):
-            return self.public(service, services)
+            return replace(self.public(service, services), version=version)
         if before is None or version not in (before.stable, before.candidate):
             raise NotFoundError(f"{self._site.what} has no version {version}")
         if self._routes.leads_to(version, services.known):
             public = self.public(service, services)
-            return replace(public, headers={**public.headers, VERSION_HEADER: version})
-        newest = version == before.candidate
-        return self._site.in_cluster(services.candidate if newest else services.stable)
+            headers = {**public.headers, VERSION_HEADER: version}
+            return replace(public, headers=headers, version=version)
+        own = services.candidate if version == before.candidate else services.stable
+        return replace(self._site.in_cluster(own), version=version)
