@@ -164,7 +164,7 @@ class CanaryPlace:
         def edit(service: Manifest) -> None:
             self._drop(service, candidate)
             if before is not None:
-                before.restore(service["spec"]["predictor"])
+                self._site.restore(service, candidate, before)
 
         self._site.change(edit)
         self._site.memory.forget()
@@ -254,14 +254,12 @@ class CanaryPlace:
         return self._keep_name or not named or scaled_by_name(service)
 
     def _rename(self, service: Manifest, candidate: Version, before: Before) -> None:
-        entry = self._demand_entry(service, candidate)
-        stable = service["spec"]["predictor"]
-        scaling = {key: stable[key] for key in NOT_A_CANARYS if key in stable}
-        service["spec"]["predictor"] = {**entry["predictor"], **scaling}
-        # The webhook refuses a predictor what the schema demands of a canary; the container is the
-        # runtime's, of that name, all the same.
-        service["spec"]["predictor"]["model"].pop("name", None)
-        before.rescale(service["spec"]["predictor"])
+        self._demand_entry(service, candidate)
+        # As it is by now, and not as the entry was made of it: what others changed stays.
+        predictor = self._site.serving(service, candidate)
+        predictor["name"] = _name(candidate.version)
+        before.rescale(predictor)
+        service["spec"]["predictor"] = predictor
         self._drop(service, candidate)
 
     def _take_its_place(self, candidate: Version, before: Before) -> None:

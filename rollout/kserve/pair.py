@@ -145,7 +145,7 @@ class PairPlace:
         if before is not None:
             self._site.memory.end(before)
             self._parts.only(services)
-            self._site.change(lambda each: before.restore(each["spec"]["predictor"]))
+            self._site.change(lambda each: self._site.restore(each, candidate, before))
         elif self._parts.leads_to(services.candidate):
             self._parts.only(services)
         if before is not None or self._is_own(candidate):

@@ -174,7 +174,7 @@ class ServerlessPlace:
             predictor = service["spec"]["predictor"]
             predictor[SHARE] = 0
             if not share_alone and self._site.serves(service, candidate):
-                before.restore(predictor)
+                self._site.restore(service, candidate, before)
                 _put_tag_routing(service, before.tag_routing)
 
         self._site.change(edit)
