@@ -7,6 +7,8 @@ from dataclasses import replace
 from rollout.errors import NotFoundError, RolloutError, UnfinishedError, UnreachableError
 from rollout.kserve.before import Before
 from rollout.kserve.resources import REVISION, Manifest
+from rollout.kserve.restarts import Restarts
+from rollout.kserve.revisions import pods_of_revision, revision_standing
 from rollout.kserve.site import Site
 from rollout.kserve.source import loads
 from rollout.types import Readiness, Route, Standing, Version
@@ -26,6 +28,7 @@ class ServerlessPlace:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._restarts = Restarts(site.cluster)
 
     @property
     def title(self) -> str:
@@ -63,10 +66,11 @@ class ServerlessPlace:
             return Readiness(Standing.ABSENT)
         status = _predictor_status(service)
         created = status.get("latestCreatedRevision")
-        if not self._loads(created, self._site.serving(service, candidate)):
+        revision = self._site.cluster.find(REVISION, created) if created else None
+        if revision is None or not loads(revision, self._site.serving(service, candidate)):
             return Readiness(Standing.STARTING, "KServe has not made its revision yet")
         if created == status.get("latestReadyRevision"):
-            return Readiness(Standing.READY)
+            return revision_standing(self._site.cluster, revision, self._restarts)
         for each in (service.get("status") or {}).get("conditions") or ():
             if each.get("type") == "PredictorConfigurationReady" and each["status"] == "False":
                 return Readiness(Standing.FAILED, str(each.get("message") or each.get("reason")))
@@ -80,7 +84,9 @@ class ServerlessPlace:
             self._demand(service, candidate)
             service["spec"]["predictor"][SHARE] = percent
 
-        self._site.change_under(before, edit)
+        service = self._site.change_under(before, edit)
+        created = _predictor_status(service).get("latestCreatedRevision")
+        self._restarts.begin(pods_of_revision(str(created)))
 
     def promote(self, candidate: Version) -> None:
         """Take ``canaryTrafficPercent`` away: the newest revision gets everything."""
