@@ -2,7 +2,8 @@
 
 A lane is one runtime with two buffers: while one is run, the next batch is decoded into the other.
 On a GPU there is one lane, on cores one for each of them: runtimes of one thread each do more
-together than one of many (docs/architecture.md).
+together than one of many (docs/architecture.md). A lane that has a core to itself decodes for
+itself: thumbnails are handed over in as much time as they are decoded in.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 
@@ -77,6 +78,10 @@ class Lane:
         """Begin to run a batch; what fails in it is halved until it fails alone."""
         return self._thread.submit(run_batch, self.runtime.run, images)
 
+    def lead(self, work: Callable[[Lane], None]) -> Future[None]:
+        """Let the runtime's own thread do it all."""
+        return self._thread.submit(work, self)
+
     def warm_up(self) -> None:
         """Run a full batch of nothing: the first one allocates, and is captured on a GPU."""
         self.run(self.buffers[0]).result()
@@ -116,6 +121,21 @@ class Stream:
 
     def through(self, lanes: Sequence[Lane], decoders: int) -> None:
         """Let all images go through; raises what ended it, if anything did."""
+        if decoders <= len(lanes):
+            self._by_themselves(lanes)
+        else:
+            self._decoded_beside(lanes, decoders)
+
+    def _by_themselves(self, lanes: Sequence[Lane]) -> None:
+        working = [lane.lead(self._alone) for lane in lanes]
+        try:
+            for one in working:
+                one.result()
+        finally:
+            self._stopped.set()
+            wait(working)
+
+    def _decoded_beside(self, lanes: Sequence[Lane], decoders: int) -> None:
         pool = ThreadPoolExecutor(decoders, "decode")
         leaders = ThreadPoolExecutor(len(lanes), "lane")
         try:
@@ -138,6 +158,16 @@ class Stream:
                 before = batch, lane.run(buffer[: len(batch.numbers)])
         except BaseException:
             self._stopped.set()  # the other lanes need not go on
+            raise
+
+    def _alone(self, lane: Lane) -> None:
+        try:
+            while numbers := self._take(lane.batch):
+                batch, buffer = _Batch(numbers, {}), lane.buffers[0]
+                self._decode(numbers, buffer, batch.errors)
+                self._tell(batch, run_batch(lane.runtime.run, buffer[: len(numbers)]))
+        except BaseException:
+            self._stopped.set()
             raise
 
     def _take(self, most: int) -> list[int]:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from benchmarks import options
 from benchmarks.errors import BenchmarkError
+from benchmarks.idle_network import idle_model
 from benchmarks.load import require_tools, run_wrk
 from benchmarks.models import MODELS, Model, package
 from benchmarks.page import Finding, Section, findings, number, table
@@ -25,6 +26,8 @@ from loadgen.requests import render
 SECTION = Section("client", "python -m benchmarks.client")
 FOLDER = Path("var/bench-client")
 IN_FLIGHT = 16
+# A pod that an emulated device limits, and not the cores that it shares with both clients.
+DEVICE, SIZE = "emulated:4+0.5", 32
 # What is to be reached.
 SUSTAINED, AGREES = 0.8, 0.03
 
@@ -60,24 +63,30 @@ def main(*, seconds: int, rounds: int, write: bool, assets: Path) -> None:
         "",
         f"`millrace load` and wrk in turn, {rounds} rounds of {seconds} s each, {IN_FLIGHT} in "
         "flight, the very same requests (v2 binary). Ratios are ours ÷ wrk's: the median of those "
-        "of each round. Both share the cores with the server.",
+        "of each round. Both share the cores with the server: where those are the limit, what a "
+        "client costs lowers what it measures. The last pod waits for an emulated device instead.",
     ]
     try:
         require_tools()
-        for model in MODELS.values():
-            lines += ["", f"### {model.name}", "", *_model(model, assets, rounds, seconds)]
+        idle = idle_model(MODELS["resnet20_cifar10"], SIZE, FOLDER)
+        cases = [*((model, ()) for model in MODELS.values()), (idle, ("--devices", DEVICE))]
+        for model, settings in cases:
+            title = " ".join((model.name, *settings[1:]))
+            lines += ["", f"### {title}", "", *_model(model, settings, assets, rounds, seconds)]
     except (BenchmarkError, ServerError) as error:
         raise click.ClickException(str(error)) from error
     SECTION.publish(lines, write=write)
 
 
-def _model(model: Model, assets: Path, rounds: int, seconds: int) -> list[str]:
+def _model(
+    model: Model, settings: tuple[str, ...], assets: Path, rounds: int, seconds: int
+) -> list[str]:
     package(model, assets, FOLDER / "store")
     images = tuple(
         Image(photo.file.name, photo.file.read_bytes())
         for photo in model.photos(assets, FOLDER / "photos")
     )
-    pairs = _measure(model, images, rounds, seconds)
+    pairs = _measure(model, settings, images, rounds, seconds)
     ratios = [
         statistics.median(getattr(each.ours, name) / getattr(each.wrk, name) for each in pairs)
         for name in ("per_second", "p50_ms", "p99_ms")
@@ -102,13 +111,15 @@ def _model(model: Model, assets: Path, rounds: int, seconds: int) -> list[str]:
     ]
 
 
-def _measure(model: Model, images: tuple[Image, ...], rounds: int, seconds: int) -> list[Pair]:
+def _measure(
+    model: Model, settings: tuple[str, ...], images: tuple[Image, ...], rounds: int, seconds: int
+) -> list[Pair]:
     """Each round begins with the client that the round before it ended with."""
     files = []
     for place, request in enumerate(render(images, Form("v2", model.name))):
         files.append(FOLDER / f"{model.name}-{place}.request")
         files[-1].write_bytes(request.head("localhost") + bytes(request.body))
-    with millrace(model, FOLDER / "store", FOLDER / "millrace.log") as running:
+    with millrace(model, FOLDER / "store", FOLDER / "millrace.log", *settings) as running:
         endpoint = f"http://127.0.0.1:{running.http_port}"
         load = Closed(IN_FLIGHT)
         plan = Plan((endpoint,), images, load, model=model.name, duration_s=seconds)

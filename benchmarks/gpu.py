@@ -16,9 +16,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
+from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -40,17 +39,18 @@ from examples.server import MILLRACE, ServerError
 from model_store.package import ModelPackage, load_package
 from model_store.store import resolve
 from predictor.decode import decode
-from predictor.errors import PredictorError
+from predictor.errors import PredictorError, StartupError
 from predictor.runtimes.loading import load_runtime
 
 SECTION = Section("gpu", "python -m benchmarks.gpu")
 FOLDER = Path("var/bench-gpu")
-SIZES = (1, 8, 32, 64, 128)
+SIZES = (1, 8, 16, 32, 64)
 LEAST_S = 1.0  # of each batch size
-IN_FLIGHT = 384  # three batches of 128
-VARIANTS = "pt2,pt2-bf16,pt2-fp16"
+IN_FLIGHT = 256  # four batches of 64
+VARIANTS = "pt2,pt2-bf16"  # fp16 takes minutes to prove on a CPU
 DONE, BUSY = 0.95, 0.95  # to be reached: of the device alone; of the time that it works
-KILLED_AFTER_S = 3.0
+KILLED_AFTER_S = 6.0
+REFUSED = "503"
 
 progress = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -93,18 +93,25 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """What came of a load under which the instance was killed."""
+    """What came of a load under which the instance, the only one, was killed.
+
+    Attributes:
+        requests: that were sent.
+        refused: because no instance was ready: 503, at once.
+        lost: that ended in any other way than well.
+        restarts: as the pod counts them.
+    """
 
     requests: int
-    failed: int
-    slowest_s: float
+    refused: int
+    lost: int
     restarts: float
 
 
 @click.command()
 @click.option("--device", default="cuda:0", show_default=True)
 @click.option("--variant", default="auto", show_default=True, help="That is served.")
-@click.option("--frontends", default="1,2,4", show_default=True, help="How many, in turn.")
+@click.option("--frontends", default="1,4", show_default=True, help="How many, in turn.")
 @click.option("--seconds", default=12, show_default=True, type=click.IntRange(4), help="Per cell.")
 @options.write
 @options.assets
@@ -125,7 +132,7 @@ def main(
             for way, images in names.items()
         ]
         killed = _killed(model, names["names of pixels"], (device, variant), seconds)
-    except (BenchmarkError, ServerError, PredictorError) as error:
+    except (BenchmarkError, ServerError, PredictorError, StartupError) as error:
         raise click.ClickException(str(error)) from error
     SECTION.publish(_markdown(device, alone, decoded, served, killed), write=write)
 
@@ -172,7 +179,7 @@ def _rates(path: Path, file: str, kind: str) -> tuple[dict[int, float], str]:
     variant = next(each for each in package.manifest.variants if each.file == file)
     try:
         runtime = load_runtime(package, kind, len(os.sched_getaffinity(0)), None, variant)
-    except PredictorError as error:
+    except StartupError as error:
         return {}, str(error)
     rates = {}
     for size in SIZES:
@@ -194,25 +201,25 @@ def _rates(path: Path, file: str, kind: str) -> tuple[dict[int, float], str]:
 
 
 def _decoded_alone(package: ModelPackage, model: Model, assets: Path, seconds: int) -> float:
-    """Photos/s that all cores decode, a thread each."""
+    """Photos/s that all cores decode, a process each."""
     photos = [each.file.read_bytes() for each in model.photos(assets, FOLDER / "photos")]
-    threads = len(os.sched_getaffinity(0))
-    end = time.perf_counter() + seconds / 2
-
-    def work(first: int) -> int:
-        done = 0
-        for photo in islice(cycle(photos), first, None):
-            decode(photo, package.manifest.input)
-            done += 1
-            if time.perf_counter() > end:
-                break
-        return done
-
-    began = time.perf_counter()
-    with ThreadPoolExecutor(threads) as pool:
-        rate = sum(pool.map(work, range(threads))) / (time.perf_counter() - began)
-    progress.print(f"{threads} threads decode {rate:,.0f} photos/s")
+    cores = len(os.sched_getaffinity(0))
+    jobs = [(package.path, photos[core:] + photos[:core], seconds / 2) for core in range(cores)]
+    with get_context("spawn").Pool(cores) as pool:
+        rate = sum(pool.starmap(_decode, jobs, chunksize=1))
+    progress.print(f"{cores} processes decode {rate:,.0f} photos/s")
     return rate
+
+
+def _decode(package: Path, photos: Sequence[bytes], seconds: float) -> float:
+    target = load_package(package).manifest.input
+    done, began, spent = 0, time.perf_counter(), 0.0
+    for photo in cycle(photos):
+        decode(photo, target)
+        done += 1
+        if (spent := time.perf_counter() - began) > seconds:
+            break
+    return done / spent
 
 
 def _preload(package: ModelPackage, model: Model, assets: Path) -> dict[str, Sequence[str | Path]]:
@@ -279,9 +286,9 @@ def _killed(
         figures = _load(running, images, 2 * seconds + 20)
         timer.join()
         restarts = scrape(running.http_port).total("millrace_instance_restarts_total")
-    result = Killed(
-        figures["requests"], figures["failed"], figures["service_ms"]["max"] / 1e3, restarts
-    )
+    refused = figures["outcomes"].get(REFUSED, 0)
+    lost = figures["failed"] - refused
+    result = Killed(figures["requests"], refused, lost, restarts)
     progress.print(str(result))
     return result
 
@@ -307,8 +314,8 @@ def _load(running: Running, images: Sequence[str | Path], seconds: int) -> dict[
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise BenchmarkError(f"millrace load failed: {done.stderr.strip()}")
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report.get("measurements", [report])[0]
+    measured: dict[str, Any] = json.loads(done.stdout)["measurements"][0]
+    return measured
 
 
 def _markdown(
@@ -328,11 +335,21 @@ def _markdown(
             [(each.file, *(number(each.rates[size], 0) for size in SIZES)) for each in alone],
         ),
         "",
-        f"All cores decode {number(decoded, 0)} photos/s and do nothing else. Served over HTTP, "
+        f"All cores decode {number(decoded, 0)} photos/s alone, a process each. Served over HTTP, "
         f"one image a request, {IN_FLIGHT} in flight, the client on the same cores:",
         "",
         *table(
-            ("images as", "", "images/s", "of the device", "busy", "batch", "p50 ms", "p99 ms", "limit"),
+            (
+                "images as",
+                "",
+                "images/s",
+                "of the device",
+                "busy",
+                "batch",
+                "p50 ms",
+                "p99 ms",
+                "limit",
+            ),
             [_cells(each, best) for each in served],
         ),
         "",
@@ -348,8 +365,9 @@ def _findings(best: float, served: Sequence[Served], killed: Killed) -> Iterator
     ratio = pixels.images_per_second / best
     yield Finding(f"preloaded pixels ≥ {DONE} of the device alone", f"{ratio:.3f}", ratio >= DONE)
     yield Finding(f"the device works ≥ {BUSY} of it", f"{pixels.busy:.3f}", pixels.busy >= BUSY)
-    lost = f"{killed.failed} of {killed.requests:,} failed, the slowest took {killed.slowest_s:.1f} s"
-    yield Finding("its instance is killed: no request fails", lost, killed.failed == 0)
+    reached = f"{killed.lost} of {killed.requests - killed.refused:,}"
+    holds = killed.lost == 0 and killed.restarts > 0
+    yield Finding("its instance is killed: nothing that was accepted is lost", reached, holds)
 
 
 def _cells(each: Served, best: float) -> tuple[str, ...]:

@@ -15,12 +15,12 @@ CLASSES = 1000
 SIZE = 224
 BLOCKS = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))  # width, how many, stride of the first
 EXPANSION = 4
-STEEP = 40.0
+STEEP = 8.0
 SEED = 5
 
 
 class Bottleneck(nn.Module):
-    """Three convolutions and a shortcut (He et al., 2015; the stride at the 3x3, as torchvision)."""
+    """Three convolutions and a shortcut (He et al., 2015), with the stride at the 3x3."""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -58,12 +58,13 @@ class ResNet50(nn.Module):
             for number in range(count):
                 layers.append(Bottleneck(inputs, width, stride if number == 0 else 1))
                 inputs = width * EXPANSION
-        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, CLASSES)]
-        self.layers = nn.Sequential(*layers)
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        self.features = nn.Sequential(*layers)
+        self.classify = nn.Linear(inputs, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (N, 1000)."""
-        logits: Tensor = self.layers(x)
+        logits: Tensor = self.classify(self.features(x))
         return logits
 
 
@@ -81,7 +82,7 @@ def write_checkpoint(file: Path) -> None:
         norm.momentum = None  # the mean of what is seen
     with torch.no_grad():
         network.train()(torch.randn(8, 3, SIZE, SIZE))
-        network.layers[-1].weight.mul_(STEEP)
+        network.classify.weight.mul_(STEEP)
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.save(network.eval().state_dict(), file)
 

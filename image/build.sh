@@ -4,7 +4,9 @@
 #   image/build.sh                     millrace:0.1.0 on debian:bookworm-slim, by buildah or docker
 #   VARIANT=cuda image/build.sh        for NVIDIA's GPUs; VARIANT=rocm BASE=… for AMD's
 #   VARIANT=pipeline image/build.sh    of the pipeline's steps, on top of the predictor's, which is built first
+#                                      unless PREDICTOR names one that is here
 #   BASE=debian:bookworm-slim@sha256:… image/build.sh
+#   EXTRAS=tracing,registry-client,torch  packages of setup.cfg besides: PyTorch, for .pt2 variants
 #   PYTHON=.venv/bin/python            whose pip fetches the wheels, by its own configuration
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,11 +18,14 @@ tag=${TAG:-millrace:$version$([ "$variant" = cpu ] || echo "-$variant")}
 python=${PYTHON:-python3}
 work=var/image
 if [ "$variant" = pipeline ]; then
-  predictor=millrace:$version
-  VARIANT=cpu TAG=$predictor image/build.sh
+  predictor=${PREDICTOR:-}
+  if [ -z "$predictor" ]; then
+    VARIANT=cpu TAG=millrace:$version image/build.sh
+    predictor=$(! command -v buildah >/dev/null || echo localhost/)millrace:$version
+  fi
   file=image/Containerfile.pipeline extras=tracing,analyzer,pipelines,registry,rollout
 else
-  file=Containerfile extras=tracing,registry-client
+  file=Containerfile extras=${EXTRAS:-tracing,registry-client}
 fi
 wheels=$work/wheels/$variant
 
@@ -28,8 +33,10 @@ say() { echo "image: $*" >&2; }
 fail() { say "$*"; exit 2; }
 
 if command -v buildah >/dev/null; then
-  # Neither needs a kernel's leave to mount overlay file systems or to make user namespaces.
-  export STORAGE_DRIVER=${STORAGE_DRIVER:-vfs} BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
+  # Neither needs a kernel's leave to mount overlay file systems or to make user namespaces. The driver by a flag, since
+  # buildah reads STORAGE_DRIVER only where it has a storage.conf.
+  export BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
+  buildah() { command buildah --storage-driver "${STORAGE_DRIVER:-vfs}" "$@"; }
 elif ! command -v docker >/dev/null; then
   fail "neither buildah nor docker is here: install one of them"
 fi
@@ -75,20 +82,24 @@ build_with_buildah() {
   fi
   # Docker's format, since OCI's knows no HEALTHCHECK.
   buildah bud --quiet --format docker --network host --pull-never --file "$file" \
-    --build-arg BASE="$base" --build-arg VARIANT="$variant" "${arguments[@]}" --tag "$tag" . >/dev/null
+    --build-arg BASE="$base" "${arguments[@]}" --tag "$tag" . >/dev/null
 }
 
 [[ "$variant" =~ ^(cpu|pipeline)$ ]] || [ -f "image/requirements-$variant.txt" ] \
   || fail "VARIANT is cpu, cuda, rocm or pipeline, not $variant"
 fetch_wheels
 arguments=(--build-arg "WHEELS=$wheels")
-[ "$variant" != pipeline ] || arguments+=(--build-arg "PREDICTOR=$([ -n "$(command -v buildah)" ] && echo localhost/)$predictor")
+if [ "$variant" = pipeline ]; then
+  arguments+=(--build-arg "PREDICTOR=$predictor")
+else
+  arguments+=(--build-arg "VARIANT=$variant" --build-arg "EXTRAS=$extras")
+fi
 if command -v buildah >/dev/null; then
   build_with_buildah
   size=$(buildah images --format '{{.Size}}' "$tag" | head -n 1)
   digest=$(buildah inspect --type image --format '{{.FromImageDigest}}' "$tag")
 else
-  docker build --file "$file" --build-arg BASE="$base" --build-arg VARIANT="$variant" "${arguments[@]}" --tag "$tag" .
+  docker build --file "$file" --build-arg BASE="$base" "${arguments[@]}" --tag "$tag" .
   size=$(docker image inspect --format '{{.Size}}' "$tag") digest=$(docker image inspect --format '{{.Id}}' "$tag")
 fi
 echo "$tag $size $digest"

@@ -11,7 +11,7 @@ import click
 from millrace.options import package_named, store_option
 from millrace.overlay import AUTOSCALING, DEVICES, Wanted, write_overlay
 from millrace.sizing import TARGET_LOAD, Measured, PodKind, Sizing, SizingError, read_measured, size
-from model_store.package import ModelPackage
+from model_store.package import MANIFEST_FILE, ModelPackage, sha256_of
 
 ANSWER_IS_NO = 1
 BASE = Path(__file__).parents[1] / "manifests"
@@ -165,7 +165,7 @@ def command(
         name=name,
         namespace=namespace,
         storage_uri=storage_uri or f"pvc://millrace-models/{name}/{package.version}",
-        package_digest=package.digest,
+        package_sha256=sha256_of(package.path / MANIFEST_FILE),
         image=image,
         device=device,
         instances=instances,

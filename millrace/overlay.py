@@ -50,7 +50,7 @@ class Wanted:
         name: of the model, and so of the InferenceService.
         namespace: that it lives in.
         storage_uri: where KServe finds the package.
-        package_digest: sha256 of its manifest.
+        package_sha256: of its manifest; pods refuse any other.
         image: with a tag or a digest or neither; None leaves it as the components have it, whose
             tag goes with the device.
         device: one of ``DEVICES``.
@@ -64,7 +64,7 @@ class Wanted:
     name: str
     namespace: str
     storage_uri: str
-    package_digest: str
+    package_sha256: str
     image: str | None
     device: str
     instances: int
@@ -151,7 +151,10 @@ def _patches(wanted: Wanted, sizing: Sizing, queries: list[str]) -> list[Patch]:
     ]
     if "registry" not in wanted.components:  # an alias says which package
         service += [
-            _set("/metadata/annotations/millrace~1package-sha256", wanted.package_digest),
+            _set(
+                "/spec/predictor/model/env/-",
+                {"name": "MILLRACE_PACKAGE_SHA256", "value": wanted.package_sha256},
+            ),
             _set("/spec/predictor/model/storageUri", wanted.storage_uri),
         ]
     if wanted.autoscaling == "knative":
@@ -180,17 +183,12 @@ def _own(wanted: Wanted) -> str:
 def _own_objects(wanted: Wanted) -> list[Patch]:
     # Shared by models of a namespace, the last one applied would win for all of them.
     named = _set("/metadata/name", _own(wanted))
-    label = "serving.kserve.io~1inferenceservice"
+    services = "matchExpressions/0/values"  # the base names its own there
+    names = [wanted.name, f"{wanted.name}-candidate"]
     return [
         _patch("ServingRuntime", [named]),
-        _patch(
-            "NetworkPolicy",
-            [named, _set(f"/spec/podSelector/matchLabels/{label}", wanted.name)],
-        ),
-        _patch(
-            "PodDisruptionBudget",
-            [named, _set(f"/spec/selector/matchLabels/{label}", wanted.name)],
-        ),
+        _patch("NetworkPolicy", [named, _set(f"/spec/podSelector/{services}", names)]),
+        _patch("PodDisruptionBudget", [named, _set(f"/spec/selector/{services}", names)]),
     ]
 
 

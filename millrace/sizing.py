@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from predictor.calibration import default_frontends
 from study.curve import learn_curve
 from study.device import Device
 from study.shape import LOOP_S, NETWORK_S, PodShape
@@ -71,7 +72,7 @@ class Sizing:
         pod_rate: images/s that one can answer.
         limit: what limits it, ``infer`` or ``cores``.
         load: of the target on them, as a share of what they can answer.
-        frontends: processes in each, for its event loops.
+        frontends: processes in each, for its event loops and decoders.
         memory_gib: of each, by the bounds on what it holds.
         concurrency: requests that one has in flight at ``TARGET_LOAD``.
         queue: images that may wait on each before more pods are wanted: a full batch per device.
@@ -103,7 +104,8 @@ def size(measured: Measured, kind: PodKind, target_rps: float, pods: int | None 
     """
     rate, limit = _pod_rate(measured, kind)
     pods = pods or math.ceil(target_rps / (TARGET_LOAD * rate))
-    frontends = math.ceil(rate * LOOP_S / LOOP_LOAD)
+    # For the event loops' time, and for the decoders' share of an interpreter.
+    frontends = max(math.ceil(rate * LOOP_S / LOOP_LOAD), default_frontends(kind.cores))
     return Sizing(
         pods=pods,
         pod_rate=rate,

@@ -28,7 +28,8 @@ def staging(store: Path, name: str) -> Iterator[Path]:
     """A hidden folder in which to prepare a version of ``name``; gone afterwards, come what may.
 
     Raises:
-        PackageError: when the name is unfit, or the folder cannot be made.
+        PackageError: when the name is unfit, the folder cannot be made, or what is to be put into
+            it cannot be read.
     """
     if not NAME.fullmatch(name):
         raise PackageError(
@@ -47,7 +48,16 @@ def staging(store: Path, name: str) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
                 _remove_if_empty(home)
     except OSError as error:
-        raise PackageError(f"{home}: cannot be written: {error.strerror or error}") from error
+        raise PackageError(_what_failed(home, error)) from error
+
+
+def _what_failed(home: Path, error: OSError) -> str:
+    reason = error.strerror or error
+    if isinstance(error.filename, str):
+        place, store = Path(error.filename), home.parent
+        if not (place.is_relative_to(store) or store.is_relative_to(place)):
+            return f"{place}: cannot be read: {reason}"
+    return f"{home}: cannot be written: {reason}"
 
 
 def _staging_folder(home: Path, held: contextlib.ExitStack) -> Path:

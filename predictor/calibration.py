@@ -1,4 +1,4 @@
-"""How many threads decode and how many instances infer, where both use the same cores."""
+"""How many frontends there are, how many threads decode, and how many instances infer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from model_store.package import ModelPackage
 from predictor.decode import decode
 from predictor.header import Header, describe
 
+# Decode threads share their process's interpreter lock, which they hold for a tenth of their time:
+# 8 of them did 0.77 of what 8 processes do, 16 of them 0.47 (benchmarks/RESULTS.md, an H200).
+CORES_PER_FRONTEND = 4
 GOOD_ENOUGH = 0.95
 TRIES_S = 0.2
 LEAST_TRIES, MOST_TRIES = 3, 50
@@ -55,6 +58,15 @@ def split(
     enough = GOOD_ENOUGH * max(rate(candidate) for candidate in candidates)
     good = [candidate for candidate in candidates if rate(candidate) >= enough]
     return min(good, key=lambda each: (each.decode_threads + each.instances, -each.instances))
+
+
+def default_frontends(cores: int) -> int:
+    """Frontends, where they are not set.
+
+    Args:
+        cores: how many can be kept busy.
+    """
+    return -(-cores // CORES_PER_FRONTEND)
 
 
 def default_decode_threads(cores: int, inference_threads: int, frontends: int) -> int:

@@ -182,19 +182,19 @@ class Feeder:
 
     def complete(self, batch: Batch, part: Part) -> None:
         """Write a part's answers into their slots and tell the frontends."""
-        by_peer: dict[Peer, list[Completion]] = {}
+        rows_of: dict[Peer, list[int]] = {}
+        items = batch.items[part.rows]
+        for row, item in enumerate(items):
+            rows_of.setdefault(item.peer, []).append(row)
         outcome = Outcome.FAILED if part.answers is None else Outcome.DONE
-        size = part.rows.stop - part.rows.start
-        for row, item in enumerate(batch.items[part.rows]):
+        ran = len(items), part.began_ns, part.ended_ns
+        for peer, rows in rows_of.items():
+            works = [items[row].work for row in rows]
             if part.answers is not None:
-                item.peer.slab.indices[item.work.slot] = part.answers.indices[row]
-                item.peer.slab.scores[item.work.slot] = part.answers.scores[row]
-            done = Completion(
-                item.work.slot, item.work.ticket, outcome, size, part.began_ns, part.ended_ns
-            )
-            by_peer.setdefault(item.peer, []).append(done)
-        for peer, completions in by_peer.items():
-            self._post(peer, completions)
+                slots = [work.slot for work in works]
+                peer.slab.indices[slots] = part.answers.indices[rows]
+                peer.slab.scores[slots] = part.answers.scores[rows]
+            self._post(peer, [Completion(work.slot, work.ticket, outcome, *ran) for work in works])
 
     def _seconds_to_start(self) -> float | None:
         """How long the gathered batch must still be held; None while nothing is gathered."""

@@ -113,8 +113,10 @@ def _load(
     os.nice(order.nice)
     emulated = EmulatedCost(**order.emulated) if order.emulated else None
     # Imports the runtime, only now that environment and cores are set.
+    began = time.monotonic()
     variant = choose_variant(package, order, lambda file: _agreed(control, file))
     runtime = load_runtime(package, order.kind, order.threads, emulated, variant)
+    loaded = time.monotonic()
     try:
         cost = warm_up(
             runtime,
@@ -132,6 +134,7 @@ def _load(
     except Exception as error:
         logger.exception("the first batches failed")
         raise StartupError(f"device {order.device}: {told(error)}") from error
+    logger.info("loaded in %.1f s, warmed up in %.1f s", loaded - began, time.monotonic() - loaded)
     return package, variant, runtime, cost
 
 

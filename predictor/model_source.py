@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from model_store.errors import ModelStoreError, RegistryDownError, RegistryError
-from model_store.package import ModelPackage, load_package
+from model_store.package import MANIFEST_FILE, ModelPackage, load_package, sha256_of
 from model_store.registry.address import registry_uri
 from model_store.registry.record import recall, remember
 from model_store.registry.reference import names_registry, parse_model
@@ -75,8 +75,20 @@ def find_model(reference: str, settings: Settings, *, by_name: bool = True) -> M
 
     Raises:
         ModelStoreError: there is no such package; says what there is.
-        StartupError: it cannot be followed.
+        StartupError: it cannot be followed, or is not the one that ``package_sha256`` asks for.
     """
+    found = _find(reference, settings, by_name)
+    if settings.package_sha256:
+        is_there = sha256_of(found.package.path / MANIFEST_FILE)
+        if is_there != settings.package_sha256:
+            raise StartupError(
+                f"package_sha256: {found.package.path} is {is_there}, and not "
+                f"{settings.package_sha256}: another package lies there than was asked for"
+            )
+    return found
+
+
+def _find(reference: str, settings: Settings, by_name: bool) -> ModelSource:
     if not names_registry(reference):
         if settings.follow:
             raise StartupError(f"follow: {reference} is no alias such as models:/NAME@champion")

@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     model_name: str = Field(
         default="", description="name in URLs; empty means the package's own name"
     )
+    package_sha256: str = Field(
+        default="",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="SHA-256 of the package's model.yaml, which has that of every other file: "
+        "another package is refused at the start; empty: any is served",
+    )
     registry: str = Field(
         default="",
         description="MLflow tracking URI of the registry that models:/ URIs refer to; empty: "
@@ -74,7 +80,10 @@ class Settings(BaseSettings):
         default=8081, ge=0, le=65535, description="port of v2 gRPC; 0 picks a free one"
     )
     frontends: int = Field(
-        default=1, ge=1, le=64, description="frontend processes (protocol and decode)"
+        default=0,
+        ge=0,
+        le=64,
+        description="frontend processes (protocol and decode); 0: one for every four cores",
     )
     instances: int = Field(
         default=0,

@@ -18,7 +18,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -97,8 +97,7 @@ class Outcome(IntEnum):
     FAILED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One image handed to an instance. Times are CLOCK_MONOTONIC ns, alike in all processes."""
 
     slot: int
@@ -110,8 +109,7 @@ class Work:
     deadline_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(NamedTuple):
     """One image handed back, and when its batch ran (CLOCK_MONOTONIC ns; 0 if it never did).
 
     ``size`` is how many images ran at once with it.
@@ -150,28 +148,16 @@ class Channel:
 
     def send_work(self, works: Iterable[Work]) -> bool:
         """Post images; True when all of it has left the outbox."""
-        return self._send(
-            [
-                WORK.pack(
-                    w.slot, w.ticket, w.level, w.accepted_ns, w.queued_ns, w.due_ns, w.deadline_ns
-                )
-                for w in works
-            ]
-        )
+        return self._send([WORK.pack(*work) for work in works])
 
     def send_completions(self, completions: Iterable[Completion]) -> bool:
         """Post answers' places; True when all of it has left the outbox."""
-        return self._send(
-            [
-                COMPLETION.pack(c.slot, c.ticket, c.outcome, c.size, c.began_ns, c.ended_ns)
-                for c in completions
-            ]
-        )
+        return self._send([COMPLETION.pack(*completion) for completion in completions])
 
     def receive_work(self) -> list[Work] | None:
         """Everything in the next packet; empty when there is none; None when the peer is gone."""
         packet = self._receive()
-        return None if packet is None else [Work(*fields) for fields in WORK.iter_unpack(packet)]
+        return None if packet is None else [*map(Work._make, WORK.iter_unpack(packet))]
 
     def receive_completions(self) -> list[Completion] | None:
         """Everything in the next packet; empty when there is none; None when the peer is gone."""

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from predictor.calibration import default_decode_threads, split
+from predictor.calibration import default_decode_threads, default_frontends, split
 from predictor.catalog import Catalog
 from predictor.child import Child
 from predictor.control import Message
@@ -43,11 +43,12 @@ class Supervisor:
     """The life of one pod."""
 
     def __init__(self, settings: Settings, source: ModelSource) -> None:
-        self._settings = settings
+        self._machine = look()
+        frontends = settings.frontends or default_frontends(self._machine.usable)
+        settings = self._settings = settings.model_copy(update={"frontends": frontends})
         self._source = source
         package = self._package = source.package
         self._model_name = settings.model_name or package.name
-        self._machine = look()
         self._devices = parse_devices(settings.device_list, self._machine, os.environ)
         self._calibrates = (
             settings.instances == 0

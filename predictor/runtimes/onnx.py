@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from model_store.session import EXACT_INT8, saturates
 from predictor.errors import OutOfMemoryError, StartupError
+from predictor.placement import NVIDIA
 from predictor.runtimes import HostMemory
 from predictor.runtimes.memory import lack_of_memory
 from predictor.runtimes.providers import PROVIDERS, largest_batch, names, options
@@ -48,6 +49,8 @@ class OnnxRuntime(HostMemory):
                 f"device {device_kind}: this ONNX Runtime has no {provider.name} "
                 f"(it has {', '.join(there)}); install {provider.package}, or choose other devices"
             )
+        if device_kind in NVIDIA:
+            ort.preload_dlls()  # where pip has put CUDA and cuDNN, the linker does not look
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.inter_op_num_threads = 1

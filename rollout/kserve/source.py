@@ -19,6 +19,7 @@ MODEL_DIR = re.compile(r"--model[-_]dir(?:=(.*))?")
 PINNED = re.compile(r"models:/[^/@]+/(\d+)")
 ALIAS = re.compile(r"models:/[^/@]+@(.+)")
 FOLLOW = "MILLRACE_FOLLOW"
+PINNED_PACKAGE = "MILLRACE_PACKAGE_SHA256"
 SAY = "say where versions lie: `storage` in plan.yaml, such as s3://models/{name}/{version}"
 
 
@@ -79,14 +80,15 @@ class Sources:
             RolloutError: where that would be is unknown; says what would make it so.
         """
         model = _model(predictor)
+        _without(model, PINNED_PACKAGE)  # of the stable version, which the candidate is not
         if model.get("storageUri"):
             model["storageUri"] = self._uri(str(model["storageUri"]), candidate)
             return
         place = f"models:/{candidate.name}/{candidate.version}"
         model["args"] = [*_split_args(model.get("args", ()))[0], f"--model_dir={place}"]
         # Of one version there is nothing to follow, and the pod says so and ends.
-        others, _ = _split_env(model.get("env", ()))
-        model["env"] = [*others, {"name": FOLLOW, "value": "false"}]
+        _without(model, FOLLOW)
+        model["env"] = [*model.get("env", ()), {"name": FOLLOW, "value": "false"}]
 
     def _of_uri(self, uri: str) -> str:
         if self.template:
@@ -121,10 +123,9 @@ def put_source(predictor: Manifest, source: Manifest) -> None:
     What others have changed of its arguments and its environment meanwhile stays.
     """
     model, source = _model(predictor), copy.deepcopy(source)
+    model.pop("storageUri", None)
     if "storageUri" in source:
         model["storageUri"] = source["storageUri"]
-        return  # that is all that ``serve`` changes then
-    model.pop("storageUri", None)
     for key, split in (("args", _split_args), ("env", _split_env)):
         put, others = split(source.get(key) or ()), split(model.get(key) or ())[0]
         # In its old order where nobody changed it.
@@ -148,6 +149,11 @@ def loads(template: Manifest, predictor: Manifest) -> bool:
     return any(each in text for each in written)
 
 
+def _without(model: Manifest, variable: str) -> None:
+    if "env" in model:
+        model["env"] = [each for each in model["env"] if each["name"] != variable]
+
+
 def _split_args(args: Sequence[str]) -> tuple[list[str], list[str]]:
     """The arguments without those that say where the model is, and those."""
     others: list[str] = []
@@ -161,9 +167,9 @@ def _split_args(args: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _split_env(env: Sequence[Manifest]) -> tuple[list[Manifest], list[Manifest]]:
-    """The variables without the one that lets a pod follow, and that."""
-    others = [each for each in env if each["name"] != FOLLOW]
-    return others, [each for each in env if each["name"] == FOLLOW]
+    """The variables without those that go with one version alone, and those."""
+    others = [each for each in env if each["name"] not in (FOLLOW, PINNED_PACKAGE)]
+    return others, [each for each in env if each not in others]
 
 
 def _model_dir(args: Sequence[str]) -> str | None:

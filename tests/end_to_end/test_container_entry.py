@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 
 import httpx
+import pytest
 
 from tests.conftest import colour_image
 from tests.end_to_end.conftest import SERVING
@@ -48,3 +50,23 @@ def test_a_missing_model_is_one_line():
     assert ran.stderr == (
         "millrace: /mnt/models/none: no model package here (model.yaml is missing)\n"
     )
+
+
+@pytest.mark.parametrize("pinned", [True, False], ids=["the one", "another"])
+def test_only_the_package_that_is_asked_for_is_served(colours, pinned):
+    """By the digest of its model.yaml; what else lies there is refused in one line."""
+    digest = hashlib.sha256((colours.path / "model.yaml").read_bytes()).hexdigest()
+    asked = digest if pinned else digest[::-1]
+    # A port that cannot be had ends it where the package is the right one.
+    flags = ("--host", "192.0.2.1", "--model_dir", colours.path, "--package_sha256", asked)
+    ran = subprocess.run(
+        [sys.executable, "-m", "predictor", *flags], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 2
+    refused = (
+        f"millrace: package_sha256: {colours.path} is {digest}, and not {asked}: "
+        "another package lies there than was asked for\n"
+    )
+    assert (ran.stderr == refused) is not pinned
+    assert ("cannot listen on 192.0.2.1" in ran.stderr) is pinned

@@ -20,6 +20,7 @@ MANIFESTS = Path(__file__).parents[2] / "manifests"
 OVERLAYS = ("local", "production", "staging", "talk")
 COMPONENTS = tuple(sorted(folder.name for folder in (MANIFESTS / "components").iterdir()))
 TOOLS = ("kubectl", "kustomize")
+SERVICE = "serving.kserve.io/inferenceservice"  # KServe's label of whose pods they are
 
 
 @functools.cache
@@ -61,6 +62,15 @@ def only(objects: Iterable[Object], kind: str, name: str | None = None) -> Objec
     return found
 
 
+def selects(selector: Object, labels: dict[str, str]) -> bool:
+    """Whether a label selector takes a pod; of expressions ours have `In` alone."""
+    expressions = selector.get("matchExpressions", ())
+    assert {each["operator"] for each in expressions} <= {"In"}
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(each["key"]) in each["values"] for each in expressions
+    )
+
+
 def kinds(objects: Iterable[Object]) -> set[str]:
     """The kinds of some objects."""
     return {each["kind"] for each in objects}
@@ -97,7 +107,7 @@ def _deployment(service: Object, predictor: Object, runtime: Object) -> Object:
     pod |= {"containers": [container], "volumes": runtime["spec"].get("volumes", [])}
     labels = {
         **service["metadata"].get("labels", {}),
-        "serving.kserve.io/inferenceservice": name,
+        SERVICE: name,
         "component": "predictor",
     }
     parts = (name, predictor.get("name"), "predictor")

@@ -18,6 +18,7 @@ from tests.manifests.kustomize import (
     knative_service,
     only,
     overlay,
+    selects,
     with_components,
 )
 from tests.manifests.schemas import problems
@@ -62,6 +63,29 @@ def test_the_cluster_wide_runtime_is_the_namespaced_one():
 
     assert problems(cluster) == []
     assert cluster == runtime | {"kind": "ClusterServingRuntime"}
+
+
+def test_a_fresh_clusters_gateway_is_the_one_that_routes_name(tmp_path):
+    """And an API server takes it."""
+    objects = build(MANIFESTS / "gateway")
+    gateway, gateway_class = only(objects, "Gateway"), only(objects, "GatewayClass")
+    routes = [
+        each
+        for place, names in enumerate((("canary",), ("gpu-nvidia", "cpu-gpu-split")))
+        for each in with_components(_new(tmp_path / str(place)), *names)
+        if each["kind"] in ("HTTPRoute", "GRPCRoute")
+    ]
+
+    assert [problem for each in objects for problem in problems(each)] == []
+    assert gateway["spec"]["gatewayClassName"] == gateway_class["metadata"]["name"]
+    assert len(routes) == 3
+    parents = [each for route in routes for each in route["spec"]["parentRefs"]]
+    assert parents == [{key: gateway["metadata"][key] for key in ("name", "namespace")}] * 3
+
+
+def _new(folder):
+    folder.mkdir()
+    return folder
 
 
 def test_the_pod_that_holds_the_volume_is_taken_too():
@@ -111,8 +135,8 @@ def test_every_name_that_an_object_refers_to_is_there(name):
     for deployment in deployments(objects):
         assert deployment["spec"]["template"]["spec"]["serviceAccountName"] in accounts
     for kind, path in (("NetworkPolicy", "podSelector"), ("PodDisruptionBudget", "selector")):
-        wanted = only(objects, kind)["spec"][path]["matchLabels"].items()
-        assert all(wanted <= each.items() for each in labels)
+        selector = only(objects, kind)["spec"][path]
+        assert all(selects(selector, each) for each in labels)
     for service in (each for each in objects if each["kind"] == "InferenceService"):
         runtime = service["spec"]["predictor"]["model"]["runtime"]
         assert runtime == only(objects, "ServingRuntime")["metadata"]["name"]
@@ -302,7 +326,7 @@ def test_components_go_with_the_talks_deployment_too(tmp_path):
 def test_the_readme_shows_the_tree_that_there_is():
     """manifests/README.md against the folders."""
     text = (MANIFESTS / "README.md").read_text(encoding="utf-8")
-    folders = itertools.chain(COMPONENTS, OVERLAYS, ("base", "common", "runtime"))
+    folders = itertools.chain(COMPONENTS, OVERLAYS, ("base", "common", "gateway", "runtime"))
 
     assert [name for name in folders if f" {name} " not in text and f" {name}/" not in text] == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import hashlib
 import json
 import shutil
 import subprocess
@@ -17,10 +18,11 @@ from millrace.cli import commands
 from millrace.manifests import COMPONENTS
 from millrace.sizing import GIB, Measured, PodKind, read_measured, size
 from model_store.package import write_manifest
+from rollout.kserve.pair import candidate_name
 from tests.conftest import colour_image
 from tests.end_to_end.conftest import Pod
 from tests.end_to_end.watching import until
-from tests.manifests.kustomize import build, deployments, kinds, only
+from tests.manifests.kustomize import SERVICE, build, deployments, kinds, only, selects
 from tests.manifests.schemas import problems
 from tests.manifests.test_pods import read
 
@@ -116,9 +118,22 @@ def test_two_models_of_a_namespace_leave_each_other_alone(colours, tmp_path):
         budget = objects["PodDisruptionBudget", f"millrace-{name}"]["spec"]["selector"]
         policy = objects["NetworkPolicy", f"millrace-{name}"]["spec"]["podSelector"]
         assert ("ServingRuntime", runtime) in objects
+        other = {"colours": "shades", "shades": "colours"}[name]
         for selector in (budget, policy):
-            assert selector["matchLabels"].items() <= labels.items()
-            assert selector["matchLabels"]["serving.kserve.io/inferenceservice"] == name
+            for service in (name, candidate_name(name)):
+                assert selects(selector, labels | {SERVICE: service})
+            assert not selects(selector, labels | {SERVICE: other})
+
+
+def test_pods_serve_the_package_that_was_planned_with_and_no_other(colours, write):
+    """By the digest of its manifest, beside what components set."""
+    objects, _ = write("--target-rps", "1000", *TALK, "--component", "repository-token")
+    model = only(objects, "InferenceService")["spec"]["predictor"]["model"]
+    variables = {each["name"]: each.get("value") for each in model["env"]}
+
+    digest = hashlib.sha256((colours.path / "model.yaml").read_bytes()).hexdigest()
+    assert variables == {"MILLRACE_PACKAGE_SHA256": digest, "MILLRACE_REPOSITORY_TOKEN": None}
+    assert read({"MILLRACE_PACKAGE_SHA256": digest}).package_sha256 == digest
 
 
 def test_too_few_pods_are_refused_with_how_many_it_takes(colours, tmp_path):
@@ -169,9 +184,18 @@ def test_memory_holds_what_settings_allow_a_pod_to_take():
     small = PodKind(cores=8, instances=1, input_bytes=3072, model_bytes=10**6)
     large = PodKind(cores=8, instances=1, input_bytes=10**6, model_bytes=2 * GIB)
 
-    assert size(Measured(1200, 220), small, 100).memory_gib == 4
-    assert size(Measured(1200, 220), large, 100).memory_gib >= 4 + 6
-    assert size(Measured(9000, 9000), small, 100).frontends == 5
+    assert size(Measured(1200, 220), small, 100).memory_gib == 5
+    assert size(Measured(1200, 220), large, 100).memory_gib >= 5 + 6
+
+
+def test_there_are_frontends_for_event_loops_and_for_decoders():
+    """One for each 2,000 requests a second, and one for every four cores."""
+    gpu = PodKind(cores=8, instances=1, input_bytes=3072, model_bytes=10**6)
+    cpu = PodKind(cores=2, instances=0, input_bytes=3072, model_bytes=10**6)
+
+    assert size(Measured(9000, 9000), gpu, 100).frontends == 5
+    assert size(Measured(1200, 220), gpu, 100).frontends == 2
+    assert size(Measured(100, 220), cpu, 100).frontends == 1
 
 
 def test_concurrency_is_what_pods_have_in_flight_at_that_load():
@@ -238,7 +262,7 @@ def test_a_model_that_follows_a_registry_has_no_storage_uri(write):
 
     assert [problem for each in objects for problem in problems(each)] == []
     assert "storageUri" not in service["spec"]["predictor"]["model"]
-    assert "millrace/package-sha256" not in service["metadata"].get("annotations", {})
+    assert service["spec"]["predictor"]["model"]["env"] == []
     assert "--model_dir=models:/{{.Name}}@champion" in container["args"]
 
 

@@ -6,7 +6,16 @@ import ipaddress
 
 import pytest
 
-from tests.manifests.kustomize import OVERLAYS, deployments, only, overlay, with_components
+from rollout.kserve.pair import candidate_name
+from tests.manifests.kustomize import (
+    OVERLAYS,
+    SERVICE,
+    deployments,
+    only,
+    overlay,
+    selects,
+    with_components,
+)
 
 # Where a pod goes, by the component that opens it: address or namespace, port, protocol.
 EVERYWHERE = [
@@ -82,14 +91,24 @@ def test_knatives_gateway_and_autoscaler_reach_its_queue_proxy(tmp_path):
     assert lets_in(only(overlay("production"), "NetworkPolicy"), "kserve") == {8080, 8081}
 
 
-def test_the_policy_covers_both_halves_of_a_split(tmp_path):
-    """And so does the budget; a pod that no policy selects is open to all."""
-    objects = with_components(tmp_path, "cpu-gpu-split")
-    names = {
-        each["metadata"]["labels"]["serving.kserve.io/inferenceservice"]
-        for each in deployments(objects)
-    }
+def selectors(objects):
+    """Of the policy and of the budget: a pod that no policy selects is open to all."""
+    return (
+        only(objects, "NetworkPolicy")["spec"]["podSelector"],
+        only(objects, "PodDisruptionBudget")["spec"]["selector"],
+    )
 
-    for kind, path in (("NetworkPolicy", "podSelector"), ("PodDisruptionBudget", "selector")):
-        (expression,) = only(objects, kind)["spec"][path]["matchExpressions"]
-        assert (expression["operator"], set(expression["values"])) == ("In", names)
+
+@pytest.mark.parametrize("components", [("cpu",), ("gpu-nvidia", "cpu-gpu-split")], ids="+".join)
+def test_policy_and_budget_cover_what_serves_and_what_a_rollout_makes_beside_it(
+    components, tmp_path
+):
+    """Both halves of a split too; and no other model's pods."""
+    objects = with_components(tmp_path, *components)
+    pods = [each["metadata"]["labels"] for each in deployments(objects)]
+
+    for selector in selectors(objects):
+        for labels in pods:
+            for name in (labels[SERVICE], candidate_name(labels[SERVICE])):
+                assert selects(selector, labels | {SERVICE: name})
+            assert not selects(selector, labels | {SERVICE: "another"})

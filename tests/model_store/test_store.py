@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -160,6 +161,18 @@ def test_store_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "store").touch()
     with pytest.raises(PackageError, match="cannot be written"), staging(tmp_path / "store", "cat"):
         pass
+
+
+def test_what_cannot_be_read_is_not_laid_to_the_store(tmp_path):
+    """A network or labels of another user's, on a volume of a cluster."""
+    labels = tmp_path / "labels.txt"
+    said = f"^{re.escape(str(labels))}: cannot be read: No such file"
+    with pytest.raises(PackageError, match=said), staging(tmp_path / "store", "cat"):
+        labels.read_text("utf-8")
+    (tmp_path / "file").touch()
+    for store in (tmp_path / "file", tmp_path / "file" / "deep" / "store"):
+        with pytest.raises(PackageError, match="cannot be written"), staging(store, "cat"):
+            pass
 
 
 def test_two_packagers_at_once_get_two_versions(bench, tiny):

@@ -13,9 +13,19 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "image" / "Containerfile.pipeline").read_text(encoding="utf-8")
 IGNORED = (ROOT / ".containerignore").read_text(encoding="utf-8").splitlines()
 EXTRAS = ("tracing", "analyzer", "pipelines", "registry", "rollout")
-ROOMS = ("analyzer", "model_store", "pipelines", "predictor", "rollout")
+# What steps import, and the command line with all that it calls.
+ROOMS = (
+    "analyzer",
+    "loadgen",
+    "millrace",
+    "model_store",
+    "pipelines",
+    "predictor",
+    "rollout",
+    "study",
+)
 # Of PyTorch sources, of MLPerf and of the demo; each is imported where it is asked for.
-OPTIONAL = {"torch", "torchvision", "onnxscript", "sklearn"}
+OPTIONAL = {"torch", "torchvision", "onnxscript", "sklearn", "mlperf_loadgen"}
 
 
 def imported(room: str) -> set[str]:
@@ -30,10 +40,10 @@ def imported(room: str) -> set[str]:
     return found
 
 
-def test_the_folders_that_steps_import_are_copied():
+def test_the_folders_that_steps_and_commands_import_are_copied():
     """And reach the builder."""
     own = {folder.name for folder in ROOT.iterdir() if (folder / "__init__.py").exists()}
-    needed = set().union(*map(imported, ROOMS)) & own
+    needed = {"millrace"} | set().union(*map(imported, ROOMS)) & own
     assert needed == set(ROOMS)
     assert set(re.findall(r"^COPY (\w+) /source/\1$", TEXT, re.MULTILINE)) == needed
     assert {f"!{room}" for room in needed} <= set(IGNORED)

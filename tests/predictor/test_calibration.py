@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictor.calibration import Split, default_decode_threads, measure_decode, split
+from predictor.calibration import (
+    Split,
+    default_decode_threads,
+    default_frontends,
+    measure_decode,
+    split,
+)
 
 SECONDS = st.floats(1e-4, 0.1)
 
@@ -78,6 +84,12 @@ def test_decoders_get_what_instances_leave_and_half_of_the_cores_at_least(
 ):
     """In all frontends together."""
     assert default_decode_threads(cores, inference_threads, frontends) == each
+
+
+@pytest.mark.parametrize(("cores", "frontends"), [(1, 1), (2, 1), (4, 1), (5, 2), (8, 2), (16, 4)])
+def test_there_is_a_frontend_for_every_four_cores(cores, frontends):
+    """More decode threads than that wait for their process's interpreter lock."""
+    assert default_frontends(cores) == frontends
 
 
 def test_decoding_is_measured_on_the_packages_own_images(colours):

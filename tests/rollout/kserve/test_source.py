@@ -73,6 +73,20 @@ def test_a_pod_of_the_registry_is_given_one_version():
     assert Sources().version(predictor, RUNTIME) == "4"
 
 
+def test_a_candidate_is_not_held_to_the_stable_versions_package():
+    """Whose digest `millrace manifests` pins; the rest of its variables it has."""
+    pin = {"name": "MILLRACE_PACKAGE_SHA256", "value": "0" * 64}
+    other = {"name": "MILLRACE_LOG_LEVEL", "value": "info"}
+    for thing in (service(), from_registry(model_dir=f"models:/{NAME}/3")):
+        predictor = predictor_of(thing)
+        predictor["model"]["env"] = [pin, other]
+
+        Sources().serve(predictor, CANDIDATE)
+
+        assert pin not in predictor["model"]["env"]
+        assert other in predictor["model"]["env"]
+
+
 def test_a_candidate_is_known_without_the_registry():
     """By what was written for it, whatever the stable version follows."""
     for thing in (service(), from_registry(model_dir=""), from_registry(model_dir="models:/c/3")):
@@ -134,9 +148,14 @@ def test_what_was_there_is_put_back(thing):
 @pytest.mark.parametrize(
     "thing", [service(), from_registry(model_dir=""), from_registry(model_dir="models:/c/3")]
 )
-def test_arguments_and_variables_of_others_stay(thing):
-    """Only what says which version it is was a rollout's."""
+@pytest.mark.parametrize("pinned", [False, True])
+def test_arguments_and_variables_of_others_stay(thing, pinned):
+    """Only what goes with one version was a rollout's; so it is with that of before."""
     predictor, expected = predictor_of(thing), predictor_of(thing)
+    if pinned:
+        pin = {"name": "MILLRACE_PACKAGE_SHA256", "value": "0" * 64}
+        predictor["model"]["env"].append(pin)
+        expected["model"]["env"].append(pin)
     source = source_of(predictor)
     Sources().serve(predictor, CANDIDATE)
     model = predictor["model"]
