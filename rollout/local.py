@@ -141,7 +141,7 @@ class LocalPlace:
 
     def direct(self, version: str) -> Route:
         """The way to one version at the first pod, whatever its share."""
-        return Route(f"{self.public().url}/versions/{version}")
+        return Route(f"{self.public().url}/versions/{version}", version=version)
 
     def close(self) -> None:
         """Close connections; the pods go on as they are."""

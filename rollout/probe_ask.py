@@ -1,7 +1,11 @@
-"""One image at a time, asked of a version by HTTP; the answer is the label of its first class."""
+"""One image at a time, asked of a version by HTTP; the answer is the label of its first class.
+
+What another version answers is no answer: a gateway that was told of a way knows it a while later.
+"""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +15,7 @@ import httpx
 from analyzer.endpoint import BUSY, reason
 from analyzer.endpoint_wire import HEADER_LENGTH, WireError, answers, request
 from predictor.observation import PROBE_HEADER
-from rollout.errors import ForbiddenError, NotFoundError, RolloutError, UnreachableError
+from rollout.errors import ForbiddenError, RolloutError, UnreachableError
 from rollout.types import Route
 
 IN_FLIGHT = 2  # requests: a probe takes little of what the clients came for
@@ -53,8 +57,8 @@ class Asker:
         """The first class of each image; None where there was no answer to it.
 
         Raises:
-            UnreachableError: nobody is there.
-            NotFoundError, ForbiddenError: no such version, or not for us.
+            UnreachableError: nobody is there; or there is no way to the version, which may come.
+            ForbiddenError: not for us.
             RolloutError: what is there speaks another language.
         """
         pool = ThreadPoolExecutor(IN_FLIGHT, "probe")
@@ -91,14 +95,26 @@ class Asker:
         status = response.status_code
         if response.is_success:
             try:
-                return answers(response.content, response.headers.get(HEADER_LENGTH), 1).labels[0]
+                found = answers(response.content, response.headers.get(HEADER_LENGTH), 1)
             except WireError as error:
                 raise RolloutError(f"{self._url}: {error}") from None
+            self._demand_version(_version(response))
+            return found.labels[0]
         if status == 404:
-            raise NotFoundError(f"{self._url}: {reason(response)}")
+            raise UnreachableError(f"{self._no_way}: 404: {reason(response)}")
         if status in (401, 403):
             raise ForbiddenError(f"{self._url}: {status}: {reason(response)}")
         return None
+
+    def _demand_version(self, answered: str) -> None:
+        if self._route.version and answered != self._route.version:
+            who = f"version {answered} answers" if answered else "what answers says no version"
+            raise UnreachableError(f"{self._no_way}: {who}")
+
+    @property
+    def _no_way(self) -> str:
+        version = f"version {self._route.version}" if self._route.version else "the model"
+        return f"{self._url}: there is no way to {version} yet"
 
     def _lowest_priority(self) -> int:
         """The level that waits for all others; 0 where there is one level, or it is not said."""
@@ -110,3 +126,9 @@ class Asker:
             return 0
         except httpx.InvalidURL as error:
             raise RolloutError(f"{self._route.url}: is no address: {error}") from None
+
+
+def _version(response: httpx.Response) -> str:
+    """Which version says that it answers; empty if it does not say."""
+    length = int(response.headers.get(HEADER_LENGTH) or len(response.content))
+    return str(json.loads(response.content[:length]).get("model_version") or "")

@@ -56,10 +56,12 @@ class Route:
     Attributes:
         url: of the model, ``http://HOST:PORT/v2/models/NAME`` (or ``…/versions/V``).
         headers: to be sent, such as ``Host`` where a gateway goes by it.
+        version: that is to answer; empty: whichever does.
     """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
 
 
 class Place(Protocol):
@@ -83,7 +85,10 @@ class Place(Protocol):
         """How far the candidate has come."""
 
     def share(self, candidate: Version, percent: int) -> None:
-        """Send so much of the public requests to the candidate, from now on."""
+        """Send so much of the public requests to the candidate, from now on.
+
+        A share that rises may have to wait (UnfinishedError); one that does not waits for nothing.
+        """
 
     def promote(self, candidate: Version) -> None:
         """Make the candidate the version that is served; what was served before goes."""
@@ -95,7 +100,10 @@ class Place(Protocol):
         """The address that clients have: either version answers, by the shares."""
 
     def direct(self, version: str) -> Route:
-        """The way to one version alone."""
+        """The way to one version alone, which the route names as ``version``.
+
+        Gateways take their time: at first it may lead nowhere, or to another version.
+        """
 
 
 @dataclass(frozen=True, slots=True)

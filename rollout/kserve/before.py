@@ -9,7 +9,7 @@ from rollout.errors import ConflictError, RolloutError
 from rollout.kserve.cluster import Cluster
 from rollout.kserve.ledger import MANAGED_BY, owner
 from rollout.kserve.resources import CONFIG_MAP, Manifest
-from rollout.kserve.source import put_source, source_of
+from rollout.kserve.source import source_of
 
 KEY = "before"
 # Of the predictor, beside where its pods load from, what a rollout changes for its time.
@@ -45,11 +45,6 @@ class Before:
         for key in SCALE_KEYS:
             predictor.pop(key, None)
         predictor.update(self.scale)
-
-    def restore(self, predictor: Manifest) -> None:
-        """Let a predictor serve what it served, by as many pods; in place."""
-        put_source(predictor, self.source)
-        self.rescale(predictor)
 
 
 def scale_of(predictor: Manifest) -> Manifest:

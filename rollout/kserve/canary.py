@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rollout.errors import NotFoundError, RolloutError
 from rollout.kserve.before import Before
-from rollout.kserve.pods import standing
 from rollout.kserve.resources import Manifest
 from rollout.kserve.routes import Routes
 from rollout.kserve.site import Site
@@ -64,6 +63,8 @@ class CanaryPlace:
         before = self._site.begin(candidate, self.withdraw)
         service = self._site.read()
         services = self._services(service, candidate)
+        if self._entry(service, candidate) is None:  # somebody may have taken it away
+            self._parts.take_back(services, before)
         stable = self._parts.stable_pods(service, services, before)
 
         def edit(service: Manifest) -> None:
@@ -84,7 +85,7 @@ class CanaryPlace:
         if entry is None or before is None:
             return Readiness(Standing.ABSENT)
         services = self._services(service, candidate)
-        found = standing(self._site.cluster, services.candidate, 1)
+        found = self._parts.standing(services)
         if found.standing is not Standing.READY:
             return found
         if not _kserve_sees(service, entry):
@@ -97,13 +98,26 @@ class CanaryPlace:
         return found
 
     def share(self, candidate: Version, percent: int) -> None:
-        """Give it the pods for that share, and then the share.
+        """Give it the pods for that share, and then the share; a smaller one at once.
 
         Raises:
             UnfinishedError: its pods are starting; the share is what it was.
         """
         before = self._site.demand_before(candidate)
         service = self._site.read()
+        services = self._services(service, candidate)
+        if self._entry(service, candidate) is None:
+            self._parts.take_back(services, before)
+            if percent == 0:
+                return
+        has = self._demand_entry(service, candidate)["trafficPercent"]
+        if percent > max(has, self._parts.percent(services)):
+            self._have_pods(service, candidate, percent, before)
+        self._weigh(services, candidate, percent, before)
+
+    def _have_pods(
+        self, service: Manifest, candidate: Version, percent: int, before: Before
+    ) -> None:
         services = self._services(service, candidate)
         pods = _pods_of(self._demand_entry(service, candidate))
         kept = int(service["spec"]["predictor"].get("minReplicas") or 0) - pods
@@ -114,15 +128,18 @@ class CanaryPlace:
         def scale(service: Manifest) -> None:
             _scale(service, self._demand_entry(service, candidate), wanted, before, stable)
 
-        def weigh(service: Manifest) -> None:
-            self._demand_entry(service, candidate)["trafficPercent"] = percent
-
         self._site.change_under(before, scale)
         self._parts.await_pods(services, wanted)
         if not self._weighed(services):  # KServe weighs those alone that are ready
             raise RolloutError(NO_WAY.format(service=services.stable))
+
+    def _weigh(self, services: Services, candidate: Version, percent: int, before: Before) -> None:
+        def weigh(service: Manifest) -> None:
+            self._demand_entry(service, candidate)["trafficPercent"] = percent
+
+        self._parts.share_out(services, percent, before)  # first, since it takes no webhook
         self._site.change_under(before, weigh)
-        self._parts.share_out(services, percent, before)
+        self._parts.shared(services)
 
     def promote(self, candidate: Version) -> None:
         """Its pods become the stable ones, without a restart; or those are replaced.
@@ -136,7 +153,8 @@ class CanaryPlace:
             self._demand_served(service, candidate)
             return
         if self._entry(service, candidate) is not None:
-            self.share(candidate, 100)
+            self._have_pods(service, candidate, 100, before)
+            self._weigh(self._services(service, candidate), candidate, 100, before)
             if self._keeps_name(service):
                 self._take_its_place(candidate, before)
             else:
@@ -164,7 +182,7 @@ class CanaryPlace:
         def edit(service: Manifest) -> None:
             self._drop(service, candidate)
             if before is not None:
-                before.restore(service["spec"]["predictor"])
+                self._site.restore(service, candidate, before)
 
         self._site.change(edit)
         self._site.memory.forget()
@@ -254,14 +272,12 @@ class CanaryPlace:
         return self._keep_name or not named or scaled_by_name(service)
 
     def _rename(self, service: Manifest, candidate: Version, before: Before) -> None:
-        entry = self._demand_entry(service, candidate)
-        stable = service["spec"]["predictor"]
-        scaling = {key: stable[key] for key in NOT_A_CANARYS if key in stable}
-        service["spec"]["predictor"] = {**entry["predictor"], **scaling}
-        # The webhook refuses a predictor what the schema demands of a canary; the container is the
-        # runtime's, of that name, all the same.
-        service["spec"]["predictor"]["model"].pop("name", None)
-        before.rescale(service["spec"]["predictor"])
+        self._demand_entry(service, candidate)
+        # As it is by now, and not as the entry was made of it: what others changed stays.
+        predictor = self._site.serving(service, candidate)
+        predictor["name"] = _name(candidate.version)
+        before.rescale(predictor)
+        service["spec"]["predictor"] = predictor
         self._drop(service, candidate)
 
     def _take_its_place(self, candidate: Version, before: Before) -> None:

@@ -9,7 +9,7 @@ from rollout.errors import ForbiddenError, RolloutError, UnreachableError
 from rollout.kserve.canary import CanaryPlace
 from rollout.kserve.cluster import Cluster
 from rollout.kserve.detection import KNATIVE, MODE, STANDARD, deployment_mode, takes_canary
-from rollout.kserve.ledger import ConfigMapLedger
+from rollout.kserve.ledger import ConfigMapLedger, is_rollouts
 from rollout.kserve.login import login
 from rollout.kserve.pair import PairPlace, candidate_name
 from rollout.kserve.resources import INFERENCE_SERVICE, SERVICE
@@ -109,7 +109,8 @@ def place_of(site: Site, options: Options) -> Place:
     # One that has begun is ended as it began, even when KServe is another by now.
     # What is there says how; a dry run needs KServe's webhook, without which requests can go back.
     second = site.cluster.find(INFERENCE_SERVICE, candidate_name(site.name))
-    if second is None and (service["spec"].get("canary") or takes_canary(site, service)):
+    begun = second is not None and is_rollouts(second)
+    if not begun and (service["spec"].get("canary") or takes_canary(site, service)):
         return CanaryPlace(site, routes, keep_name=options.keep_name)
     return PairPlace(site, routes)
 

@@ -76,6 +76,11 @@ def owner(service: Manifest) -> Manifest:
     }
 
 
+def is_rollouts(thing: Manifest) -> bool:
+    """Whether a rollout made it, and nobody else."""
+    return MANAGED_BY.items() <= (thing["metadata"].get("labels") or {}).items()
+
+
 def within_bounds(state: str) -> str:
     """The state as it is, or with as much less of its oldest history as an object can take.
 

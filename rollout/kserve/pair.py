@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 
 from rollout.errors import ConflictError, NotFoundError, RolloutError, UnfinishedError
+from rollout.kserve.before import Before
 from rollout.kserve.canary import NOT_A_CANARYS
-from rollout.kserve.ledger import MANAGED_BY, owner
-from rollout.kserve.pods import standing
+from rollout.kserve.ledger import MANAGED_BY, is_rollouts, owner
 from rollout.kserve.resources import INFERENCE_SERVICE, Manifest
 from rollout.kserve.routes import Routes
 from rollout.kserve.site import Site
@@ -56,12 +56,15 @@ class PairPlace:
     def launch(self, candidate: Version) -> None:
         """Make the second InferenceService, with one pod and no requests."""
         service = self._site.read()
+        self._demand_free()
         self._parts.demand_way(service, self._services(service))
-        self._site.begin(candidate, self.withdraw)
+        before = self._site.begin(candidate, self.withdraw)
+        if self._found(candidate) is None:  # somebody may have taken it away
+            self._parts.take_back(self._services(service), before)
         try:
             self._site.cluster.create(INFERENCE_SERVICE, self._copy(service, candidate))
         except ConflictError as error:
-            self._demand_own(candidate, error)
+            self._demand_made(candidate, error)
 
     def readiness(self, candidate: Version) -> Readiness:
         """As its pods are; requests can be sent to it alone then."""
@@ -70,7 +73,7 @@ class PairPlace:
             return Readiness(Standing.ABSENT)
         service = self._site.read()
         services = self._services(service)
-        found = standing(self._site.cluster, services.candidate, 1)
+        found = self._parts.standing(services)
         if found.standing is not Standing.READY:
             return found
         self._parts.demand_way(service, services)
@@ -79,13 +82,25 @@ class PairPlace:
         return found
 
     def share(self, candidate: Version, percent: int) -> None:
-        """Give it the pods for that share, and then the share.
+        """Give it the pods for that share, and then the share; a smaller one at once.
 
         Raises:
             UnfinishedError: its pods are starting; the share is what it was.
         """
         before = self._site.demand_before(candidate)
         service = self._site.read()
+        services = self._services(service)
+        if self._found(candidate) is None:
+            self._parts.take_back(services, before)
+            if percent == 0:
+                return
+            raise NotFoundError(f"{self._site.what} has lost its candidate {self._second}")
+        if percent > self._parts.percent(services):
+            self._have_pods(service, percent, before)
+        self._parts.share_out(services, percent, before)
+        self._parts.shared(services)
+
+    def _have_pods(self, service: Manifest, percent: int, before: Before) -> None:
         services = self._services(service)
         self._parts.demand_way(service, services)
         kept = int(service["spec"]["predictor"].get("minReplicas") or 0)
@@ -110,7 +125,6 @@ class PairPlace:
 
         self._site.cluster.change(INFERENCE_SERVICE, self._second, scale)
         self._parts.await_pods(services, wanted)
-        self._parts.share_out(services, percent, before)
 
     def promote(self, candidate: Version) -> None:
         """The stable one's pods are replaced while the candidate has all requests; then it goes.
@@ -124,7 +138,8 @@ class PairPlace:
             if self._site.version(service) != candidate.version:
                 raise NotFoundError(f"{self._site.what} has no candidate {candidate.version}")
         else:
-            self.share(candidate, 100)
+            self._have_pods(service, 100, before)
+            self._parts.share_out(self._services(service), 100, before)
             self._parts.replace_pods(self._services(service), candidate, before)
         self._parts.only(self._services(service), before)
         if before is not None:
@@ -141,14 +156,16 @@ class PairPlace:
         before = self._site.memory.read()
         if before is not None and before.candidate != candidate.version:
             return
+        if before is None and self._is_somebodys(self._there()):
+            return  # and so are the routes that lead to it
         services = self._services(self._site.read())
         if before is not None:
             self._site.memory.end(before)
             self._parts.only(services)
-            self._site.change(lambda each: before.restore(each["spec"]["predictor"]))
+            self._site.change(lambda each: self._site.restore(each, candidate, before))
         elif self._parts.leads_to(services.candidate):
             self._parts.only(services)
-        if before is not None or self._is_own(candidate):
+        if before is not None or self._found(candidate) is not None:
             self._end()
 
     def public(self) -> Route:
@@ -162,32 +179,44 @@ class PairPlace:
         return self._parts.direct(service, self._services(service), version)
 
     def _end(self) -> None:
-        self._site.cluster.delete(INFERENCE_SERVICE, self._second)
+        if not self._is_somebodys(self._there()):
+            self._site.cluster.delete(INFERENCE_SERVICE, self._second)
         self._site.memory.forget()
 
     def _services(self, service: Manifest) -> Services:
         stable = predictor_service(self._site.name, service["spec"]["predictor"].get("name"))
         return Services(stable, predictor_service(self._second, None), stable)
 
-    def _found(self, candidate: Version) -> Manifest | None:
+    def _there(self) -> Manifest | None:
+        """The InferenceService of that name, unless it is going."""
         second = self._site.cluster.find(INFERENCE_SERVICE, self._second)
-        if second is None or second["metadata"].get("deletionTimestamp"):
+        going = second is not None and second["metadata"].get("deletionTimestamp")
+        return None if going else second
+
+    def _found(self, candidate: Version) -> Manifest | None:
+        second = self._there()
+        if second is None or self._is_somebodys(second):
             return None
         return second if self._site.version(second) == candidate.version else None
 
-    def _is_own(self, candidate: Version) -> bool:
-        second = self._found(candidate)
-        labels = (second or {}).get("metadata", {}).get("labels") or {}
-        return MANAGED_BY.items() <= labels.items()
+    def _is_somebodys(self, second: Manifest | None) -> bool:
+        return second is not None and not is_rollouts(second)
 
-    def _demand_own(self, candidate: Version, error: ConflictError) -> None:
+    def _demand_free(self) -> None:
+        if self._is_somebodys(self._there()):
+            raise RolloutError(
+                f"there is an InferenceService {self._second} that no rollout has made: a "
+                "candidate needs this name, so give that one another"
+            )
+
+    def _demand_made(self, candidate: Version, error: ConflictError) -> None:
         if self._found(candidate) is not None:
             return
-        second = self._site.cluster.find(INFERENCE_SERVICE, self._second)
-        if second is None or second["metadata"].get("deletionTimestamp"):
+        self._demand_free()
+        if self._there() is None:
             raise UnfinishedError(f"InferenceService {self._second} is still going") from error
         raise RolloutError(
-            f"there is an InferenceService {self._second} that is not of this rollout: delete it"
+            f"there is an InferenceService {self._second} that another rollout has left: delete it"
         ) from error
 
     def _copy(self, service: Manifest, candidate: Version) -> Manifest:

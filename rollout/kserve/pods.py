@@ -1,4 +1,4 @@
-"""How the pods of a Deployment that KServe made are getting on."""
+"""How the pods that KServe or Knative made of a predictor are getting on."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ class Pods:
     problem: str
 
 
+def pods_of(deployment: str) -> str:
+    """The labels of a Deployment's pods."""
+    return f"app=isvc.{deployment}"
+
+
 def find_pods(cluster: Cluster, deployment: str) -> Pods | None:
     """The pods of a Deployment, or None while KServe has not made it."""
     found = cluster.find(DEPLOYMENT, deployment)
@@ -58,7 +63,7 @@ def standing(cluster: Cluster, deployment: str, least: int) -> Readiness:
     seen = f"{pods.ready} of {least} pods are ready"
     if pods.problem:
         return Readiness(Standing.FAILED, f"{seen}: {pods.problem}")
-    why, hopeless = _trouble(cluster, deployment)
+    why, hopeless = trouble(cluster, pods_of(deployment))
     reason = f"{seen}: {why}" if why else seen
     return Readiness(Standing.FAILED if hopeless else Standing.STARTING, reason)
 
@@ -68,7 +73,7 @@ def hopeless(cluster: Cluster, deployment: str, predictor: Manifest) -> str:
     pods = find_pods(cluster, deployment)
     if pods is not None and pods.problem:
         return pods.problem
-    why, in_vain = _trouble(cluster, deployment, predictor)
+    why, in_vain = trouble(cluster, pods_of(deployment), predictor)
     return why if in_vain else ""
 
 
@@ -80,47 +85,64 @@ def _stuck(status: Manifest) -> str:
     return ""
 
 
-def _trouble(
-    cluster: Cluster, deployment: str, predictor: Manifest | None = None
-) -> tuple[str, bool]:
+def trouble(cluster: Cluster, selector: str, predictor: Manifest | None = None) -> tuple[str, bool]:
     """What a pod that is not ready says of itself, and whether it has tried often enough.
 
     Args:
         cluster: the namespace.
-        deployment: whose pods.
+        selector: the labels of the pods.
         predictor: only those that load what it says; None: all.
     """
-    for pod in cluster.list_all(POD, f"app=isvc.{deployment}"):
+    first = ""
+    for pod in cluster.list_all(POD, selector):
         status = pod.get("status") or {}
-        if _is_ready(status) or not (predictor is None or loads(pod, predictor)):
+        if is_ready(status) or not (predictor is None or loads(pod, predictor)):
             continue
-        for key in ("initContainerStatuses", "containerStatuses"):
-            for container in status.get(key) or ():
-                why = _why(container)
-                if why:
-                    restarts = int(container.get("restartCount") or 0)
-                    said = f"{pod['metadata']['name']}: {why}"
-                    return said, restarts >= MOST_RESTARTS
-        for condition in status.get("conditions") or ():
-            if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-                return f"{pod['metadata']['name']}: {condition.get('message', '')}", False
+        why, in_vain = _trouble_of(status)
+        said = f"{pod['metadata']['name']}: {why}"
+        if in_vain:
+            return said, True
+        first = first or (said if why else "")
+    return first, False
+
+
+def _trouble_of(status: Manifest) -> tuple[str, bool]:
+    for key in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(key) or ():
+            why = _why(container)
+            if why:
+                return why, int(container.get("restartCount") or 0) >= MOST_RESTARTS
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return str(condition.get("message", "")), False
     return "", False
 
 
-def _is_ready(status: Manifest) -> bool:
+def is_ready(status: Manifest) -> bool:
+    """Whether a pod of this status takes requests."""
     conditions = status.get("conditions") or ()
     return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
+def what_ended(container: Manifest) -> str:
+    """How a container ended the last time; empty if it never has."""
+    ended = (container.get("lastState") or {}).get("terminated") or {}
+    if not ended:
+        return ""
+    reason = str(ended.get("reason") or "Error")
+    message = " ".join(str(ended.get("message") or "").split())[-300:]
+    told = [f"exited with {ended.get('exitCode')}", "" if reason == "Error" else reason, message]
+    return " ".join(each for each in told if each)
+
+
 def _why(container: Manifest) -> str:
     waiting = (container.get("state") or {}).get("waiting") or {}
-    ended = (container.get("lastState") or {}).get("terminated") or {}
+    ended = what_ended(container)
     if waiting.get("reason") in (None, "ContainerCreating", "PodInitializing") and not ended:
         return ""
     parts = [f"{container['name']} {waiting.get('reason', 'restarts')}"]
     if ended:
-        message = " ".join(str(ended.get("message") or "").split())[-300:]
-        parts.append(f"exited with {ended.get('exitCode')} {message}".strip())
+        parts.append(ended)
     elif waiting.get("message"):
         parts.append(" ".join(str(waiting["message"]).split())[:300])
     return ", ".join(parts)

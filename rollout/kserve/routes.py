@@ -15,7 +15,7 @@ from rollout.kserve.resources import (
     Manifest,
     Resource,
 )
-from rollout.kserve.weights import backends, leads_to, room_for, share_out
+from rollout.kserve.weights import backends, leads_to, percent_of, room_for, share_out
 
 GATEWAY = "kserve/kserve-ingress-gateway"  # KServe's default
 HTTP_PORT = 80  # of the Services that KServe makes
@@ -47,6 +47,10 @@ class Routes:
             for route in self.cluster.list_all(resource)
             if backends(route) & known and not _kserves(route)
         ]
+
+    def percent(self, service: str) -> int:
+        """The largest share that any of them gives a Service."""
+        return max((percent_of(route, service) for _, route in self.found({service})), default=0)
 
     def host(self, known: set[str]) -> str | None:
         """The first host name that clients can use by them; None if there is none."""

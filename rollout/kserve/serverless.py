@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rollout.errors import NotFoundError, RolloutError, UnfinishedError, UnreachableError
 from rollout.kserve.before import Before
 from rollout.kserve.resources import REVISION, Manifest
+from rollout.kserve.restarts import Restarts
+from rollout.kserve.revisions import pods_of_revision, revision_standing
 from rollout.kserve.site import Site
 from rollout.kserve.source import loads
 from rollout.types import Readiness, Route, Standing, Version
@@ -24,6 +28,7 @@ class ServerlessPlace:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._restarts = Restarts(site.cluster)
 
     @property
     def title(self) -> str:
@@ -61,10 +66,11 @@ class ServerlessPlace:
             return Readiness(Standing.ABSENT)
         status = _predictor_status(service)
         created = status.get("latestCreatedRevision")
-        if not self._loads(created, self._site.serving(service, candidate)):
+        revision = self._site.cluster.find(REVISION, created) if created else None
+        if revision is None or not loads(revision, self._site.serving(service, candidate)):
             return Readiness(Standing.STARTING, "KServe has not made its revision yet")
         if created == status.get("latestReadyRevision"):
-            return Readiness(Standing.READY)
+            return revision_standing(self._site.cluster, revision, self._restarts)
         for each in (service.get("status") or {}).get("conditions") or ():
             if each.get("type") == "PredictorConfigurationReady" and each["status"] == "False":
                 return Readiness(Standing.FAILED, str(each.get("message") or each.get("reason")))
@@ -78,7 +84,9 @@ class ServerlessPlace:
             self._demand(service, candidate)
             service["spec"]["predictor"][SHARE] = percent
 
-        self._site.change_under(before, edit)
+        service = self._site.change_under(before, edit)
+        created = _predictor_status(service).get("latestCreatedRevision")
+        self._restarts.begin(pods_of_revision(str(created)))
 
     def promote(self, candidate: Version) -> None:
         """Take ``canaryTrafficPercent`` away: the newest revision gets everything."""
@@ -137,22 +145,31 @@ class ServerlessPlace:
         return self._site.own_address(self._site.read())
 
     def direct(self, version: str) -> Route:
-        """By its tag's host name; where it has none by its revision's name, in the cluster."""
+        """By its tag's host name; where it has none by its revision's name, in the cluster.
+
+        Raises:
+            UnreachableError: there is no such way yet.
+        """
         before = self._site.memory.read()
         service = self._site.read()
         if before is None and version == self._site.version(service):
-            return self._site.own_address(service)
+            return replace(self._site.own_address(service), version=version)
         if before is None or version not in (before.stable, before.candidate):
             raise NotFoundError(f"{self._site.what} has no version {version}")
         newest = version == before.candidate
         status = _predictor_status(service)
-        for each in status.get("traffic") or ():
-            if each.get("tag") == (NEWEST if newest else ROLLED_OUT) and each.get("url"):
-                return self._site.at_gateway(str(each["url"]))
         revision = status.get("latestCreatedRevision" if newest else "latestRolledoutRevision")
         if revision is None:
             raise UnreachableError(f"version {version} has no revision yet")
-        return self._site.in_cluster(str(revision))
+        for each in status.get("traffic") or ():
+            if each.get("tag") == (NEWEST if newest else ROLLED_OUT) and each.get("url"):
+                if each.get("revisionName", revision) != revision:
+                    raise UnreachableError(
+                        f"there is no way to version {version} yet: {each['url']} leads to "
+                        f"revision {each['revisionName']}"
+                    )
+                return replace(self._site.at_gateway(str(each["url"])), version=version)
+        return replace(self._site.in_cluster(str(revision)), version=version)
 
     def _loads(self, revision: str | None, predictor: Manifest) -> bool:
         found = self._site.cluster.find(REVISION, revision) if revision else None
@@ -163,7 +180,7 @@ class ServerlessPlace:
             predictor = service["spec"]["predictor"]
             predictor[SHARE] = 0
             if not share_alone and self._site.serves(service, candidate):
-                before.restore(predictor)
+                self._site.restore(service, candidate, before)
                 _put_tag_routing(service, before.tag_routing)
 
         self._site.change(edit)

@@ -11,7 +11,7 @@ from rollout.errors import NotFoundError, RolloutError, UnreachableError
 from rollout.kserve.before import Before, Memory
 from rollout.kserve.cluster import Cluster
 from rollout.kserve.resources import INFERENCE_SERVICE, SERVING_RUNTIME, Manifest
-from rollout.kserve.source import Sources
+from rollout.kserve.source import Sources, put_source
 from rollout.types import Route, Version
 
 
@@ -133,6 +133,17 @@ class Site:
         predictor: Manifest = copy.deepcopy(service["spec"]["predictor"])
         self.sources.serve(predictor, candidate)
         return predictor
+
+    def restore(self, service: Manifest, candidate: Version, before: Before) -> None:
+        """Let an InferenceService be what it was, as far as a rollout has changed it; in place."""
+        try:
+            changed = self.serves(service, candidate)
+        except RolloutError:  # by a plan that says nothing of where versions lie
+            changed = True
+        predictor = service["spec"]["predictor"]
+        if changed:
+            put_source(predictor, before.source)
+        before.rescale(predictor)
 
     def in_cluster(self, service: str) -> Route:
         """The model at a Kubernetes Service, whose name the cluster alone can resolve."""

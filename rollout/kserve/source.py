@@ -85,7 +85,7 @@ class Sources:
             model["storageUri"] = self._uri(str(model["storageUri"]), candidate)
             return
         place = f"models:/{candidate.name}/{candidate.version}"
-        model["args"] = [*without_model_dir(model.get("args", ())), f"--model_dir={place}"]
+        model["args"] = [*_split_args(model.get("args", ()))[0], f"--model_dir={place}"]
         # Of one version there is nothing to follow, and the pod says so and ends.
         _without(model, FOLLOW)
         model["env"] = [*model.get("env", ()), {"name": FOLLOW, "value": "false"}]
@@ -118,11 +118,21 @@ def source_of(predictor: Manifest) -> Manifest:
 
 
 def put_source(predictor: Manifest, source: Manifest) -> None:
-    """Change a predictor, in place, to serve what ``source`` was taken of."""
-    model = _model(predictor)
-    for key in SOURCE_KEYS:
+    """Change a predictor, in place, to serve what ``source`` was taken of.
+
+    What others have changed of its arguments and its environment meanwhile stays.
+    """
+    model, source = _model(predictor), copy.deepcopy(source)
+    model.pop("storageUri", None)
+    if "storageUri" in source:
+        model["storageUri"] = source["storageUri"]
+    for key, split in (("args", _split_args), ("env", _split_env)):
+        put, others = split(source.get(key) or ()), split(model.get(key) or ())[0]
+        # In its old order where nobody changed it.
+        value = source.get(key) if others == put[0] else [*others, *put[1]]
         model.pop(key, None)
-    model.update(copy.deepcopy(source))
+        if value is not None:
+            model[key] = value
 
 
 def place_of(predictor: Manifest) -> str:
@@ -144,16 +154,22 @@ def _without(model: Manifest, variable: str) -> None:
         model["env"] = [each for each in model["env"] if each["name"] != variable]
 
 
-def without_model_dir(args: Sequence[str]) -> list[str]:
-    """The arguments without those that say where the model is."""
-    left: list[str] = []
+def _split_args(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments without those that say where the model is, and those."""
+    others: list[str] = []
+    places: list[str] = []
     value_follows = False
     for each in args:
         found = None if value_follows else MODEL_DIR.fullmatch(each)
-        if not value_follows and found is None:
-            left.append(each)
+        (places if value_follows or found else others).append(each)
         value_follows = found is not None and found.group(1) is None
-    return left
+    return others, places
+
+
+def _split_env(env: Sequence[Manifest]) -> tuple[list[Manifest], list[Manifest]]:
+    """The variables without those that go with one version alone, and those."""
+    others = [each for each in env if each["name"] not in (FOLLOW, PINNED_PACKAGE)]
+    return others, [each for each in env if each not in others]
 
 
 def _model_dir(args: Sequence[str]) -> str | None:

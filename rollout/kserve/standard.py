@@ -8,13 +8,14 @@ from functools import partial
 
 from rollout.errors import NotFoundError, RolloutError, UnfinishedError
 from rollout.kserve.before import Before
-from rollout.kserve.pods import find_pods, hopeless, standing
+from rollout.kserve.pods import find_pods, hopeless, pods_of, standing
 from rollout.kserve.resources import Manifest
+from rollout.kserve.restarts import Restarts, still_ready
 from rollout.kserve.routes import Routes
 from rollout.kserve.site import Site
 from rollout.kserve.source import loads
 from rollout.kserve.weights import VERSION_HEADER
-from rollout.types import Route, Standing, Version
+from rollout.types import Readiness, Route, Standing, Version
 
 AUTOSCALER = "serving.kserve.io/autoscalerClass"
 NO_WAY = (
@@ -79,6 +80,14 @@ class StandardParts:
     def __init__(self, site: Site, routes: Routes) -> None:
         self._site = site
         self._routes = routes
+        self._restarts = Restarts(site.cluster)
+
+    def standing(self, services: Services) -> Readiness:
+        """How far the candidate's pods have come; ready is one that has stayed so."""
+        found = standing(self._site.cluster, services.candidate, 1)
+        if found.standing is not Standing.READY:
+            return found
+        return still_ready(self._site.cluster, pods_of(services.candidate), self._restarts)
 
     def demand_way(self, service: Manifest, services: Services) -> None:
         """There must be a route whose weights can be set.
@@ -135,6 +144,19 @@ class StandardParts:
             direct = {before.stable: services.stable, before.candidate: services.candidate}
         under_way = partial(self._site.memory.demand, before)
         self._routes.share_out(weights, services.known, direct, under_way)
+
+    def shared(self, services: Services) -> None:
+        """The candidate has its share: from now on its pods must not start again."""
+        self._restarts.begin(pods_of(services.candidate))
+
+    def percent(self, services: Services) -> int:
+        """The largest share that a route of clients gives the candidate."""
+        return self._routes.percent(services.candidate)
+
+    def take_back(self, services: Services, before: Before) -> None:
+        """All requests to the stable version while there is no candidate."""
+        if self.leads_to(services.candidate):
+            self.only(services, before)
 
     def leads_to(self, service: str) -> bool:
         """Whether a route of clients names a Service, whatever its weight."""
@@ -196,11 +218,12 @@ class StandardParts:
         """By the public route and a header; where there is no such way by the Service's name."""
         before = self._site.memory.read()
         if before is None and version == self._site.version(service):
-            return self.public(service, services)
+            return replace(self.public(service, services), version=version)
         if before is None or version not in (before.stable, before.candidate):
             raise NotFoundError(f"{self._site.what} has no version {version}")
         if self._routes.leads_to(version, services.known):
             public = self.public(service, services)
-            return replace(public, headers={**public.headers, VERSION_HEADER: version})
-        newest = version == before.candidate
-        return self._site.in_cluster(services.candidate if newest else services.stable)
+            headers = {**public.headers, VERSION_HEADER: version}
+            return replace(public, headers=headers, version=version)
+        own = services.candidate if version == before.candidate else services.stable
+        return replace(self._site.in_cluster(own), version=version)

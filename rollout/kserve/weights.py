@@ -55,6 +55,19 @@ def share_out(
     route["spec"]["rules"] = of_versions + rules
 
 
+def percent_of(route: Manifest, service: str) -> int:
+    """The largest share that a rule gives a Service, rounded up; rules by version aside."""
+    largest = 0
+    for rule in route["spec"].get("rules") or ():
+        if _by_version(rule):
+            continue
+        weights = [(each["name"], each.get("weight", 1)) for each in rule.get("backendRefs") or ()]
+        own = sum(weight for name, weight in weights if name == service)
+        if own:
+            largest = max(largest, -(-own * 100 // sum(weight for _, weight in weights)))
+    return largest
+
+
 def room_for(route: Manifest, known: set[str], direct: Mapping[str, str]) -> bool:
     """Whether a route may have a rule by version beside each one that leads to the model."""
     own = [each for each in route["spec"].get("rules") or () if not _by_version(each)]

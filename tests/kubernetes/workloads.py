@@ -32,19 +32,27 @@ class Workloads:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._fates: dict[str, Fate] = {}
+        self._restarts: dict[str, int] = {}  # by the pod's name
 
     def set_fate(self, storage_uri: str, fate: Fate, deployment: str = "") -> None:
         """From now on, for the pods there are and those to come; of one Deployment, or of all."""
         with self._cluster.store.changed:
             self._fates[f"isvc.{deployment} {storage_uri}" if deployment else storage_uri] = fate
-            # Whoever reconciles looks again at every write: this is one.
-            settings = {"metadata": {"name": "fates", "namespace": "kube-system"}}
-            data = {
-                "data": {
-                    str(i): f"{uri} {fate}" for i, (uri, fate) in enumerate(self._fates.items())
-                }
-            }
-            self._cluster.put({"apiVersion": "v1", "kind": "ConfigMap", **settings, **data})
+            self._write()
+
+    def restart(self, pod: str) -> None:
+        """Its container runs out of memory, and is started again at once."""
+        with self._cluster.store.changed:
+            self._restarts[pod] = self._restarts.get(pod, 0) + 1
+            self._write()
+
+    def _write(self) -> None:
+        """Whoever reconciles looks again at every write: this is one."""
+        told = [*self._fates.items(), *self._restarts.items()]
+        data = {str(i): f"{name} {what}" for i, (name, what) in enumerate(told)}
+        metadata = {"name": "fates", "namespace": "kube-system"}
+        kind = {"apiVersion": "v1", "kind": "ConfigMap"}
+        self._cluster.put({**kind, "metadata": metadata, "data": data})
 
     def fate(self, template: Object) -> Fate:
         """Of pods by this template."""
@@ -104,7 +112,8 @@ class Workloads:
                 # No pod is ready as soon as it is there: that is for the next round.
                 pod = self._cluster.create(_pod(owner, template, labels, name))
                 come = Fate.WAITING if fate is Fate.READY else fate
-            pods.append(self._cluster.set_status(pod, _pod_status(pod, come)))
+            status = _pod_status(pod, come, self._restarts.get(name, 0))
+            pods.append(self._cluster.set_status(pod, status))
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         for pod in self._cluster.list("Pod", namespace, selector):
             if pod["metadata"]["name"] not in {each["metadata"]["name"] for each in pods}:
@@ -142,7 +151,7 @@ def _pod(owner: Object, template: Object, labels: Object, name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
-def _pod_status(pod: Object, fate: Fate) -> Object:
+def _pod_status(pod: Object, fate: Fate, restarts: int) -> Object:
     ready = fate is Fate.READY
     conditions = [
         condition("Initialized", fate is not Fate.NO_MODEL),
@@ -161,8 +170,8 @@ def _pod_status(pod: Object, fate: Fate) -> Object:
                 "image": image,
                 "imageID": "",
                 "ready": ready,
-                "restartCount": 3 if fate is Fate.CRASHING else 0,
-                **_container_state(fate, image),
+                "restartCount": 3 if fate is Fate.CRASHING else restarts,
+                **_container_state(fate, image, restarts),
             }
         ],
     }
@@ -181,7 +190,7 @@ def _pod_status(pod: Object, fate: Fate) -> Object:
     return status
 
 
-def _container_state(fate: Fate, image: str) -> Object:
+def _container_state(fate: Fate, image: str, restarts: int) -> Object:
     if fate is Fate.CRASHING:
         message = f"back-off 40s restarting failed container={CONTAINER}"
         waiting = {"reason": "CrashLoopBackOff", "message": message}
@@ -191,6 +200,9 @@ def _container_state(fate: Fate, image: str) -> Object:
         return {"state": {"waiting": {"reason": "ImagePullBackOff", "message": message}}}
     if fate is Fate.NO_MODEL:
         return {"state": {"waiting": {"reason": "PodInitializing"}}}
+    if restarts:
+        ended = {"exitCode": 137, "reason": "OOMKilled"}
+        return {"state": {"running": {}}, "lastState": {"terminated": ended}}
     return {"state": {"running": {}}}
 
 

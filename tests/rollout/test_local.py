@@ -134,7 +134,7 @@ def test_a_good_candidate_takes_over_step_by_step_without_an_error(serve, place_
     assert meter.traffic("2", since).requests == 0
     load.wait_for(50)
     assert meter.traffic("2", since).requests == 0
-    assert answered_by(place.direct("2").url) == "2"
+    assert answered_by(place.direct("2").url) == place.direct("2").version == "2"
     for percent in (5, 50):
         place.share(GOOD, percent)
         since = begun(meter, "1", "2")

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from model_store.package import ModelPackage, read_manifest, sha256_of, write_manifest
-from rollout.errors import ForbiddenError, NotFoundError, PlanError, RolloutError, UnreachableError
+from rollout.errors import ForbiddenError, PlanError, RolloutError, UnreachableError
 from rollout.probe import DatasetProbe, spread
 from rollout.probe_ask import MOST_LOST, Asker
 from rollout.types import Agreement, Golden, Route
@@ -77,7 +77,7 @@ def answer(label: str) -> str:
 
 def route(pod: Pod, version: str) -> Route:
     """The way to one version."""
-    return Route(f"{pod.url}{MODEL}/versions/{version}")
+    return Route(f"{pod.url}{MODEL}/versions/{version}", version=version)
 
 
 def test_golden_images_are_right_by_the_name_of_their_class(pod, images):
@@ -180,7 +180,12 @@ def test_a_version_without_room_is_asked_again_for_a_while(web):
 @pytest.mark.parametrize(
     ("status", "body", "error", "told"),
     [
-        (404, '{"error": "no version 9 here"}', NotFoundError, "no version 9 here"),
+        (
+            404,
+            '{"error": "no version 9"}',
+            UnreachableError,
+            "no way to the model yet: 404: no version 9",
+        ),
         (403, "RBAC: access denied", ForbiddenError, "403: RBAC: access denied"),
         (200, "<html>welcome</html>", RolloutError, "no v2 answer"),
     ],
@@ -193,6 +198,28 @@ def test_what_another_image_would_not_change_ends_it(web, images, status, body, 
         DatasetProbe(str(images)).golden(Route(f"{web.url}{MODEL}"))
 
     assert str(problem.value).startswith(web.url)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [({"model_version": "1"}, "version 1 answers"), ({}, "says no version")]
+)
+def test_what_another_version_answers_is_no_answer(web, images, said, told):
+    """A gateway that does not know the way yet sends it to the stable version."""
+    web.says(f"{MODEL}/infer", json.dumps(json.loads(answer("red")) | said))
+    asked = Route(f"{web.url}{MODEL}", {"millrace-version": "2"}, "2")
+
+    with pytest.raises(UnreachableError, match=f"there is no way to version 2 yet: .*{told}"):
+        DatasetProbe(str(images)).golden(asked)
+    web.says(f"{MODEL}/infer", json.dumps(json.loads(answer("red")) | {"model_version": "2"}))
+    assert DatasetProbe(str(images)).golden(asked).answered == 6
+
+
+def test_one_version_asked_in_place_of_another_is_noticed(pod, images):
+    """By what a pod says of itself."""
+    wrong = Route(f"{pod.url}{MODEL}/versions/1", version="2")
+
+    with pytest.raises(UnreachableError, match="no way to version 2 yet: version 1 answers"):
+        DatasetProbe(str(images)).shadow(route(pod, "1"), wrong)
 
 
 def test_where_nobody_is_not_every_image_is_tried():

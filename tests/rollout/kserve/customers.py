@@ -105,7 +105,8 @@ class Customers:
     def _is(self, route: Route, version: str) -> bool:
         named = {"4": ("latest-", "-v4-", "-candidate-"), "3": ("prev-", f"{NAME}-predictor.")}
         header = route.headers.get("millrace-version")
-        return header == version or any(each in route.url for each in named[version])
+        led = header == version or any(each in route.url for each in named[version])
+        return led and route.version == version
 
     # The registry.
 

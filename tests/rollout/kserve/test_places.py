@@ -169,12 +169,27 @@ def test_a_rollout_that_somebody_left_is_ended_first(rig):
     assert rig.service()["spec"]["predictor"]["model"]["storageUri"] == f"{STORAGE}/3"
 
 
-def test_what_was_changed_by_somebody_else_meanwhile_stays(rig):
-    """More time for requests, say: that is no business of a rollout's."""
+@pytest.mark.parametrize("end", ["withdraw", "promote"])
+def test_what_was_changed_by_somebody_else_meanwhile_stays(rig, end):
+    """More memory, say, or a variable: that is no business of a rollout's."""
     rig.launched()
-    rig.cluster.patch("InferenceService", NAME, {"spec": {"predictor": {"timeout": 55}}}, NAMESPACE)
-    rig.controller.settle()
+    rig.shared(10)
+    model = rig.service()["spec"]["predictor"]["model"]
+    changed = {
+        "env": [*model["env"], {"name": "MILLRACE_HOTFIX", "value": "1"}],
+        "args": ["--frontends=3"],
+        "resources": {"limits": {"cpu": "16", "memory": "16Gi"}},
+    }
+    patch = {"spec": {"predictor": {"timeout": 55, "model": changed}}}
+    rig.cluster.patch("InferenceService", NAME, patch, NAMESPACE)
+    for _ in range(3):
+        rig.controller.settle()
 
-    rig.carry_out(lambda place: place.withdraw(CANDIDATE))
+    rig.carry_out(lambda place: getattr(place, end)(CANDIDATE))
 
-    assert rig.service()["spec"]["predictor"]["timeout"] == 55
+    predictor = rig.service()["spec"]["predictor"]
+    assert predictor["timeout"] == 55
+    assert {key: predictor["model"][key] for key in changed} == changed
+    version = {"withdraw": "3", "promote": "4"}[end]
+    assert predictor["model"]["storageUri"] == f"{STORAGE}/{version}"
+    assert rig.shares() == {version: 100}

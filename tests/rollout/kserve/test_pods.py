@@ -76,6 +76,66 @@ def test_pods_that_cannot_be_replaced_are_told_and_it_can_be_withdrawn(clients, 
         assert rig.end()["spec"] == before["spec"]
 
 
+@pytest.mark.parametrize("mode", ["knative", "canary", "pair"])
+def test_a_pod_that_has_started_again_is_told_until_the_next_share(clients, mode):
+    """However often it is looked; what was before a share is no matter to it."""
+    with rigged(MODES[mode], clients) as rig:
+        rig.launched()
+        place = rig.place()
+        for percent in (10, 20):
+            place.share(CANDIDATE, percent)
+            rig.controller.settle()
+            assert place.readiness(CANDIDATE).standing is Standing.READY
+            rig.controller.workloads.restart(pod_of(rig, "4"))
+            rig.controller.settle()
+
+            for _ in range(2):
+                found = place.readiness(CANDIDATE)
+                assert found.standing is Standing.STARTING
+                assert "has started again: exited with 137 OOMKilled" in found.reason
+        assert rig.place().readiness(CANDIDATE).standing is Standing.READY
+
+
+def pod_of(rig, version):
+    """The name of the one pod of a version."""
+    (name,) = (
+        each["metadata"]["name"]
+        for each in rig.cluster.list("Pod", NAMESPACE)
+        if f"{STORAGE}/{version}" in each["metadata"]["annotations"].values()
+    )
+    return name
+
+
+def test_one_of_several_pods_that_ends_again_and_again_is_not_ready(clients):
+    """The others are, and get its requests as well."""
+    with rigged(MODES["canary"], clients, service(minReplicas=4)) as rig:
+        rig.launched()
+        rig.shared(100)
+        place = rig.place()
+        assert place.readiness(CANDIDATE).standing is Standing.READY
+        (pod, *_) = (
+            each
+            for each in rig.cluster.list("Pod", NAMESPACE)
+            if f"{STORAGE}/4" in each["metadata"]["annotations"].values()
+        )
+        status = pod["status"]
+        ended = {"exitCode": 137, "reason": "OOMKilled"}
+        status["containerStatuses"][0] |= {
+            "restartCount": 7,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": ended},
+        }
+        for each in status["conditions"]:
+            each["status"] = "False"
+        with rig.controller.held():
+            rig.cluster.set_status(pod, status)
+
+            found = rig.place().readiness(CANDIDATE)
+
+        assert found.standing is Standing.STARTING
+        assert "CrashLoopBackOff, exited with 137 OOMKilled" in found.reason
+
+
 def test_a_ready_pod_that_once_crashed_is_no_reason(clients):
     """It came up in the end; the next one is only starting."""
     with rigged(MODES["canary"], clients, service(minReplicas=2)) as rig:

@@ -93,19 +93,65 @@ def test_killed_and_gone_on_with_by_another_it_ends_the_same(rig):
     assert customers.lost == 0
 
 
-def test_the_candidate_that_is_taken_away_by_somebody_is_started_again(clients):
-    """`kubectl edit`, in the middle of a step; requests went to the stable version meanwhile."""
-    with rigged(MODES["canary"], clients) as rig:
+@pytest.mark.parametrize("mode", ["canary", "pair"])
+def test_the_candidate_that_is_taken_away_by_somebody_is_started_again(clients, mode):
+    """In the middle of a step, and slowly; requests go to the stable version meanwhile."""
+    with rigged(MODES[mode], clients) as rig:
         customers = Customers(rig)
+        set_fate = rig.controller.workloads.set_fate
 
-        def edit():
-            rig.cluster.patch("InferenceService", NAME, {"spec": {"canary": None}}, NAMESPACE)
+        def take_away():
+            set_fate(f"{STORAGE}/4", Fate.WAITING)
+            if mode == "pair":
+                rig.cluster.delete("InferenceService", f"{NAME}-candidate", NAMESPACE)
+            else:
+                rig.cluster.patch("InferenceService", NAME, {"spec": {"canary": None}}, NAMESPACE)
 
-        customers.at[40] = edit
+        customers.at[40] = take_away
+        customers.at[400] = lambda: set_fate(f"{STORAGE}/4", Fate.READY)
         state, told = run(customers)
 
         assert state.outcome is Outcome.PROMOTED, told
         assert any("gone" in each for each in told)
+        assert customers.lost <= PLAN.interval_s * 100 * 0.1  # until it is looked
+
+
+def test_pods_that_die_in_a_step_end_it(rig):
+    """Nobody counts what is asked of them, so that nothing of it is ever judged."""
+    customers = Customers(rig)
+    died = []
+
+    def die():
+        died.append(customers.clock)
+        rig.controller.workloads.set_fate(f"{STORAGE}/4", Fate.CRASHING)
+
+    customers.at[30] = die
+    state, told = run(customers)
+
+    assert state.outcome is Outcome.ABORTED, told
+    assert "exited with 1 no such model" in state.why
+    assert customers.clock - died[0] <= 3 * PLAN.interval_s
+    assert rig.shares() == {"3": 100}
+
+
+def test_a_pod_that_starts_again_in_a_step_ends_it(rig):
+    """It is ready with the next look; the requests that it had are lost, and what it counted."""
+    customers = Customers(rig)
+
+    def run_out_of_memory():
+        (name,) = (
+            pod["metadata"]["name"]
+            for pod in rig.cluster.list("Pod", NAMESPACE)
+            if f"{STORAGE}/4" in pod["metadata"]["annotations"].values()
+        )
+        rig.controller.workloads.restart(name)
+
+    customers.at[30] = run_out_of_memory
+    state, told = run(customers)
+
+    assert state.outcome is Outcome.ABORTED, told
+    assert "has started again: exited with 137 OOMKilled" in state.why
+    assert rig.shares() == {"3": 100}
 
 
 def test_a_share_that_does_not_come_true_is_never_judged(clients):

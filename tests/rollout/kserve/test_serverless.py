@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from rollout.errors import NotFoundError, RolloutError, UnfinishedError
+from rollout.errors import NotFoundError, RolloutError, UnfinishedError, UnreachableError
 from rollout.kserve.connect import Options, place_of
 from rollout.kserve.detection import KNATIVE, MODE, STANDARD, deployment_mode
 from rollout.kserve.site import Site
 from rollout.kserve.source import Sources
-from rollout.types import Route, Standing
+from rollout.types import Route, Standing, Version
 from tests.kubernetes.workloads import Fate
 from tests.rollout.kserve.objects import CANDIDATE, NAME, NAMESPACE, STORAGE, service
 from tests.rollout.kserve.rig import MODES, Rig, rigged
@@ -30,17 +31,36 @@ def rig(clients) -> Iterator[Rig]:
 def test_each_version_has_a_host_name_of_its_own(rig):
     """By KServe's tags, which are asked for with the candidate; then it is one address again."""
     public = Route(f"http://{NAME}.{NAMESPACE}.example.com{MODEL}")
-    assert rig.place().public() == rig.place().direct("3") == public
+    assert rig.place().public() == public
+    assert rig.place().direct("3") == replace(public, version="3")
     rig.launched()
 
     domain = f"{NAME}-predictor.{NAMESPACE}.example.com"
-    assert rig.place().direct("4") == Route(f"http://latest-{domain}{MODEL}")
-    assert rig.place().direct("3") == Route(f"http://prev-{domain}{MODEL}")
+    assert rig.place().direct("4") == Route(f"http://latest-{domain}{MODEL}", version="4")
+    assert rig.place().direct("3") == Route(f"http://prev-{domain}{MODEL}", version="3")
     with pytest.raises(NotFoundError):
         rig.place().direct("5")
     rig.shared(100)
     rig.carry_out(lambda place: place.promote(CANDIDATE))
-    assert rig.place().direct("4") == public
+    assert rig.place().direct("4") == replace(public, version="4")
+
+
+def test_a_host_name_that_still_leads_to_the_revision_before_is_no_way(rig):
+    """The annotation stays after a promotion, so that there is one before Knative has moved it."""
+    rig.launched()
+    rig.shared(100)
+    rig.carry_out(lambda place: place.promote(CANDIDATE))
+    newer = Version(NAME, "5", f"models:/{NAME}/5")
+    rig.launched(newer)
+    service = rig.service()
+    (latest, *_) = service["status"]["components"]["predictor"]["traffic"]
+    assert latest["tag"] == "latest"
+    latest["revisionName"] = f"{NAME}-predictor-00002"
+    with rig.controller.held():
+        rig.cluster.set_status(service, service["status"])
+
+        with pytest.raises(UnreachableError, match=r"no way to version 5 yet: .*latest-.*-00002"):
+            rig.place().direct("5")
 
 
 def test_names_that_nobody_resolves_are_sent_as_a_header(rig):
@@ -49,7 +69,7 @@ def test_names_that_nobody_resolves_are_sent_as_a_header(rig):
     rig.launched()
 
     host = f"latest-{NAME}-predictor.{NAMESPACE}.example.com"
-    assert rig.place().direct("4") == Route(f"http://10.0.0.7{MODEL}", {"Host": host})
+    assert rig.place().direct("4") == Route(f"http://10.0.0.7{MODEL}", {"Host": host}, "4")
 
 
 def test_a_revision_without_a_tag_is_asked_in_the_cluster(rig):
@@ -64,7 +84,7 @@ def test_a_revision_without_a_tag_is_asked_in_the_cluster(rig):
         found = rig.place().direct("4")
 
     inside = f"{NAMESPACE}.svc.cluster.local"
-    assert found == Route(f"http://{NAME}-predictor-00002.{inside}{MODEL}")
+    assert found == Route(f"http://{NAME}-predictor-00002.{inside}{MODEL}", version="4")
 
 
 def test_requests_never_go_to_the_newest_that_is_ready_while_that_is_the_candidate(rig):
@@ -107,6 +127,52 @@ def test_a_revision_that_fails_says_why(rig):
 
     assert found.standing is Standing.FAILED
     assert "Unable to fetch image" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("fate", "told"), [(Fate.WAITING, "pods is ready$"), (Fate.CRASHING, "exited with 1 no such")]
+)
+def test_a_revision_that_has_lost_its_pods_is_ready_no_more(rig, fate, told):
+    """Knative goes on calling it the newest that is ready, and healthy."""
+    rig.launched()
+    rig.shared(25)
+    rig.controller.workloads.set_fate(f"{STORAGE}/4", fate)
+    rig.controller.settle()
+    status = rig.service()["status"]["components"]["predictor"]
+    assert status["latestReadyRevision"] == status["latestCreatedRevision"]
+
+    found = rig.place().readiness(CANDIDATE)
+
+    assert found.standing is Standing.STARTING
+    assert re.search(told, found.reason)
+
+
+def test_what_knative_says_of_its_containers_counts(rig):
+    """As far as it does."""
+    rig.launched()
+    revision = rig.cluster.get("Revision", f"{NAME}-predictor-00002", NAMESPACE)
+    for each in revision["status"]["conditions"]:
+        each |= {"status": "False", "message": f"{each['type']} is no more"}
+    with rig.controller.held():
+        rig.cluster.set_status(revision, revision["status"])
+
+        found = rig.place().readiness(CANDIDATE)
+
+    assert (found.standing, found.reason) == (Standing.STARTING, "ContainerHealthy is no more")
+
+
+def test_a_revision_that_may_be_scaled_to_zero_is_ready_without_pods(clients):
+    """The next request starts one; but one that ends again and again is none."""
+    with rigged(MODES["knative"], clients, service(minReplicas=0)) as rig:
+        rig.launched()
+        rig.controller.workloads.set_fate(f"{STORAGE}/4", Fate.WAITING)
+        rig.controller.settle()
+        assert rig.pods("4") == 0
+        assert rig.place().readiness(CANDIDATE).standing is Standing.READY
+
+        rig.controller.workloads.set_fate(f"{STORAGE}/4", Fate.CRASHING)
+        rig.controller.settle()
+        assert rig.place().readiness(CANDIDATE).standing is Standing.STARTING
 
 
 def test_a_share_of_somebody_elses_is_not_touched(rig):

@@ -145,6 +145,31 @@ def test_what_was_there_is_put_back(thing):
     assert predictor == expected
 
 
+@pytest.mark.parametrize(
+    "thing", [service(), from_registry(model_dir=""), from_registry(model_dir="models:/c/3")]
+)
+@pytest.mark.parametrize("pinned", [False, True])
+def test_arguments_and_variables_of_others_stay(thing, pinned):
+    """Only what goes with one version was a rollout's; so it is with that of before."""
+    predictor, expected = predictor_of(thing), predictor_of(thing)
+    if pinned:
+        pin = {"name": "MILLRACE_PACKAGE_SHA256", "value": "0" * 64}
+        predictor["model"]["env"].append(pin)
+        expected["model"]["env"].append(pin)
+    source = source_of(predictor)
+    Sources().serve(predictor, CANDIDATE)
+    model = predictor["model"]
+    model["args"] = ["--verbose", *model.get("args", ())]
+    model["env"] = [{"name": "MILLRACE_HOTFIX", "value": "1"}, *model["env"]]
+
+    put_source(predictor, source)
+
+    model = expected["model"]
+    model["args"] = ["--verbose", *model.get("args", ())]
+    model["env"] = [{"name": "MILLRACE_HOTFIX", "value": "1"}, *model["env"]]
+    assert predictor == expected
+
+
 def test_what_pods_load_is_seen_in_what_kserve_made():
     """Version 1 is not version 10's beginning."""
     predictor = {"model": {"storageUri": "s3://models/c/1"}}

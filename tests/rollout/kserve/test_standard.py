@@ -23,6 +23,7 @@ from tests.rollout.kserve.objects import (
 )
 from tests.rollout.kserve.rig import MODES, rigged
 
+OURS = {"labels": {"app.kubernetes.io/managed-by": "millrace-rollout"}}
 KSERVES_HOST = f"{NAME}-{NAMESPACE}.example.com"
 
 
@@ -105,6 +106,45 @@ def test_pods_that_do_not_come_end_the_share(standard):
 
     with pytest.raises(RolloutError, match=r"do not come: 0 of 2 pods are ready: .*exited with 1"):
         standard.carry_out(lambda place: place.share(CANDIDATE, 50))
+
+
+@pytest.mark.parametrize("percent", [0, 10])
+def test_a_share_that_does_not_rise_waits_for_nothing(standard, percent):
+    """Its pods are gone, or more of them are awaited: so much the sooner."""
+    standard.launched()
+    standard.shared(30)
+    standard.controller.workloads.set_fate(f"{STORAGE}/4", Fate.WAITING)
+    standard.controller.settle()
+    with pytest.raises(UnfinishedError):
+        standard.place().share(CANDIDATE, 100)
+    standard.controller.settle()
+
+    standard.place().share(CANDIDATE, percent)
+
+    standard.controller.settle()
+    standard.controller.workloads.set_fate(f"{STORAGE}/4", Fate.READY)
+    standard.controller.settle()
+    standard.place().readiness(CANDIDATE)  # which sets weights that somebody put back
+    standard.controller.settle()
+    assert standard.shares().get("4", 0) == percent
+    assert standard.pods("4") == 4
+
+
+def test_no_share_of_a_candidate_that_is_gone_is_there_already(standard):
+    """It was deleted, and its share goes nowhere."""
+    standard.launched()
+    standard.shared(30)
+    if "second" in standard.mode.title:
+        standard.cluster.delete("InferenceService", f"{NAME}-candidate", NAMESPACE)
+    else:
+        standard.cluster.patch("InferenceService", NAME, {"spec": {"canary": None}}, NAMESPACE)
+
+    standard.place().share(CANDIDATE, 0)
+
+    standard.controller.settle()
+    assert standard.shares() == {"3": 100}
+    with pytest.raises(NotFoundError, match="has lost its"):
+        standard.place().share(CANDIDATE, 30)
 
 
 def test_the_candidates_pods_become_the_stable_ones_without_a_restart(start):
@@ -290,11 +330,12 @@ def test_each_version_is_asked_by_the_public_route_and_a_header(start, mode):
     rig = start(MODES[mode])
     public = Route(f"http://{HOST}/v2/models/{NAME}")
     assert rig.place().public() == public
-    assert rig.place().direct("3") == public
+    assert rig.place().direct("3") == replace(public, version="3")
     rig.launched()
 
     for version in ("3", "4"):
-        assert rig.place().direct(version) == replace(public, headers={"millrace-version": version})
+        headers = {"millrace-version": version}
+        assert rig.place().direct(version) == replace(public, headers=headers, version=version)
     with pytest.raises(NotFoundError, match="no version 5"):
         rig.place().direct("5")
     by_version = route_of(rig)["spec"]["rules"][:-1]
@@ -323,8 +364,8 @@ def test_where_kserve_weighs_its_own_address_is_the_public_one(start):
 
     assert rig.place().public() == Route(f"http://{KSERVES_HOST}/v2/models/{NAME}")
     inside = f"{NAMESPACE}.svc.cluster.local/v2/models/{NAME}"
-    assert rig.place().direct("4") == Route(f"http://{NAME}-v4-predictor.{inside}")
-    assert rig.place().direct("3") == Route(f"http://{NAME}-predictor.{inside}")
+    assert rig.place().direct("4") == Route(f"http://{NAME}-v4-predictor.{inside}", version="4")
+    assert rig.place().direct("3") == Route(f"http://{NAME}-predictor.{inside}", version="3")
 
 
 def test_a_canary_of_somebody_elses_is_not_touched(start):
@@ -387,18 +428,44 @@ def test_the_second_inferenceservice_is_the_same_model_by_name(start):
     ]
 
 
-def test_a_second_inferenceservice_that_is_not_ours_is_not_taken(start):
-    """Somebody else's, of that name."""
+@pytest.mark.parametrize("version", ["3", "4"])
+def test_a_second_inferenceservice_that_is_not_ours_is_not_taken(start, version):
+    """Somebody else's, of that name and perhaps of that number; nor is it deleted at the end."""
     rig = start(MODES["pair"])
     other = service()
     other["metadata"] |= {
         "name": f"{NAME}-candidate",
         "annotations": rig.service()["metadata"]["annotations"],
     }
+    other["spec"]["predictor"]["model"]["storageUri"] = f"{STORAGE}/{version}"
     rig.cluster.create(other)
+    theirs = {"name": f"{NAME}-candidate-predictor", "port": 80}
+    rig.cluster.create(public_route(theirs, name="theirs", host="theirs.example.com"))
+    rig.controller.settle()
+    before = rig.end()
 
-    with pytest.raises(RolloutError, match="not of this rollout"):
+    with pytest.raises(RolloutError, match=f"{NAME}-candidate that no rollout has made"):
         rig.place().launch(CANDIDATE)
+    assert rig.place().readiness(CANDIDATE).standing is Standing.ABSENT
+    rig.carry_out(lambda place: place.withdraw(CANDIDATE))
+
+    assert rig.end() == before
+
+
+def test_nor_is_one_that_somebody_put_in_the_candidates_place(start):
+    """It stays when the rollout ends."""
+    rig = start(MODES["pair"])
+    rig.launched()
+    rig.shared(50)
+    label = {"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}}
+    rig.cluster.patch("InferenceService", f"{NAME}-candidate", label, NAMESPACE)
+    assert rig.place().readiness(CANDIDATE).standing is Standing.ABSENT
+
+    rig.carry_out(lambda place: place.withdraw(CANDIDATE))
+
+    assert rig.cluster.get("InferenceService", f"{NAME}-candidate", NAMESPACE) is not None
+    assert rig.shares() == {"3": 100}
+    assert "ConfigMap" not in str(rig.end()["others"])
 
 
 def test_an_upgrade_of_kserve_in_between_ends_it_as_it_began(start):
@@ -407,6 +474,8 @@ def test_an_upgrade_of_kserve_in_between_ends_it_as_it_began(start):
     other = service()
     other["metadata"] |= {"name": f"{NAME}-candidate"}
     rig.cluster.create(other)
+    assert "spec.canary" in rig.place().title  # it is somebody's
+    rig.cluster.patch("InferenceService", f"{NAME}-candidate", {"metadata": OURS}, NAMESPACE)
 
     assert "second InferenceService" in rig.place().title
 
@@ -462,7 +531,7 @@ def test_a_route_of_many_rules_is_weighed_and_versions_are_asked_by_their_servic
     assert rig.shares() == {"3": 60, "4": 40}
     named = f"{NAME}-candidate" if mode == "pair" else f"{NAME}-v4"
     inside = f"{NAMESPACE}.svc.cluster.local/v2/models/{NAME}"
-    assert rig.place().direct("4") == Route(f"http://{named}-predictor.{inside}")
+    assert rig.place().direct("4") == Route(f"http://{named}-predictor.{inside}", version="4")
     rig.carry_out(lambda place: place.withdraw(CANDIDATE))
     assert rig.shares() == {"3": 100}
 

@@ -7,7 +7,14 @@ import copy
 import pytest
 
 from rollout.errors import RolloutError
-from rollout.kserve.weights import MOST_RULES, VERSION_HEADER, leads_to, room_for, share_out
+from rollout.kserve.weights import (
+    MOST_RULES,
+    VERSION_HEADER,
+    leads_to,
+    percent_of,
+    room_for,
+    share_out,
+)
 from tests.rollout.kserve.objects import public_route
 
 STABLE, CANDIDATE = "classifier-predictor", "classifier-v4-predictor"
@@ -54,6 +61,19 @@ def test_a_version_is_asked_by_a_header_whatever_the_weights_are():
     share_out(route, {STABLE: 100}, KNOWN, {})
     before["spec"]["rules"][0]["backendRefs"][0]["weight"] = 100
     assert route == before
+
+
+def test_the_share_that_a_service_has_is_read_of_its_weights():
+    """The largest of all rules, rounded up; not of the way by version, nor of none."""
+    route = public_route()
+    assert [percent_of(route, each) for each in (STABLE, CANDIDATE)] == [100, 0]
+    share_out(route, {STABLE: 100, CANDIDATE: 0}, KNOWN, DIRECT)
+    assert percent_of(route, CANDIDATE) == 0
+    share_out(route, {STABLE: 2, CANDIDATE: 1}, KNOWN, DIRECT)
+    assert percent_of(route, CANDIDATE) == 34
+    other = public_route({"name": STABLE, "weight": 10}, {"name": CANDIDATE, "weight": 90})
+    route["spec"]["rules"] += other["spec"]["rules"]
+    assert percent_of(route, CANDIDATE) == 90
 
 
 def test_the_same_again_changes_nothing():
