@@ -1,0 +1,111 @@
+"""The end of a rollout that a run has left half done: requests first, and the registry after that.
+
+What fails a run may well be the registry. So whose rollout it is stands in the rollout's own state,
+and the requests go back without asking anybody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from model_store.registry.address import registry_uri
+from model_store.registry.versions import Registry
+from pipelines.steps.place import Where, open_parts
+from pipelines.steps.rolling_out import Rolled, kept_state, rolled
+from rollout.errors import NotFoundError, RolloutError
+from rollout.handover import await_free
+from rollout.lease import holder_name, wish
+from rollout.plan import Plan
+from rollout.run import Parts, WallTime, roll_out
+from rollout.state import Phase, State, Wish
+from rollout.types import Version
+
+LONGEST_END_S = 600.0  # after that somebody has to look, and an exit handler says so
+LONGEST_RECORD_S = 60.0  # the requests are where they belong: nobody is hurt by what is missing
+
+
+def give_up(name: str, where: Where, tell: Callable[[str], None], *, run: str) -> Rolled | None:
+    """End the rollout that was begun for ``run``, if it has not ended: all requests go back.
+
+    Whoever carried it out and died is waited for, as long as its lease lasts. The registry is not
+    asked, and hears nothing: see ``record_end``.
+
+    Args:
+        name: of the model.
+        where: it is served.
+        tell: gets a line for each thing that happens.
+        run: key of the pipeline's run.
+
+    Returns:
+        How it ended, now or before; None if there was none.
+
+    Raises:
+        RolloutError: the place does not answer in ``LONGEST_END_S``, or somebody else carries the
+            rollout out.
+    """
+    with open_parts(where, name, Plan(), None, measuring=False) as parts:
+        state = kept_state(parts)
+        if state is None or state.run != run:
+            return None
+        if not _decided(state):
+            with contextlib.suppress(NotFoundError):  # it is over
+                wish(parts.ledger, Wish.ABORT)
+                _end(parts, state.candidate.version_of, tell)
+            state = kept_state(parts) or state
+    if not _decided(state):
+        raise RolloutError(f"{state.where}: {state.trouble or 'it was not through in time'}")
+    return rolled(state)
+
+
+def record_end(
+    name: str, where: Where, registry: str, tell: Callable[[str], None], *, run: str
+) -> None:
+    """Tell the registry how the rollout ended that ``give_up`` has ended; may be repeated.
+
+    Args:
+        name: of the model.
+        where: it is served.
+        registry: tracking URI; empty as in ``registry_uri``.
+        tell: gets a line for each thing that happens.
+        run: key of the pipeline's run.
+
+    Raises:
+        RolloutError: the place does not answer.
+    """
+    store = Registry(registry_uri(registry))
+    with open_parts(where, name, Plan(), store, measuring=False) as parts:
+        state = kept_state(parts)
+        if state is not None and state.run == run and state.phase is Phase.RECORDING:
+            _carry_on(parts, WallTime(LONGEST_RECORD_S), tell)
+
+
+def _end(parts: Parts, candidate: Version, tell: Callable[[str], None]) -> None:
+    """Wait until whoever carries it out has obeyed, or end it in its stead."""
+    state = await_free(parts.ledger, WallTime(), candidate, LONGEST_END_S)
+    if state is None or _decided(state):
+        return
+    clock = WallTime(LONGEST_END_S)
+    _carry_on(parts, clock, tell, lambda seen: clock.stop() if _decided(seen) else None)
+
+
+def _carry_on(
+    parts: Parts,
+    clock: WallTime,
+    tell: Callable[[str], None],
+    watch: Callable[[State], None] = lambda _: None,
+) -> None:
+    roll_out(
+        parts,
+        None,
+        Plan(),
+        holder=holder_name(),
+        clock=clock,
+        tell=lambda event: tell(event.text),
+        watch=watch,
+    )
+
+
+def _decided(state: State) -> bool:
+    """Whether the requests are where they stay; the registry may not know yet."""
+    return state.phase in (Phase.RECORDING, Phase.DONE)
