@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from model_store.registry.address import registry_uri
 from model_store.registry.versions import Registry
-from pipelines.steps.place import Where, open_parts
-from pipelines.steps.rolling_out import Rolled, kept_state, rolled
+from pipelines.steps.place import Where, open_ledger, open_parts
+from pipelines.steps.rolling_out import Rolled, rolled
 from rollout.errors import NotFoundError, RolloutError
 from rollout.handover import await_free
 from rollout.lease import holder_name, wish
-from rollout.plan import Plan
+from rollout.plan import Dark, Plan
 from rollout.run import Parts, WallTime, roll_out
-from rollout.state import Phase, State, Wish
-from rollout.types import Version
+from rollout.state import Phase, State, Wish, read_state
+from rollout.types import Ledger
 
 LONGEST_END_S = 600.0  # after that somebody has to look, and an exit handler says so
 LONGEST_RECORD_S = 60.0  # the requests are where they belong: nobody is hurt by what is missing
@@ -44,15 +45,15 @@ def give_up(name: str, where: Where, tell: Callable[[str], None], *, run: str) -
         RolloutError: the place does not answer in ``LONGEST_END_S``, or somebody else carries the
             rollout out.
     """
-    with open_parts(where, name, Plan(), None, measuring=False) as parts:
-        state = kept_state(parts)
-        if state is None or state.run != run:
-            return None
-        if not _decided(state):
-            with contextlib.suppress(NotFoundError):  # it is over
-                wish(parts.ledger, Wish.ABORT)
-                _end(parts, state.candidate.version_of, tell)
-            state = kept_state(parts) or state
+    ledger = open_ledger(where, name)
+    state = _of_run(ledger, run)
+    if state is None:
+        return None
+    if not _decided(state):
+        with contextlib.suppress(NotFoundError):  # it is over
+            wish(ledger, Wish.ABORT)
+            _end(name, where, ledger, state, tell)
+        state = _of_run(ledger, run) or state
     if not _decided(state):
         raise RolloutError(f"{state.where}: {state.trouble or 'it was not through in time'}")
     return rolled(state)
@@ -73,20 +74,32 @@ def record_end(
     Raises:
         RolloutError: the place does not answer.
     """
+    state = _of_run(open_ledger(where, name), run)
+    if state is None or state.phase is not Phase.RECORDING:
+        return
     store = Registry(registry_uri(registry))
-    with open_parts(where, name, Plan(), store, measuring=False) as parts:
-        state = kept_state(parts)
-        if state is not None and state.run == run and state.phase is Phase.RECORDING:
-            _carry_on(parts, WallTime(LONGEST_RECORD_S), tell)
+    with _open(name, where, state, store) as parts:
+        _carry_on(parts, WallTime(LONGEST_RECORD_S), tell)
 
 
-def _end(parts: Parts, candidate: Version, tell: Callable[[str], None]) -> None:
+def _end(
+    name: str, where: Where, ledger: Ledger, state: State, tell: Callable[[str], None]
+) -> None:
     """Wait until whoever carries it out has obeyed, or end it in its stead."""
-    state = await_free(parts.ledger, WallTime(), candidate, LONGEST_END_S)
-    if state is None or _decided(state):
+    last = await_free(ledger, WallTime(), state.candidate.version_of, LONGEST_END_S)
+    if last is None or _decided(last):
         return
     clock = WallTime(LONGEST_END_S)
-    _carry_on(parts, clock, tell, lambda seen: clock.stop() if _decided(seen) else None)
+    with _open(name, where, state, None) as parts:
+        _carry_on(parts, clock, tell, lambda seen: clock.stop() if _decided(seen) else None)
+
+
+def _open(
+    name: str, where: Where, state: State, registry: Registry | None
+) -> AbstractContextManager[Parts]:
+    """With the plan it began with, which says where versions lie, but for images to ask."""
+    plan = state.plan.model_copy(update={"dark": Dark(), "shadow": None})
+    return open_parts(where, name, plan, registry, measuring=False)
 
 
 def _carry_on(
@@ -104,6 +117,13 @@ def _carry_on(
         tell=lambda event: tell(event.text),
         watch=watch,
     )
+
+
+def _of_run(ledger: Ledger, run: str) -> State | None:
+    """What is kept of the run's rollout; None: it has begun none."""
+    kept = ledger.read()
+    state = None if kept is None else read_state(kept.state)
+    return None if state is None or state.run != run else state
 
 
 def _decided(state: State) -> bool:

@@ -16,6 +16,7 @@ from rollout import sites
 from rollout.plan import Plan
 from rollout.run import Parts
 from rollout.sites import Pods, Service, Site
+from rollout.types import Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,15 @@ def where(place: Mapping[str, str]) -> Where:
         raise PipelineError(f"place: keep_name is true or false, not {found.keep_name!r}")
     _check_public(found)
     return found
+
+
+def open_ledger(where: Where, model: str) -> Ledger:
+    """Where the state of the model's rollout is kept; see ``rollout.sites.open_ledger``.
+
+    Raises:
+        RolloutError: there is no way to it.
+    """
+    return sites.open_ledger(where.site, where.service or model)
 
 
 @contextmanager

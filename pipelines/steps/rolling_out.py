@@ -16,7 +16,7 @@ from rollout.handover import await_free
 from rollout.lease import holder_name
 from rollout.plan import parse_plan
 from rollout.run import Parts, WallTime, roll_out
-from rollout.state import Outcome, Phase, State, read_state
+from rollout.state import Outcome, Phase, State
 
 PLAN_FILE = "plan.yaml"  # as errors call it
 # A pod that is told to go has 30 s by Kubernetes' default, of which its last look has taken some.
@@ -89,12 +89,6 @@ def carry_out(
                 f"the rollout of {uri} was told to stop in {state.where}: start it again"
             )
     return rolled(state)
-
-
-def kept_state(parts: Parts) -> State | None:
-    """What is kept of the model's last rollout; None: there has been none."""
-    kept = parts.ledger.read()
-    return None if kept is None else read_state(kept.state)
 
 
 def rolled(state: State) -> Rolled:

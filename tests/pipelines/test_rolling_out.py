@@ -25,6 +25,7 @@ from tests.registry.server import free_port
 from tests.rollout.world import CANDIDATE, VERSION, KilledError, Quality, World, plan
 
 RUN = "run 1"
+STORAGE = "s3://models/{name}-v{version}/onnx"  # whose number nobody finds who does not know it
 
 
 class Shop(World):
@@ -36,7 +37,7 @@ class Shop(World):
         """The step, as KFP tries it."""
         return rolling_out.carry_out(
             VERSION.uri,
-            plan().model_dump_json(),
+            plan(storage=STORAGE).model_dump_json(),
             Where(),
             self.registry.uri,
             self.said.append,
@@ -90,19 +91,21 @@ class Clock:
 def shop(tmp_path, monkeypatch):
     """One in which version 2 is to replace version 1."""
     world = Shop()
-    world.said = []
+    world.said, world.plans = [], []
     world.registry = Registry(f"sqlite:///{tmp_path}/mlflow.db", create=True)
     package = package_colours(tmp_path, colour_network(), "digits")
     register(world.registry, package, alias="champion")
     register(world.registry, package, alias="challenger", tags={RUN_TAG: RUN})
 
     @contextmanager
-    def open_parts(*_args, **_named):
+    def open_parts(_where, _name, plan, _registry, **_named):
+        world.plans.append(plan)
         yield world.parts
 
     for module in (rolling_out, ending):
         monkeypatch.setattr(module, "open_parts", open_parts)
         monkeypatch.setattr(module, "WallTime", lambda longest_s=None: Clock(world, longest_s))
+    monkeypatch.setattr(ending, "open_ledger", lambda _where, _name: world)
     handler = signal.getsignal(signal.SIGTERM)
     yield world
     signal.signal(signal.SIGTERM, handler)
@@ -149,6 +152,7 @@ def test_the_exit_handler_takes_back_what_died_with_a_share_of_the_requests(shop
     assert (found.outcome, found.left) == ("aborted", "")
     assert shop.registry.aliases("digits") == {"champion": "1"}
     assert (shop.state.phase, shop.tag) == (Phase.DONE, "aborted: it was asked for")
+    assert {each.storage for each in shop.plans} == {STORAGE}
 
 
 def test_the_exit_handler_takes_requests_back_without_the_registry_and_records_it_later(shop):
