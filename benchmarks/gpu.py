@@ -332,7 +332,17 @@ def _markdown(
         f"one image a request, {IN_FLIGHT} in flight, the client on the same cores:",
         "",
         *table(
-            ("images as", "", "images/s", "of the device", "busy", "batch", "p50 ms", "p99 ms", "limit"),
+            (
+                "images as",
+                "",
+                "images/s",
+                "of the device",
+                "busy",
+                "batch",
+                "p50 ms",
+                "p99 ms",
+                "limit",
+            ),
             [_cells(each, best) for each in served],
         ),
         "",
@@ -348,7 +358,9 @@ def _findings(best: float, served: Sequence[Served], killed: Killed) -> Iterator
     ratio = pixels.images_per_second / best
     yield Finding(f"preloaded pixels ≥ {DONE} of the device alone", f"{ratio:.3f}", ratio >= DONE)
     yield Finding(f"the device works ≥ {BUSY} of it", f"{pixels.busy:.3f}", pixels.busy >= BUSY)
-    lost = f"{killed.failed} of {killed.requests:,} failed, the slowest took {killed.slowest_s:.1f} s"
+    lost = (
+        f"{killed.failed} of {killed.requests:,} failed, the slowest took {killed.slowest_s:.1f} s"
+    )
     yield Finding("its instance is killed: no request fails", lost, killed.failed == 0)
 
 

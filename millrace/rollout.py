@@ -161,7 +161,7 @@ def _plan(file: Path | None, ledger: Ledger, candidate: Version) -> Plan:
     """
     plan = Plan() if file is None else read_plan(file)
     state = kept_state(ledger)
-    if state is None or state.done or state.candidate.version != candidate.version:
+    if state is None or state.done or not state.candidate.names(candidate):
         return plan
     if file is not None and plan != state.plan:
         raise PlanError(

@@ -18,11 +18,12 @@ from model_store.registry.cache import Cache
 from model_store.registry.versions import Registry
 from rollout.clock import WallTime
 from rollout.lease import held, holder_name, wish
-from rollout.plan import Dark
+from rollout.left import take_back
+from rollout.plan import Dark, Plan
 from rollout.run import roll_out
-from rollout.sites import open_ledger, open_parts
+from rollout.sites import Site, left_candidate, open_ledger, open_parts
 from rollout.state import Outcome, Phase, State, Wish, read_state
-from rollout.types import Ledger
+from rollout.types import Ledger, Version
 
 POLL_S = 0.5
 
@@ -76,6 +77,10 @@ def abort_command(
     """
     site = given_site(options)
     ledger = open_ledger(site, name)
+    left = left_candidate(site, name) if kept_state(ledger) is None else None
+    if left is not None:
+        _take_back(site, name, left, Cache(cache))
+        ctx.exit(OK)
     state = _wished(ledger, Wish.ABORT)
     if state.wish is not None:
         source = _registry(registry, state)
@@ -87,6 +92,17 @@ def abort_command(
         ctx.exit(OK if state.outcome is Outcome.ABORTED else ANSWER_IS_NO)
     going = state.phase is Phase.ABORTING or state.outcome is Outcome.ABORTED
     ctx.exit(OK if going else ANSWER_IS_NO)
+
+
+def _take_back(site: Site, name: str, candidate: Version, cache: Cache) -> None:
+    """End a rollout of which the place alone remembers something."""
+    with open_parts(site, name, candidate.name, Plan(), None, cache, measuring=False) as parts:
+        take_back(parts.place, candidate, until_told(), click.echo)
+        click.echo(
+            f"version {candidate.version} has no requests any more, version "
+            f"{parts.place.stable()} has them all; the rollout's state was deleted, so no registry "
+            "is told"
+        )
 
 
 def _registry(given: str, state: State) -> Registry | None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from rollout import judging
 from rollout.seen import Seen
-from rollout.state import Outcome, Phase, State
+from rollout.state import Outcome, Phase, State, Wish
 from rollout.step import judge_before, judge_step
 from rollout.transitions import (
     OPEN,
@@ -74,8 +74,9 @@ def decide(state: State, seen: Seen, now: float) -> State:
         now: seconds of the epoch.
     """
     phase = state.phase
-    if state.wish is not None:
-        state = obey(state, now, undone=bool(seen.refused or seen.unfinished))
+    if state.wish is not None and not _must_wait(state, seen):
+        undone = bool(seen.refused or seen.unfinished or seen.undone)
+        state = obey(state, now, undone=undone)
         if state.phase is not phase:
             return state  # what was seen is of the phase before
     if seen.refused:
@@ -87,6 +88,16 @@ def decide(state: State, seen: Seen, now: float) -> State:
     if seen.carried_out or seen.readiness is not None:
         state = _sighted(state, now)
     return _looked(state, seen, now) if state.applied else _told(state, seen, now)
+
+
+def _must_wait(state: State, seen: Seen) -> bool:
+    """Whether an abort cannot be had now nor refused: the promotion may have come through or not.
+
+    The wish stays until the place has said which.
+    """
+    if state.phase is not Phase.PROMOTING or state.wish is not Wish.ABORT:
+        return False
+    return bool(seen.unreachable) and not seen.undone
 
 
 def _told(state: State, seen: Seen, now: float) -> State:
@@ -117,16 +128,45 @@ def _refused(state: State, why: str, now: float) -> State:
 
 
 def _unfinished(state: State, seen: Seen, now: float) -> State:
+    """What was ordered is not through yet; the candidate has requests meanwhile, and is judged."""
     what = seen.unfinished
     if state.blind_since is not None:
         state = _sighted(state, now)
+    if what != state.trouble:
+        state = state.but(moved_at=now)
     state = _troubled(state, "waits", what, now)
-    if state.phase is Phase.STEP:
-        state = judge_before(state, seen, now)
-    longest = state.plan.dark.timeout_s
-    if state.phase in OPEN and not state.paused and now - state.since > longest:
-        return abort(state, now, f"not through after {longest:.0f} s: {what}")
-    return state
+    if state.phase in (Phase.STEP, Phase.PROMOTING) and state.ready:
+        judged = _judge_beside(state, seen, now)
+        if judged is not None:
+            return judged
+    late = _late(state, now)
+    return abort(state, now, f"{late}: {what}") if late else state
+
+
+def _judge_beside(state: State, seen: Seen, now: float) -> State | None:
+    """What follows of a candidate that has requests while an order waits; None: nothing."""
+    found = seen.readiness
+    # Of a promotion the candidate's own may be gone already; whether it is, the place says next.
+    if found is not None and not (
+        state.phase is Phase.PROMOTING and found.standing is Standing.ABSENT
+    ):
+        standing = _standing(state, found, now)
+        if standing is not None:
+            return standing
+    judged = judge_before(state, seen, now)
+    return None if judged is state else judged
+
+
+def _late(state: State, now: float) -> str:
+    """Why an order that is not through is waited for no more; empty: it is."""
+    longest_s = state.plan.dark.timeout_s
+    if state.phase in OPEN and not state.paused and now - state.since > longest_s:
+        return f"not through after {longest_s:.0f} s"
+    # Many pods take their time; what counts is that there is always one more.
+    moved_at = max(state.moved_at, state.since)
+    if state.phase is Phase.PROMOTING and now - moved_at > longest_s:
+        return f"the promotion has not come further for {longest_s:.0f} s"
+    return ""
 
 
 def _troubled(state: State, does: str, why: str, now: float) -> State:

@@ -71,6 +71,7 @@ class Growth:
 
     def __init__(self, reading: Reading) -> None:
         self.first = self.last = reading.at
+        self._further = 0  # readings since the first
         self._values = dict(reading.values)
         self._grown = dict.fromkeys(reading.values, 0.0)
 
@@ -79,12 +80,18 @@ class Growth:
         if reading.at <= self.last:
             return
         self.last = reading.at
+        self._further += 1
         if self._restarted(reading.values):
             self._values = {}
         for series, now in reading.values.items():
             before = self._values.get(series, 0.0)
             self._grown[series] = self._grown.get(series, 0.0) + max(now - before, 0.0)
             self._values[series] = max(now, before)
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds from one reading to the next, on the average; 0 of a single one."""
+        return (self.last - self.first) / self._further if self._further else 0.0
 
     def of(self, name: str) -> dict[Series, float]:
         """How much each series of that name has grown."""

@@ -54,6 +54,6 @@ def await_free(
 
 
 def _waited_for(state: State, candidate: Version | None, now: float) -> bool:
-    if candidate is not None and state.candidate.version != candidate.version:
+    if candidate is not None and not state.candidate.names(candidate):
         return False
     return held(state, now)

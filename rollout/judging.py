@@ -12,6 +12,8 @@ from rollout.types import Agreement, Golden, Traffic
 
 _P99 = 0.99
 _ALL = 100  # percent
+# Two versions are scraped at two times: at first one may have been counted for half as long.
+_AS_LONG = 0.8
 
 
 def golden(model: str, found: Golden, threshold: float) -> RuleVerdict:
@@ -46,14 +48,33 @@ def share(
     found = Estimate.share(candidate.requests, candidate.requests + stable.requests)
     if not candidate.seconds or (percent < _ALL and not stable.seconds):
         return at_least(subject, Estimate.share(0, 0), percent / _ALL, _percent)
-    due = percent * candidate.seconds
-    wanted = due / (due + (_ALL - percent) * stable.seconds)
+    wanted = _due(candidate, stable, percent)
     off = min(tolerance, wanted / 2)
     verdicts = (
         at_least(subject, found, wanted - off, _percent),
         at_most(subject, found, min(wanted + off, 1.0), _percent),
     )
     return next((each for each in verdicts if not each.passed), verdicts[0])
+
+
+def exceeded(candidate: Traffic, stable: Traffic, percent: int, tolerance: float) -> bool:
+    """Whether the candidate surely gets more than was set: whoever set it does not rule.
+
+    For how long pods that come and go were counted is known to a scrape or so. That must not look
+    like requests that went the wrong way, so it takes twice the tolerance, and by either way of
+    reckoning: with the seconds, and as if both versions had been counted for as long.
+    """
+    if not candidate.seconds or stable.seconds < _AS_LONG * candidate.seconds:
+        return False
+    wanted = max(_due(candidate, stable, percent), percent / _ALL)
+    found = Estimate.share(candidate.requests, candidate.requests + stable.requests)
+    return found.low > wanted + 2 * min(tolerance, wanted / 2)
+
+
+def _due(candidate: Traffic, stable: Traffic, percent: int) -> float:
+    """The candidate's share of what was counted, if the share that was set is what it gets."""
+    due = percent * candidate.seconds
+    return due / (due + (_ALL - percent) * stable.seconds)
 
 
 def traffic(

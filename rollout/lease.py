@@ -154,7 +154,7 @@ def wish(ledger: Ledger, wanted: Wish) -> State:
 
 def _over(state: State, place: Place, candidate: Version | None, run: str) -> bool:
     """Whether all that is asked for was done before: whoever asks again was killed meanwhile."""
-    if not state.done or candidate is None or state.candidate.version != candidate.version:
+    if not state.done or candidate is None or not state.candidate.names(candidate):
         return False
     if run and state.run == run:
         return True
@@ -184,7 +184,7 @@ def _check_free(state: State, candidate: Version | None, now: float) -> None:
         )
     if state.phase is Phase.RECORDING:
         return  # decided and done: it is in nobody's way
-    if candidate is not None and candidate.version != state.candidate.version:
+    if candidate is not None and not state.candidate.names(candidate):
         raise BusyError(
             f"the rollout of {uri} since {since} was left in {state.where}: start it again to go "
             "on with it, or abort it"

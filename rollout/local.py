@@ -115,22 +115,29 @@ class LocalPlace:
         """All requests to the stable version at once; then the candidate goes; see ``Place``.
 
         Raises:
-            RolloutError: as ``launch``; or the candidate is all that a pod has, and stays.
+            RolloutError: as ``launch``; or the candidate is all that the pods have, and stays.
         """
         launch = self._launches.pop(candidate.version, None)
         if launch is not None:
             launch.cancel()
+        promoted, stable = [], ""
         for pod in self._pods:
-            _give_back(pod, candidate)
+            shares = pod.shares()
+            if shares.keys() == {candidate.version}:
+                promoted.append(pod)
+            else:
+                stable = _give_back(pod, shares, candidate)
         if launch is not None:
             launch.join()  # what the pod is loading is let go of when it has been loaded
+        for pod in promoted if stable else ():
+            pod.load(stable)  # a promotion got as far as here, and no further
         for pod in self._pods:
             _beside(pod, pod.shares(), candidate)
             pod.unload(candidate.version)
 
     def public(self) -> Route:
         """The first pod, which shares out its requests as all do."""
-        return Route(f"{self._pods[0].url}/v2/models/{self._model}")
+        return Route(f"{self._pods[0].address}/v2/models/{self._model}")
 
     def direct(self, version: str) -> Route:
         """The way to one version at the first pod, whatever its share."""
@@ -245,13 +252,13 @@ def _stable(pod: PodRepository, shares: dict[str, int], candidate: Version) -> s
     return stable
 
 
-def _give_back(pod: PodRepository, candidate: Version) -> None:
+def _give_back(pod: PodRepository, shares: dict[str, int], candidate: Version) -> str:
     """Its requests to what has most of the others; where all have none, to what was loaded first.
 
     That is the stable version: a third one was not there when the candidate was launched.
     """
-    shares = pod.shares()
+    stable = _most(_beside(pod, shares, candidate))
     freed = shares.get(candidate.version, 0)
     if freed:
-        stable = _most(_beside(pod, shares, candidate))
         pod.share(shares | {candidate.version: 0, stable: shares[stable] + freed})
+    return stable

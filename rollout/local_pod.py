@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from model_store.registry.address import shown
 from rollout.errors import ForbiddenError, NotFoundError, RolloutError, UnreachableError
 
 TIMEOUT_S = 30.0
@@ -26,10 +27,16 @@ class PodRepository:
         url: ``http://HOST:PORT``.
         model: the name it is served under.
         token: of the pod's repository.
+
+    Attributes:
+        address: of the pod, to be asked.
+        url: the same to be shown, without a name and password.
+        model: see above.
     """
 
     def __init__(self, url: str, model: str, token: str) -> None:
-        self.url = url.rstrip("/")
+        self.address = url.rstrip("/")
+        self.url = shown(self.address)
         self.model = model
         self._client = httpx.Client(timeout=TIMEOUT_S, headers={"Authorization": f"Bearer {token}"})
 
@@ -92,7 +99,7 @@ class PodRepository:
             NotFoundError: it has no such model, or its repository is off.
             RefusedError: it will not; says why.
         """
-        address = self.url + (path or f"/v2/repository/models/{self.model}/{action}")
+        address = self.address + (path or f"/v2/repository/models/{self.model}/{action}")
         try:
             answer = self._client.request(method, address, json=content, timeout=timeout_s)
             told = answer.json()

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from model_store.registry.address import shown
 from rollout.errors import ForbiddenError, RolloutError, UnreachableError
 from rollout.growth import REQUESTS, SECONDS_BUCKET, Reading, Series
 from rollout.tally import Tallies
@@ -32,7 +33,8 @@ class PrometheusMeter:
     after the last one, and proofs need requests that were seen. Each sample is fetched once.
 
     Args:
-        url: of its API, ``http://HOST:PORT`` or with a path before ``/api/v1``.
+        url: of its API, ``http://HOST:PORT`` or with a path before ``/api/v1``; a name and password
+            in it are told to nobody.
         model: the name that it is served under.
         namespace: of the pods; empty: not told apart by it.
         token_file: a file with a bearer token, read at each request, since tokens are renewed.
@@ -51,8 +53,10 @@ class PrometheusMeter:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise RolloutError(f"{url!r} is no address of Prometheus: http://HOST:PORT")
+            there = url.rpartition("@")[2]
+            raise RolloutError(f"{there!r} is no address of Prometheus: http://HOST:PORT")
         self._url = url.rstrip("/")
+        self._shown = shown(self._url)  # errors are kept in the state, and shown to everybody
         self._model = model
         self._namespace = namespace
         self._token_file = token_file
@@ -78,7 +82,7 @@ class PrometheusMeter:
         newest = tally.newest
         if newest is None or newest < now - STALE_S:
             raise UnreachableError(self._silence(version, newest, now))
-        return tally.traffic()
+        return tally.traffic(now)
 
     def close(self) -> None:
         """Close its connections."""
@@ -91,7 +95,7 @@ class PrometheusMeter:
     def _silence(self, version: str, newest: float | None, now: float) -> str:
         """Why nothing is known: that there are no samples does not say that nobody asked."""
         where = f" in namespace {self._namespace}" if self._namespace else ""
-        what = f"{self._url}: has nothing of version {version} of {self._model}{where}"
+        what = f"{self._shown}: has nothing of version {version} of {self._model}{where}"
         if newest is not None:
             what += f" since {now - newest:.0f} s"
         if self._namespace:
@@ -123,14 +127,14 @@ class PrometheusMeter:
             told = answer.json() if "json" in answer.headers.get("content-type", "") else None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             text = str(error) or type(error).__name__
-            raise UnreachableError(f"{self._url}: Prometheus cannot be asked: {text}") from None
+            raise UnreachableError(f"{self._shown}: Prometheus cannot be asked: {text}") from None
         except ValueError:
             told = None
         if not answer.is_success or not isinstance(told, dict) or told.get("status") != "success":
             raise self._problem(answer, told)
         found = told["data"]["result"]
         if not isinstance(found, list):
-            raise RolloutError(f"{self._url}: is no Prometheus: {query} gives {found!r}")
+            raise RolloutError(f"{self._shown}: is no Prometheus: {query} gives {found!r}")
         return found
 
     def _headers(self) -> dict[str, str]:
@@ -145,7 +149,7 @@ class PrometheusMeter:
     def _problem(self, answer: httpx.Response, told: Any) -> RolloutError:
         status = answer.status_code
         said = told.get("error") if isinstance(told, dict) else " ".join(answer.text.split())[:200]
-        text = f"{self._url}: {status}: {said or answer.reason_phrase}"
+        text = f"{self._shown}: {status}: {said or answer.reason_phrase}"
         if status in (401, 403):
             return ForbiddenError(f"{text}; give a file with a token that may query Prometheus")
         if status >= 500 or status == 429:

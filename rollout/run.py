@@ -6,46 +6,27 @@ one leaves at once.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from rollout.aliases import Aliases
 from rollout.clock import Time as Time
 from rollout.clock import WallTime as WallTime
-from rollout.engine import Order, Verb, decide, orders
-from rollout.errors import (
-    BusyError,
-    ConflictError,
-    NotFoundError,
-    RolloutError,
-    UnfinishedError,
-    UnreachableError,
-)
+from rollout.engine import decide
+from rollout.errors import BusyError, ConflictError, NotFoundError, RolloutError
 from rollout.lease import RENEW_S, Origin, take
 from rollout.plan import Plan
-from rollout.seen import Seen, asks
-from rollout.state import Event, Outcome, Phase, State, read_state
-from rollout.step import proven
-from rollout.types import Ledger, Meter, Place, Probe, Readiness, Standing, Traffic, Version
+from rollout.recent import Recent
+from rollout.seen import Counted, Seen
+from rollout.state import Event, Phase, State, read_state
+from rollout.types import Version
+from rollout.work import Parts as Parts
+from rollout.work import carry_out, look
 
 LOOK_S = 2.0  # how soon a wish is noticed
-_NOTHING = Traffic(seconds=0.0, requests=0, errors=0, rejected=0, edges_s=(), counts=())
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a rollout works with."""
-
-    place: Place
-    meter: Meter
-    probe: Probe
-    ledger: Ledger
-    aliases: Aliases
 
 
 def roll_out(
@@ -91,7 +72,7 @@ def roll_out(
             tell(state.events[-1])
             return state
         state = _Loop(parts, holder, clock, tell, watch).run()
-        if candidate is None or not state.done or state.candidate.version == candidate.version:
+        if candidate is None or not state.done or state.candidate.names(candidate):
             return state
 
 
@@ -109,6 +90,7 @@ class _Loop:
         self._clock = clock
         self._tell = tell
         self._watch = watch
+        self._recent = Recent()
         self._last: Event | None = None
         self._state, self._revision = self._kept()
         # Of what was left only what is new is told.
@@ -141,13 +123,14 @@ class _Loop:
             self._settle(Seen())  # while promoting, the place is asked first how far it is
         elif not self._state.applied:
             state = self._state
-            self._settle(self._meanwhile(lambda: self._carry_out(state), may_leave=False))
+            self._settle(self._meanwhile(lambda: carry_out(self._parts, state), may_leave=False))
         else:
-            state = self._state
-            self._settle(self._meanwhile(lambda: self._look(state), may_leave=True))
+            state, now = self._state, self._clock.now()
+            self._settle(self._meanwhile(lambda: look(self._parts, state, now), may_leave=True))
 
     def _settle(self, seen: Seen) -> None:
         """Decide and write; if somebody wished for something meanwhile, decide again."""
+        seen = self._with_recent(seen)
         while True:
             now = self._clock.now()
             decided = decide(self._state, seen, now).but(renewed_at=now)
@@ -161,6 +144,14 @@ class _Loop:
             self._watch(decided)
             return
 
+    def _with_recent(self, seen: Seen) -> Seen:
+        """The same, and what requests came to of late."""
+        if seen.candidate is None or seen.stable is None:
+            return seen
+        counted = Counted(seen.candidate, seen.stable)
+        self._recent.add(self._clock.now(), self._state.since, counted)
+        return replace(seen, recent=self._recent.stretches(self._state.plan.interval_s))
+
     def _read(self) -> None:
         self._state, self._revision = self._kept()
         self._announce()
@@ -168,90 +159,14 @@ class _Loop:
     def _kept(self) -> tuple[State, str]:
         kept = self._parts.ledger.read()
         if kept is None:
-            raise NotFoundError("the rollout's state was deleted: it is left as it stands")
+            raise NotFoundError(
+                "the rollout's state was deleted: it is left as it stands; on a cluster "
+                "`millrace rollout abort` sends the requests back"
+            )
         state = read_state(kept.state)
         if state.holder != self._holder:
             raise BusyError(f"{state.holder or 'somebody'} has taken the rollout over")
         return state, kept.revision
-
-    def _carry_out(self, state: State) -> Seen:
-        try:
-            for order in orders(state):
-                self._obey(order, state)
-        except UnfinishedError as error:
-            return self._beside(state, Seen(unfinished=str(error)))
-        except (UnreachableError, ConflictError) as error:
-            return Seen(unreachable=str(error))
-        except NotFoundError as error:
-            if state.phase is not Phase.STEP or not state.ready:
-                return Seen(refused=str(error))
-            return Seen(readiness=Readiness(Standing.ABSENT, str(error)))
-        except RolloutError as error:
-            return Seen(refused=str(error))
-        return Seen(carried_out=True)
-
-    def _obey(self, order: Order, state: State) -> None:
-        place, candidate = self._parts.place, state.candidate.version_of
-        match order.verb:
-            case Verb.LAUNCH:
-                place.launch(candidate)
-            case Verb.SHARE:
-                place.share(candidate, order.percent)
-            case Verb.PROMOTE:
-                place.promote(candidate)
-            case Verb.WITHDRAW:
-                place.withdraw(candidate)
-            case Verb.RECORD if state.outcome is Outcome.PROMOTED:
-                self._parts.aliases.promoted(candidate)
-            case Verb.RECORD:
-                self._parts.aliases.aborted(candidate, state.why)
-
-    def _beside(self, state: State, seen: Seen) -> Seen:
-        """The same, and what the requests come to that the candidate has got before."""
-        if state.phase is not Phase.STEP or not state.ready:
-            return seen
-        with contextlib.suppress(RolloutError):  # what is waited for is bounded in time
-            return self._counted(state, seen)
-        return seen
-
-    def _counted(self, state: State, seen: Seen) -> Seen:
-        """The same, and what requests came to."""
-        meter = self._parts.meter
-        candidate = meter.traffic(state.candidate.version, state.since)
-        try:
-            stable = meter.traffic(state.stable, state.since)
-        except UnreachableError:
-            if state.phase is not Phase.STEP or not state.applied or state.share_set < 100:
-                raise
-            stable = _NOTHING  # it need not be there: without requests Knative stops its pods
-        return replace(seen, candidate=candidate, stable=stable)
-
-    def _look(self, state: State) -> Seen:
-        try:
-            return self._seen(state)
-        except (UnreachableError, ConflictError) as error:
-            return Seen(unreachable=str(error))
-        except RolloutError as error:
-            return Seen(refused=str(error))
-
-    def _seen(self, state: State) -> Seen:
-        place, probe = self._parts.place, self._parts.probe
-        candidate, asked = state.candidate.version_of, asks(state)
-        seen = Seen(readiness=place.readiness(candidate) if asked.readiness else None)
-        if seen.readiness is None or seen.readiness.standing is not Standing.READY:
-            return seen
-        if not state.ready:
-            return seen  # from now on it is judged
-        if asked.golden:
-            return replace(seen, golden=probe.golden(place.direct(candidate.version)))
-        if asked.agreement:
-            stable = place.direct(state.stable)
-            return replace(seen, agreement=probe.shadow(stable, place.direct(candidate.version)))
-        if asked.traffic:
-            seen = self._counted(state, seen)
-        if asked.golden_after and proven(state, seen, self._clock.now()):
-            seen = replace(seen, golden=probe.golden(place.direct(candidate.version)))
-        return seen
 
     def _meanwhile(self, work: Callable[[], Seen], *, may_leave: bool) -> Seen:
         """Do it in a thread, and keep the lease meanwhile.

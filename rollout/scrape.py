@@ -10,6 +10,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from model_store.registry.address import shown
 from rollout.errors import UnreachableError
 from rollout.growth import REQUESTS, SECONDS_BUCKET, Reading, Series
 from rollout.tally import Tallies
@@ -50,7 +51,7 @@ class ScrapeMeter:
         if self._tallies.needs_look(version, now):
             readings = self._look()
             self._tallies.looked(self._clock(), readings)
-        return tally.traffic()
+        return tally.traffic(now)
 
     def close(self) -> None:
         """Close its connections."""
@@ -73,11 +74,15 @@ class ScrapeMeter:
             return counters(answer.text, self._model)
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
-            raise UnreachableError(f"{pod}/metrics: {status}; is it a pod of Millrace?") from None
+            raise UnreachableError(
+                f"{shown(pod)}/metrics: {status}; is it a pod of Millrace?"
+            ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise UnreachableError(f"{pod}/metrics: cannot be asked: {error}") from None
+            raise UnreachableError(f"{shown(pod)}/metrics: cannot be asked: {error}") from None
         except ValueError as error:
-            raise UnreachableError(f"{pod}/metrics: are no Prometheus metrics: {error}") from None
+            raise UnreachableError(
+                f"{shown(pod)}/metrics: are no Prometheus metrics: {error}"
+            ) from None
 
 
 def counters(text: str, model: str) -> dict[str, dict[Series, float]]:

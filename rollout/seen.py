@@ -9,6 +9,14 @@ from rollout.types import Agreement, Golden, Readiness, Traffic
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """What the requests to both versions came to, over one stretch of time."""
+
+    candidate: Traffic
+    stable: Traffic
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """One look; None is what was not looked at.
 
@@ -17,22 +25,26 @@ class Seen:
         refused: why the place will not do or tell what it was asked; trying again is no use.
         unfinished: what the orders wait for; to be carried out again.
         unreachable: why nothing could be seen or done; it may be later.
+        undone: though it is unreachable, a promotion is known not to have come through.
         readiness: of the candidate.
         golden: of the candidate alone.
         agreement: of both versions.
         candidate: its requests since the step began.
         stable: the same of the stable version.
+        recent: what of that came of late, and in the time just before; empty: too little for both.
     """
 
     carried_out: bool = False
     refused: str = ""
     unfinished: str = ""
     unreachable: str = ""
+    undone: bool = False
     readiness: Readiness | None = None
     golden: Golden | None = None
     agreement: Agreement | None = None
     candidate: Traffic | None = None
     stable: Traffic | None = None
+    recent: tuple[Counted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,21 @@ def open_ledger(site: Site, name: str) -> Ledger:
     return kserve.open_ledger(name, site.namespace, _options(site))
 
 
+def left_candidate(site: Site, name: str) -> Version | None:
+    """Whose rollout the place itself remembers, though its state was deleted; None: nobody's.
+
+    Pods that run here remember none.
+
+    Raises:
+        RolloutError: there is no way to the cluster.
+    """
+    if isinstance(site, Pods):
+        return None
+    from rollout.kserve.left import left_candidate as left_on_cluster
+
+    return left_on_cluster(name, site.namespace, _options(site))
+
+
 @contextmanager
 def open_parts(
     site: Site,

@@ -68,6 +68,10 @@ class Candidate(Part):
         """The same for a Place."""
         return Version(self.name, self.version, self.uri)
 
+    def names(self, version: Version | None) -> bool:
+        """Whether it is that version: of that registered model, since all count from one."""
+        return version is not None and (version.name, version.version) == (self.name, self.version)
+
 
 class State(Part):
     """All of it. Only the holder writes it; others may write ``wish`` and nothing else.
@@ -85,6 +89,7 @@ class State(Part):
         since: when what is judged now began: the orders were carried out, or it was resumed;
             seconds of the epoch, as all times here.
         started_at: when the rollout began.
+        moved_at: when what an order waits for changed last; 0: it has not.
         share_set: percent that the candidate was last told to get.
         share_seen: share of the requests that it really got, of those since ``since``.
         paused: it judges no success; failures it does.
@@ -115,6 +120,7 @@ class State(Part):
     step: int = 0
     applied: bool = False
     ready: bool = False
+    moved_at: float = 0.0
     share_set: int = 0
     share_seen: float | None = None
     paused: bool = False
@@ -194,5 +200,6 @@ def read_state(text: str) -> State:
         where = ".".join(str(part) for part in first["loc"])
         raise RolloutError(
             f"the rollout's state cannot be read ({where}: {first['msg']}): it is another "
-            "Millrace's, or damaged; end it with the one that began it, or delete it"
+            "Millrace's, or damaged; end it with the one that began it, or delete it and let "
+            "`millrace rollout abort` send the requests back"
         ) from error

@@ -14,8 +14,8 @@ from rollout.types import Traffic
 FEWEST_TO_REFUTE = 30
 # But where surely so many of them fail, fewer will do: five of five, nine of eleven.
 BROKEN, FEWEST_OF_BROKEN = 0.4, 5
-# Two versions are scraped at two times: at first one may have been counted for half as long.
-_AS_LONG = 0.8
+MARGIN_S = 5.0  # by which clocks of two machines may differ, and a reading may be late
+_ALL = 100  # percent
 
 
 def judge_step(state: State, seen: Seen, now: float) -> State:
@@ -27,14 +27,14 @@ def judge_step(state: State, seen: Seen, now: float) -> State:
     state = state.but(
         verdicts=(share, *limits), share_seen=seen.candidate.requests / both if both else None
     )
-    missed = _missed(state, seen.candidate, limits)
-    if _enough(state, seen.candidate) and _exceeded(share, seen.candidate, seen.stable):
+    missed = _missed(state, seen.candidate, limits) or _missed_of_late(state, seen)
+    if _enough(state, seen.candidate) and _exceeded(state, seen.candidate, seen.stable):
         missed = [share, *missed]
     if missed:
         return failed(state, now, missed)
     if state.paused or now < _due(state):
         return state
-    lacking = _lacking(state, seen.candidate, share)
+    lacking = _lacking(state, seen.candidate, seen.stable, share)
     if lacking:
         late = now >= _due(state) + _again_s(state)
         return unproven(state, now, lacking, failing=_failing(limits)) if late else state
@@ -53,7 +53,7 @@ def judge_before(state: State, seen: Seen, now: float) -> State:
     if seen.candidate is None or seen.stable is None:
         return state
     _, limits = _verdicts(state, seen.candidate, seen.stable)
-    missed = _missed(state, seen.candidate, limits)
+    missed = _missed(state, seen.candidate, limits) or _missed_of_late(state, seen)
     return failed(state.but(verdicts=limits), now, missed) if missed else state
 
 
@@ -62,7 +62,7 @@ def proven(state: State, seen: Seen, now: float) -> bool:
     if seen.candidate is None or seen.stable is None or not (state.ready and state.applied):
         return False
     share, limits = _verdicts(state, seen.candidate, seen.stable)
-    if state.paused or now < _due(state) or _lacking(state, seen.candidate, share):
+    if state.paused or now < _due(state) or _lacking(state, seen.candidate, seen.stable, share):
         return False
     return all(each.passed for each in limits)
 
@@ -86,6 +86,27 @@ def _missed(state: State, candidate: Traffic, limits: tuple[RuleVerdict, ...]) -
     ]
 
 
+def _missed_of_late(state: State, seen: Seen) -> list[RuleVerdict]:
+    """Limits that are surely missed in each of the newest stretches.
+
+    There are many stretches in a day, and by chance a good version surely misses a limit in one of
+    forty, but hardly in two in a row.
+    """
+    missed = []
+    for each in seen.recent:
+        _, limits = _verdicts(state, each.candidate, each.stable)
+        missed.append({limit.rule: limit for limit in _missed(state, each.candidate, limits)})
+    if not missed:
+        return []
+    again = set.intersection(*(set(limits) for limits in missed))
+    since_s = seen.recent[0].candidate.seconds
+    return [
+        limit.model_copy(update={"text": f"in the last {since_s:.0f} s: {limit.text}"})
+        for rule, limit in missed[0].items()
+        if rule in again
+    ]
+
+
 def _failing(limits: tuple[RuleVerdict, ...]) -> bool:
     """Whether more requests fail than may, as far as can be seen, though it is not proven."""
     return any(
@@ -95,11 +116,9 @@ def _failing(limits: tuple[RuleVerdict, ...]) -> bool:
     )
 
 
-def _exceeded(share: RuleVerdict, candidate: Traffic, stable: Traffic) -> bool:
-    """Whether the candidate surely gets more than was set: whoever set it does not rule."""
-    if share.passed or not share.decided or share.figure is None:
-        return False
-    return share.figure > share.threshold and stable.seconds >= _AS_LONG * candidate.seconds
+def _exceeded(state: State, candidate: Traffic, stable: Traffic) -> bool:
+    tolerance = state.plan.share_tolerance
+    return judging.exceeded(candidate, stable, state.share_set, tolerance)
 
 
 def _verdicts(
@@ -126,12 +145,24 @@ def _due(state: State) -> float:
     return state.since + hold_s + state.inconclusive * _again_s(state)
 
 
-def _lacking(state: State, candidate: Traffic, share: RuleVerdict) -> str:
+def _lacking(state: State, candidate: Traffic, stable: Traffic, share: RuleVerdict) -> str:
     """Why nothing can be said yet; empty: it can."""
-    least = state.plan.steps[state.step].least_requests
-    if candidate.requests < least:
-        return f"{candidate.requests:,} of {least:,} requests; {share.text}"
-    return "" if share.passed else share.text
+    step = state.plan.steps[state.step]
+    if candidate.requests < step.least_requests:
+        return f"{candidate.requests:,} of {step.least_requests:,} requests; {share.text}"
+    if not share.passed:
+        return share.text
+    counted = (candidate,) if state.share_set >= _ALL else (candidate, stable)
+    return next((why for each in counted if (why := _unseen(each, step.hold_s))), "")
+
+
+def _unseen(traffic: Traffic, hold_s: float) -> str:
+    """Why a version has not been in sight for the time that it was held; empty: it has."""
+    if traffic.age_s > 2 * traffic.interval_s + MARGIN_S:
+        return f"nothing new has been counted for {traffic.age_s:.0f} s"
+    if traffic.seconds + traffic.interval_s < hold_s / 2:
+        return f"requests of {traffic.seconds:.0f} s were counted, of {hold_s:.0f} that it was held"
+    return ""
 
 
 def _judge_golden(state: State, seen: Seen, now: float) -> State:

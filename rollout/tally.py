@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from predictor.observation import PROBE
+from rollout.coverage import counted_s, longest_interval_s
 from rollout.growth import REQUESTS, SECONDS_BUCKET, Growth, Reading, Series
 from rollout.types import Traffic
 
@@ -49,8 +50,8 @@ class Tally:
         else:
             growth.add(reading)
 
-    def traffic(self) -> Traffic:
-        """What they have grown by so far."""
+    def traffic(self, now: float) -> Traffic:
+        """What they have grown by until ``now``, seconds of the epoch."""
         looks = self._believed(REQUESTS)
         answered = _sums(each.of(REQUESTS) for each in looks)
         clients = {
@@ -60,12 +61,14 @@ class Tally:
             [each.of(SECONDS_BUCKET) for each in self._believed(SECONDS_BUCKET)]
         )
         return Traffic(
-            seconds=_seconds(looks),
+            seconds=counted_s(looks),
             requests=_count(clients, lambda _: True),
             errors=_count(clients, is_error),
             rejected=_count(clients, REJECTED.__contains__),
             edges_s=edges,
             counts=tuple(now - before for before, now in zip([0, *up_to], up_to, strict=False)),
+            age_s=max(0.0, now - self.newest) if self.newest is not None else 0.0,
+            interval_s=longest_interval_s(looks),
         )
 
     def _believed(self, name: str) -> list[Growth]:
@@ -135,12 +138,6 @@ def is_error(code: str) -> bool:
 
 def _count(answered: Mapping[Series, float], counts: Callable[[str], bool]) -> int:
     return round(sum(number for series, number in answered.items() if counts(series.code)))
-
-
-def _seconds(looks: Sequence[Growth]) -> float:
-    if not looks:
-        return 0.0
-    return max(each.last for each in looks) - min(each.first for each in looks)
 
 
 def _buckets(pods: Sequence[Mapping[Series, float]]) -> tuple[tuple[float, ...], list[int]]:

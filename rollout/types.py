@@ -103,12 +103,15 @@ class Traffic:
     """What requests to one version came to, over a stretch of time.
 
     Attributes:
-        seconds: how long the stretch was.
+        seconds: for how long they were counted; of pods that were not counted all of that time, the
+            part that their counts are of what there was.
         requests: all that were answered, refusals and errors included.
         errors: answered 5xx other than refusals; gRPC: INTERNAL, UNKNOWN, DATA_LOSS and the like.
         rejected: refused for want of room or time: 429, 503, 504; gRPC: RESOURCE_EXHAUSTED, …
         edges_s: upper edges of the histogram's buckets, rising, the last one ``inf``.
         counts: requests in each bucket alone, of those that were answered well.
+        age_s: how long ago the newest of it was read.
+        interval_s: from one reading of a pod to its next.
     """
 
     seconds: float
@@ -117,6 +120,8 @@ class Traffic:
     rejected: int
     edges_s: tuple[float, ...]
     counts: tuple[int, ...]
+    age_s: float = 0.0
+    interval_s: float = 0.0
 
 
 class Meter(Protocol):

@@ -143,7 +143,9 @@ def test_what_holds_of_every_rollout(plan, happens):
 
 def check_a_change(before: State, after: State, seen: Seen, now: float) -> None:
     """What may and what must follow."""
-    assert after.wish is None
+    if after.wish is not None:  # whether it can be had is not known
+        assert (after.wish, after.phase) == (Wish.ABORT, Phase.PROMOTING)
+        assert seen.unreachable
     if before.wish is Wish.ABORT and before.phase in OPEN:
         assert orders(after)[0].verb is Verb.WITHDRAW  # in the very next decision
         assert not after.applied
@@ -270,6 +272,56 @@ def test_a_promotion_that_is_through_is_not_aborted():
 
     assert (through.phase, through.outcome) == (Phase.RECORDING, Outcome.PROMOTED)
     assert waits.phase is Phase.ABORTING
+
+
+def test_an_abort_waits_while_nobody_knows_whether_the_promotion_came_through():
+    """Its answer was lost; the next one tells."""
+    promoting = running().but(phase=Phase.PROMOTING, applied=False, wish=Wish.ABORT)
+
+    lost = decide(promoting, Seen(unreachable="no answer"), START)
+    undone = decide(lost, Seen(unreachable="no answer", undone=True), START + 5)
+
+    assert (lost.phase, lost.wish) == (Phase.PROMOTING, Wish.ABORT)
+    assert (undone.phase, undone.wish) == (Phase.ABORTING, None)
+
+
+def test_a_promotion_is_waited_for_while_it_comes_further():
+    """Many pods take their time, one after the other; one that never comes is too long."""
+    state = running().but(phase=Phase.PROMOTING, applied=False, since=START)
+    for ready in range(24):
+        waits = Seen(unfinished=f"{ready} of 24 pods are ready")
+        state = decide(state, waits, START + ready * 500)
+        assert state.phase is Phase.PROMOTING
+    stands = Seen(unfinished="23 of 24 pods are ready")
+
+    stuck = [decide(state, stands, START + 23 * 500 + after) for after in (600, 601)]
+
+    assert [each.phase for each in stuck] == [Phase.PROMOTING, Phase.ABORTING]
+    assert stuck[1].why == ("the promotion has not come further for 600 s: 23 of 24 pods are ready")
+
+
+@pytest.mark.parametrize("standing", [Standing.STARTING, Standing.FAILED])
+@pytest.mark.parametrize("phase", [Phase.STEP, Phase.PROMOTING])
+def test_a_candidate_that_is_no_longer_ready_comes_back_though_an_order_waits(phase, standing):
+    """It has requests, which go nowhere."""
+    waiting = running().but(phase=phase, applied=False)
+    seen = Seen(unfinished="0 of 2 pods", readiness=Readiness(standing, "0 of 1 pods"))
+
+    after = decide(waiting, seen, START + 5)
+
+    assert after.phase is Phase.ABORTING
+    assert after.why.endswith("ready: 0 of 1 pods")
+
+
+def test_a_candidate_that_is_gone_while_its_share_waits_is_launched_again():
+    """As in every other step; of a promotion the place itself says what is left."""
+    seen = Seen(unfinished="0 of 2 pods", readiness=Readiness(Standing.ABSENT))
+
+    step = decide(running().but(applied=False), seen, START + 5)
+    promoting = decide(running().but(applied=False, phase=Phase.PROMOTING), seen, START + 5)
+
+    assert [order.verb for order in orders(step)] == [Verb.LAUNCH]
+    assert (promoting.phase, promoting.ready) == (Phase.PROMOTING, True)
 
 
 def test_a_place_that_says_what_it_waits_for_is_in_sight():

@@ -238,6 +238,10 @@ def test_a_pod_that_is_killed_comes_back_without_the_candidate(serve, place_of, 
     ):
         with pytest.raises(UnreachableError, match=f"{port}: cannot be asked"):
             attempt()
+    secretive = place_of(f"http://bob:s3cret@127.0.0.1:{port}")
+    with pytest.raises(UnreachableError, match=f"^http://127.0.0.1:{port}: cannot be asked"):
+        secretive.stable()
+    assert "s3cret" not in secretive.title
     serve("--http-port", port)
 
     assert place.readiness(GOOD).standing is Standing.ABSENT
@@ -291,6 +295,25 @@ def test_all_pods_are_told_the_same(serve, place_of):
     place_of(pods[1]).withdraw(GOOD)
     with pytest.raises(RolloutError, match=f"2 at {pods[0].url}, 1 at {pods[1].url}"):
         place.stable()
+
+
+def test_a_promotion_that_got_to_some_of_the_pods_is_taken_back(serve, place_of):
+    """The next one refused; nobody asks in vain meanwhile, and all serve what they did."""
+    pods = [serve(), serve()]
+    place = place_of(*pods)
+    launched(place, GOOD)
+    place.share(GOOD, 100)
+    load = load_on(pods[0])
+    place_of(pods[0]).promote(GOOD)
+
+    place.withdraw(GOOD)
+
+    load.wait_for(20)
+    assert set(load.stop()) == {200}
+    assert place.stable() == "1"
+    for pod in pods:
+        assert answered_by(f"{pod.url}/v2/models/colours") == "1"
+        assert httpx.get(f"{pod.url}/v2/models/colours/versions/2").status_code == 404
 
 
 def test_the_last_version_of_a_pod_is_not_withdrawn(serve, place_of):

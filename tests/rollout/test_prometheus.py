@@ -233,6 +233,25 @@ def test_an_address_that_is_none_and_one_where_nobody_is(meter_of):
         meter_of("http://127.0.0.1:9").traffic("1", 0.0)
 
 
+def test_a_name_and_password_in_its_address_are_used_and_told_to_nobody(web, meter_of):
+    """What it says is kept in the state, and in the registry."""
+    secretive = web.url.replace("//", "//bob:s3cret@")
+    web.says(QUERY, json.dumps({"status": "success", "data": {"result": []}}), 200, JSON)
+
+    with pytest.raises(UnreachableError, match="are its pods scraped") as silent:
+        meter_of(secretive).traffic("1", 0.0)
+    web.says(QUERY, "no", 503)
+    with pytest.raises(UnreachableError, match="503") as refused:
+        meter_of(secretive).traffic("1", 0.0)
+    with pytest.raises(UnreachableError, match="cannot be asked") as away:
+        meter_of("http://bob:s3cret@127.0.0.1:9").traffic("1", 0.0)
+    with pytest.raises(RolloutError, match="http://HOST:PORT") as wrong:
+        meter_of("bob:s3cret@prometheus:9090")
+
+    assert web.asked[0].headers["authorization"].startswith("Basic ")
+    assert not any("s3cret" in str(each.value) for each in (silent, refused, away, wrong))
+
+
 def test_a_pod_that_two_jobs_scrape_is_counted_once(web, meter_of):
     """On a cluster a pod is told by its name, whoever looked at it."""
 

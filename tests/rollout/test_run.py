@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from rollout import run
-from rollout.errors import BusyError, NotFoundError, RolloutError, UnreachableError
+from rollout.errors import (
+    BusyError,
+    NotFoundError,
+    RolloutError,
+    UnfinishedError,
+    UnreachableError,
+)
 from rollout.lease import LEASE_S, RENEW_S, wish
 from rollout.plan import Plan
 from rollout.run import roll_out
@@ -220,6 +226,79 @@ def test_a_candidate_is_judged_while_its_next_share_waits_for_pods():
     assert came_back(world)
     assert world.ever == [0, 10]
     assert "errors of digits/2" in world.tag
+
+
+def test_a_candidate_that_dies_while_its_next_share_waits_for_pods_comes_back():
+    """The share that it has goes nowhere, and what nobody answers nobody counts."""
+    world = World()
+    world.at[60] = lambda: setattr(world, "takes", 1000)  # the share of 100 % does not come
+    world.at[100] = lambda: setattr(world, "never_ready", True)
+    world.at[120] = lambda: setattr(world, "takes", 1)
+
+    carry_out(world)
+
+    assert came_back(world)
+    assert "the candidate is no longer ready: 0 of 1 pods" in world.tag
+    assert world.clock - START < 130
+
+
+@pytest.mark.parametrize("failing", [1.0, 0.1])
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_candidate_that_breaks_late_in_a_long_step_comes_back_soon(failing, paused):
+    """All that it answered well before must not hide it."""
+    world = World()
+    world.at[60] = lambda: wish(world, Wish.PAUSE) if paused else None
+    world.at[3000] = lambda: setattr(world, "_traffic", broken_since(world, failing))
+    held = [{"percent": 25, "hold_s": 24 * 3600}, {"percent": 100}]
+
+    carry_out(world, plan(steps=held))
+
+    assert came_back(world)
+    assert "errors of digits/2" in world.tag
+    assert world.clock - START < 3000 + 140
+
+
+def broken_since(world: World, failing: float):
+    """Of what the candidate is asked from now on so much fails."""
+    whole, counted = World._traffic, len(world.counted)
+
+    def traffic(version, since):
+        found = whole(world, version, since)
+        if version == STABLE:
+            return found
+        errors = round(
+            failing * sum(n for _, whose, n in world.counted[counted:] if whose == version)
+        )
+        well = tuple(count and count - errors for count in found.counts)
+        return replace(found, errors=errors, counts=well)
+
+    return traffic
+
+
+def test_a_minute_in_which_a_limit_is_missed_is_borne():
+    """Where the whole step keeps it: of a day's minutes some are bad by chance."""
+    world = World()
+    world.at[3000] = lambda: setattr(world, "_traffic", broken_since(world, 0.02))
+    world.at[3050] = lambda: setattr(world, "_traffic", good_again(world))
+    held = [{"percent": 25, "hold_s": 3600}, {"percent": 100}]
+
+    carry_out(world, plan(steps=held))
+
+    assert world.end() == PROMOTED
+
+
+def good_again(world: World):
+    """What has failed stays so, and nothing more does."""
+    failed = world._traffic(CANDIDATE, START).errors
+
+    def traffic(version, since):
+        found = World._traffic(world, version, since)
+        if version == STABLE or since > START + 3000:
+            return found
+        well = tuple(count and count - failed for count in found.counts)
+        return replace(found, errors=failed, counts=well)
+
+    return traffic
 
 
 def test_a_candidate_that_will_never_be_ready_is_not_waited_for():
@@ -449,6 +528,76 @@ def test_a_promotion_that_does_not_get_through_can_be_aborted():
     assert world.clock - START >= 1000
 
 
+def stuck(world: World):
+    """The stable version's pods cannot be replaced, and the candidate has all requests."""
+
+    def promote(candidate):
+        raise UnfinishedError("0 of 2 pods are ready")
+
+    world.promote = promote
+
+
+def test_a_candidate_that_fails_while_its_promotion_waits_comes_back():
+    """It has more requests than ever."""
+    world = World()
+    stuck(world)
+    world.at[200] = lambda: setattr(world, "candidate_does", Quality(errors=0.5))
+
+    carry_out(world)
+
+    assert came_back(world)
+    assert "errors of digits/2" in world.tag
+    assert world.clock - START < 300
+
+
+def test_a_promotion_that_does_not_come_further_is_given_up():
+    """There is no room, and nobody looks for days."""
+    world = World()
+    stuck(world)
+
+    carry_out(world)
+
+    assert came_back(world)
+    assert "the promotion has not come further for 600 s: 0 of 2 pods are ready" in world.tag
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_an_abort_while_a_promotion_s_answer_is_lost_is_obeyed_if_it_can_be(through):
+    """What the place serves says whether the promotion came through."""
+    world = World()
+    promote = world.promote
+
+    def lost(candidate):
+        if through:
+            promote(candidate)
+        wish(world, Wish.ABORT)
+        world.promote = promote
+        raise UnreachableError("the connection was lost")
+
+    world.promote = lost
+
+    _, told = carry_out(world)
+
+    if through:
+        assert world.end() == PROMOTED
+        assert any(text.startswith("not aborted: it is decided already") for text in told)
+    else:
+        assert came_back(world)
+
+
+def test_an_abort_of_a_promotion_is_kept_while_the_place_is_out_of_reach():
+    """And obeyed before the promotion is tried again to its end."""
+    world = World()
+    world.at[140] = lambda: world.out_of_reach.add("place")
+    world.at[300] = lambda: wish(world, Wish.ABORT)
+    world.at[400] = lambda: (world.out_of_reach.clear(), setattr(world, "takes", 3))
+
+    carry_out(world)
+
+    assert came_back(world)
+    assert "promote" not in world.calls
+
+
 def test_a_withdrawal_that_is_refused_is_tried_until_it_is_allowed():
     """Nobody else would take the candidate's requests from it."""
     world = World(candidate_does=Quality(errors=0.5), refuses={"withdraw"})
@@ -602,14 +751,29 @@ def test_a_rollout_that_was_told_to_stop_is_left_and_gone_on_with():
     assert world.end() == PROMOTED
 
 
-def test_what_was_left_keeps_its_place_from_another_candidate():
-    """Which must not be mixed up with it."""
+LETTERS = Version("letters", CANDIDATE, f"models:/letters/{CANDIDATE}")
+
+
+@pytest.mark.parametrize("other", [Version("digits", "3", "models:/digits/3"), LETTERS])
+def test_what_was_left_keeps_its_place_from_another_candidate(other):
+    """Which must not be mixed up with it, though it has the same number in another model."""
     world = World()
     world.at[40] = lambda: setattr(world, "stopping", True)
     carry_out(world)
 
     with pytest.raises(BusyError, match="was left in step 1 of 2: 10 %"):
-        carry_out(world, candidate=Version("digits", "3", "models:/digits/3"), holder="two")
+        carry_out(world, candidate=other, holder="two")
+
+
+def test_what_ended_for_one_model_has_not_ended_for_another_of_the_same_number():
+    """All of them count from one."""
+    world = World(candidate_does=Quality(errors=0.5))
+    carry_out(world, run="run-1")
+    world.candidate_does, world.launched_at = Quality(), None
+
+    state, _ = carry_out(world, candidate=LETTERS, holder="two", run="run-1")
+
+    assert (state.candidate.name, state.outcome) == ("letters", Outcome.PROMOTED)
 
 
 def test_there_must_be_something_to_roll_out():

@@ -50,7 +50,7 @@ def test_counting_begins_with_the_first_reading_after_the_moment():
     for at, value in ((90, 5.0), (101, 20.0), (110, 50.0)):
         tally.add(Reading("pod", at, {GOOD: value}))
 
-    found = tally.traffic()
+    found = tally.traffic(9)
 
     assert (found.requests, found.seconds) == (30, 9)
 
@@ -60,7 +60,7 @@ def test_nothing_is_known_before_the_second_reading():
     tally = Tally(since=0)
     tally.add(Reading("pod", 1, {GOOD: 500.0}))
 
-    assert (tally.traffic().requests, tally.traffic().seconds) == (0, 0)
+    assert (tally.traffic(9).requests, tally.traffic(9).seconds) == (0, 0)
 
 
 def test_a_pod_that_was_started_again_counts_from_zero():
@@ -69,7 +69,7 @@ def test_a_pod_that_was_started_again_counts_from_zero():
     for at, value in ((1, 10.0), (2, 30.0), (3, 4.0), (4, 9.0)):
         tally.add(Reading("pod", at, {GOOD: value}))
 
-    assert tally.traffic().requests == 20 + 4 + 5
+    assert tally.traffic(9).requests == 20 + 4 + 5
 
 
 def test_a_counter_that_is_gone_was_started_again_too():
@@ -80,7 +80,7 @@ def test_a_counter_that_is_gone_was_started_again_too():
     tally.add(Reading("pod", 3, {GOOD: 1.0}))
     tally.add(Reading("pod", 4, {GOOD: 2.0, FAILED: 7.0}))
 
-    assert tally.traffic().errors == 3 + 7
+    assert tally.traffic(9).errors == 3 + 7
 
 
 def test_a_code_that_is_seen_for_the_first_time_has_grown_from_zero():
@@ -89,7 +89,7 @@ def test_a_code_that_is_seen_for_the_first_time_has_grown_from_zero():
     tally.add(Reading("pod", 1, {GOOD: 100.0}))
     tally.add(Reading("pod", 2, {GOOD: 100.0, FAILED: 50.0}))
 
-    assert (tally.traffic().requests, tally.traffic().errors) == (50, 50)
+    assert (tally.traffic(9).requests, tally.traffic(9).errors) == (50, 50)
 
 
 def test_readings_that_come_twice_or_late_count_once():
@@ -98,7 +98,7 @@ def test_readings_that_come_twice_or_late_count_once():
     for at, value in ((1, 0.0), (2, 5.0), (1, 0.0), (2, 5.0), (3, 8.0)):
         tally.add(Reading("pod", at, {GOOD: value}))
 
-    assert tally.traffic().requests == 8
+    assert tally.traffic(9).requests == 8
 
 
 @given(
@@ -123,7 +123,7 @@ def test_no_request_is_lost_or_counted_twice(events, windows):
     for reading in readings[read:]:
         tally.add(reading)
 
-    assert tally.traffic().requests == total
+    assert tally.traffic(9).requests == total
 
 
 def test_a_counter_that_is_a_little_lower_was_read_late():
@@ -132,7 +132,7 @@ def test_a_counter_that_is_a_little_lower_was_read_late():
     for at, value in ((1, 1e6), (1.3, 1e6 - 1), (2, 1e6 + 100), (2.3, 1e6 + 98), (3, 1e6 + 150)):
         tally.add(Reading("pod", at, {GOOD: value, bucket(math.inf): value}))
 
-    assert (tally.traffic().requests, tally.traffic().counts) == (150, (150,))
+    assert (tally.traffic(9).requests, tally.traffic(9).counts) == (150, (150,))
 
 
 def test_a_series_that_a_reading_lacks_stands_where_it_was():
@@ -141,12 +141,12 @@ def test_a_series_that_a_reading_lacks_stands_where_it_was():
     both = {GOOD: 1e6, FAILED: 70.0, bucket(0.1): 1e6, bucket(math.inf): 1e6}
     tally.add(Reading("pod", 1, both))
     tally.add(Reading("pod", 2, {FAILED: 71.0, bucket(0.1): 1e6 + 40}))
-    halfway = tally.traffic()
+    halfway = tally.traffic(9)
     tally.add(Reading("pod", 3, {each: value + 100 for each, value in both.items()}))
 
     assert (halfway.requests, halfway.counts) == (1, (40, 0))
-    assert (tally.traffic().requests, tally.traffic().errors) == (200, 100)
-    assert tally.traffic().counts == (100, 0)
+    assert (tally.traffic(9).requests, tally.traffic(9).errors) == (200, 100)
+    assert tally.traffic(9).counts == (100, 0)
 
 
 def test_a_pod_that_has_nothing_of_the_version_any_more_counts_it_from_zero():
@@ -155,7 +155,7 @@ def test_a_pod_that_has_nothing_of_the_version_any_more_counts_it_from_zero():
     for at, values in ((1, {GOOD: 0.0}), (2, {GOOD: 30.0}), (3, {}), (4, {GOOD: 20.0})):
         tally.add(Reading("pod", at, values))
 
-    assert tally.traffic().requests == 50
+    assert tally.traffic(9).requests == 50
 
 
 def test_of_several_scrapers_of_a_pod_the_one_that_saw_most_is_believed():
@@ -166,7 +166,7 @@ def test_of_several_scrapers_of_a_pod_the_one_that_saw_most_is_believed():
     tally.add(Reading("other", 1, {GOOD: 0.0}, "a"))
     tally.add(Reading("other", 2, {GOOD: 7.0}, "a"))
 
-    assert tally.traffic().requests == 405 + 7
+    assert tally.traffic(9).requests == 405 + 7
 
 
 def test_a_scraper_that_leaves_buckets_out_hides_none():
@@ -178,7 +178,7 @@ def test_a_scraper_that_leaves_buckets_out_hides_none():
         tally.add(Reading("pod", at + 0.5, {GOOD: 101.0 * at}, "requests alone"))
         tally.add(Reading("pod", at + 0.7, {bucket(math.inf): 101.0 * at}, "no edges"))
 
-    found = tally.traffic()
+    found = tally.traffic(9)
 
     assert (found.requests, found.edges_s, found.counts) == (101, (0.1, math.inf), (60, 40))
 
@@ -191,7 +191,7 @@ def test_pods_are_added_up_and_each_begins_for_itself():
     tally.add(Reading("b", 2, {GOOD: 1000.0}))
     tally.add(Reading("b", 3, {GOOD: 1001.0}))
 
-    assert tally.traffic().requests == 11
+    assert tally.traffic(9).requests == 11
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_codes_of_both_protocols_mean_the_same(code, errors, rejected):
     tally.add(Reading("pod", 1, {}))
     tally.add(Reading("pod", 2, {Series(REQUESTS, "any", code): 1.0}))
 
-    found = tally.traffic()
+    found = tally.traffic(9)
 
     assert (found.requests, found.errors, found.rejected) == (1, errors, rejected)
 
@@ -221,7 +221,7 @@ def test_probes_are_no_requests():
     tally.add(Reading("pod", 1, {PROBED: 0.0}))
     tally.add(Reading("pod", 2, {PROBED: 500.0, GOOD: 3.0}))
 
-    assert tally.traffic().requests == 3
+    assert tally.traffic(9).requests == 3
 
 
 def test_buckets_are_counted_each_alone():
@@ -230,7 +230,7 @@ def test_buckets_are_counted_each_alone():
     tally.add(Reading("pod", 1, {bucket(e): 10.0 for e in (0.1, 0.5, math.inf)}))
     tally.add(Reading("pod", 2, {bucket(0.1): 14.0, bucket(0.5): 19.0, bucket(math.inf): 20.0}))
 
-    found = tally.traffic()
+    found = tally.traffic(9)
 
     assert (found.edges_s, found.counts) == ((0.1, 0.5, math.inf), (4, 5, 1))
 
@@ -243,7 +243,7 @@ def test_pods_of_two_releases_are_added_up_by_the_edges_that_both_have():
         new = {bucket(0.1): 5.0 * at, bucket(0.2): 6.0 * at, bucket(math.inf): 6.0 * at}
         tally.add(Reading("new", at, new))
 
-    found = tally.traffic()
+    found = tally.traffic(9)
 
     assert (found.edges_s, found.counts) == ((0.1, math.inf), (8, 2))
 
@@ -350,8 +350,8 @@ def test_what_tells_nothing_is_not_taken_for_zero(web: Web, status, text, told):
 
 def test_a_pod_that_is_gone_is_told_of():
     """Counts of the others alone would be too few."""
-    meter = ScrapeMeter(["http://127.0.0.1:9"], "net")
+    meter = ScrapeMeter(["http://bob:s3cret@127.0.0.1:9"], "net")
 
-    with pytest.raises(UnreachableError, match=r"127.0.0.1:9/metrics: cannot be asked"):
+    with pytest.raises(UnreachableError, match=r"^http://127.0.0.1:9/metrics: cannot be asked"):
         meter.traffic("1", 0.0)
     meter.close()
