@@ -19,12 +19,13 @@ from pipelines.record import (
     WHY_TAG,
     Record,
 )
-from pipelines.steps.ending import give_up, record_end
+from pipelines.steps.ending import give_up, record_end, take_back_left
 from pipelines.steps.place import where
 from pipelines.steps.registration import version_of
 from pipelines.steps.rolling_out import Rolled
 from rollout.aliases import CHALLENGER
 from rollout.errors import RolloutError
+from rollout.types import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ def conclude(
     outcome, why = tags.get(OUTCOME_TAG, FAILED), tags.get(WHY_TAG, "")
     if outcome != FAILED or found is None:
         left = ""  # it has ended before, or nothing was begun
+    elif rolled is None and not left:
+        left = _taken_back(found, place, tell)
     if outcome == FAILED:
         outcome, why = _came_to(rolled, error or "a step failed: see its log")
         why = f"{why}; {left}" if left else why
@@ -102,6 +105,20 @@ def _ended(
     except RolloutError as refusal:
         tell(f"a rollout of {name} could not be ended, if there is one: {refusal}")
         return None, f"its rollout could not be ended: {refusal}"
+
+
+def _taken_back(
+    found: RegisteredVersion, place: Mapping[str, str], tell: Callable[[str], None]
+) -> str:
+    """Why what is left of a rollout without a state could not be ended; empty: nothing is left."""
+    candidate = Version(found.name, found.version, str(found.reference))
+    try:
+        take_back_left(candidate, where(place), tell)
+    except PipelineError:  # it is no place
+        return ""
+    except RolloutError as refusal:
+        return f"its rollout could not be ended: {refusal}"
+    return ""
 
 
 def _came_to(rolled: Rolled | None, why: str) -> tuple[str, str]:

@@ -12,15 +12,16 @@ from contextlib import AbstractContextManager
 
 from model_store.registry.address import registry_uri
 from model_store.registry.versions import Registry
-from pipelines.steps.place import Where, open_ledger, open_parts
+from pipelines.steps.place import Where, left_candidate, open_ledger, open_parts
 from pipelines.steps.rolling_out import Rolled, rolled
 from rollout.errors import NotFoundError, RolloutError
 from rollout.handover import await_free
 from rollout.lease import holder_name, wish
+from rollout.left import take_back
 from rollout.plan import Dark, Plan
 from rollout.run import Parts, WallTime, roll_out
 from rollout.state import Phase, State, Wish, read_state
-from rollout.types import Ledger
+from rollout.types import Ledger, Version
 
 LONGEST_END_S = 600.0  # after that somebody has to look, and an exit handler says so
 LONGEST_RECORD_S = 60.0  # the requests are where they belong: nobody is hurt by what is missing
@@ -57,6 +58,22 @@ def give_up(name: str, where: Where, tell: Callable[[str], None], *, run: str) -
     if not _decided(state):
         raise RolloutError(f"{state.where}: {state.trouble or 'it was not through in time'}")
     return rolled(state)
+
+
+def take_back_left(candidate: Version, where: Where, tell: Callable[[str], None]) -> None:
+    """End the candidate's rollout if its state was deleted, by what the place itself remembers.
+
+    Raises:
+        RolloutError: the place does not answer in ``LONGEST_END_S``, or refuses.
+    """
+    if open_ledger(where, candidate.name).read() is not None:
+        return
+    left = left_candidate(where, candidate.name)
+    if left is None or left.version != candidate.version:
+        return
+    with open_parts(where, candidate.name, Plan(), None, measuring=False) as parts:
+        take_back(parts.place, left, WallTime(LONGEST_END_S), tell)
+    tell(f"the rollout's state was deleted: {candidate.uri} has no requests any more")
 
 
 def record_end(

@@ -16,7 +16,7 @@ from rollout import sites
 from rollout.plan import Plan
 from rollout.run import Parts
 from rollout.sites import Pods, Service, Site
-from rollout.types import Ledger
+from rollout.types import Ledger, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,15 @@ def open_ledger(where: Where, model: str) -> Ledger:
         RolloutError: there is no way to it.
     """
     return sites.open_ledger(where.site, where.service or model)
+
+
+def left_candidate(where: Where, model: str) -> Version | None:
+    """Whose rollout the place itself remembers; see ``rollout.sites.left_candidate``.
+
+    Raises:
+        RolloutError: there is no way to it.
+    """
+    return sites.left_candidate(where.site, where.service or model)
 
 
 @contextmanager

@@ -59,6 +59,11 @@ class Shop(World):
         assert self.kept is not None
         return read_state(self.kept.state)
 
+    @property
+    def remembered(self) -> Version | None:
+        """What an InferenceService remembers of its rollout."""
+        return None if self.launched_at is None else VERSION
+
     def elsewhere(self) -> None:
         """The step's process has died on another machine: nobody can see it from here."""
         state = self.state.but(process="")
@@ -106,6 +111,7 @@ def shop(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "open_parts", open_parts)
         monkeypatch.setattr(module, "WallTime", lambda longest_s=None: Clock(world, longest_s))
     monkeypatch.setattr(ending, "open_ledger", lambda _where, _name: world)
+    monkeypatch.setattr(ending, "left_candidate", lambda _where, _name: world.remembered)
     handler = signal.getsignal(signal.SIGTERM)
     yield world
     signal.signal(signal.SIGTERM, handler)
@@ -170,6 +176,25 @@ def test_the_exit_handler_takes_requests_back_without_the_registry_and_records_i
     assert (found.outcome, found.why, found.left) == ("aborted", "it was asked for", "")
     assert (shop.state.phase, shop.tag) == (Phase.DONE, "aborted: it was asked for")
     assert shop.registry.aliases("digits") == {"champion": "1"}
+
+
+def test_the_exit_handler_takes_back_what_the_place_alone_remembers(shop):
+    """Somebody has deleted the rollout's state; the candidate still had its share."""
+    killed_in_a_step(shop)
+    shop.kept = None
+    found = shop.conclude()
+    assert (shop.percent, shop.launched_at) == (0, None)
+    assert (found.outcome, found.why, found.left) == ("failed", "a step died", "")
+    assert shop.registry.aliases("digits") == {"champion": "1"}
+
+
+def test_what_the_place_alone_remembers_and_does_not_give_up_is_left(shop):
+    """And stays the challenger."""
+    killed_in_a_step(shop)
+    shop.kept, shop.refuses = None, {"withdraw"}
+    found = shop.conclude()
+    assert found.left == "its rollout could not be ended: withdraw is refused"
+    assert shop.registry.aliases("digits")["challenger"] == CANDIDATE
 
 
 def test_what_cannot_be_ended_is_said_though_the_registry_is_away_as_well(shop):
