@@ -99,7 +99,7 @@ class Shop:
         folder = self.folder
         command: list[str | Path] = [MILLRACE, "pipeline", "run", folder / network]
         command += ["--name", self.name, "--labels", folder / "labels.txt"]
-        command += ["--parity-images", folder / "digits/test/7"]
+        command += ["--parity-images", folder / "golden/7"]
         command += ["--dataset", f"held-out={folder / 'digits/test'}"]
         command += ["--package-config", folder / "package.yaml"]
         command += ["--gate", folder / "gate.yaml", "--plan", folder / "plan.yaml"]
