@@ -12,7 +12,9 @@ from examples import digits
 from examples.slow_network import slowed
 
 FIRST_EPOCHS, EPOCHS, WORSE_EPOCHS = 2, 8, 1
-SLOW_LAYERS = 30  # some 40 to 100 ms a digit, where the others take less than one
+# Some 100 to 250 ms of a core for a digit, where the others take less than one: on two cores the
+# share that it gets first is about what it can do, so that it is late alone and more so in company.
+SLOW_LAYERS = 80
 
 
 def make(

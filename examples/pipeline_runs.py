@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,20 +17,22 @@ absolute:
 relative:
   top1: {worse_by_at_most: 0.02}
 """
-# A fifth of the requests and then all of them, each until p99 is proven, which takes 368 requests.
+# Some of the requests and then all of them, each until p99 is proven, which takes 368 requests. The
+# limit leaves a good one room where others use the same cores; see examples.candidates.SLOW_LAYERS.
 PLAN = """\
-dark: {{golden: {{dataset: {images}, at_least: 0.9}}}}
+dark: {{golden: {{dataset: {images}, at_least: 0.8}}}}
 shadow: {{dataset: {images}, at_least: 0.8}}
 steps:
-  - {{percent: 25, hold_s: 2, least_requests: 400}}
+  - {{percent: 15, hold_s: 2, least_requests: 400}}
   - {{percent: 100, hold_s: 2, least_requests: 400}}
 limits:
   errors: {{at_most: 0.02}}
   rejected: {{at_most: 0.02}}
-  p99: {{ratio_at_most: 4}}
+  p99: {{ratio_at_most: 6}}
 inconclusive_limit: 60
 interval_s: 0.5
 """
+GOLDEN_IMAGES = 10  # of each class
 PACKAGING = "input-size: 32\nresize: exact\nmean: 127.5\nstd: 127.5\nscores: logits\n"
 
 
@@ -81,8 +84,12 @@ class Shop:
         return self.folder / "pod"
 
     def prepare(self) -> None:
-        """Write what runs are told by files."""
-        images = self.folder / "digits/test"
+        """Write what runs are told by files, and lay the golden images beside them."""
+        images = self.folder / "golden"
+        for kind in sorted((self.folder / "digits/test").iterdir()):
+            (images / kind.name).mkdir(parents=True)
+            for scan in sorted(kind.iterdir())[:GOLDEN_IMAGES]:
+                shutil.copy(scan, images / kind.name)
         (self.folder / "gate.yaml").write_text(GATE, encoding="utf-8")
         (self.folder / "plan.yaml").write_text(PLAN.format(images=images), encoding="utf-8")
         (self.folder / "package.yaml").write_text(PACKAGING, encoding="utf-8")
@@ -92,7 +99,7 @@ class Shop:
         folder = self.folder
         command: list[str | Path] = [MILLRACE, "pipeline", "run", folder / network]
         command += ["--name", self.name, "--labels", folder / "labels.txt"]
-        command += ["--parity-images", folder / "digits/test/7"]
+        command += ["--parity-images", folder / "golden/7"]
         command += ["--dataset", f"held-out={folder / 'digits/test'}"]
         command += ["--package-config", folder / "package.yaml"]
         command += ["--gate", folder / "gate.yaml", "--plan", folder / "plan.yaml"]

@@ -12,7 +12,7 @@ import yaml
 
 from model_store.plain_yaml import safe_load
 from pipelines.errors import PipelineError
-from pipelines.steps.place import Where
+from pipelines.steps.place import Where, where
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -52,6 +52,11 @@ PLACE = (
     click.option("--route-host", "host", default="", help="Of a route that has to be made."),
     click.option("--gateway", metavar="NAMESPACE/NAME", default="", help="Of a new route."),
     click.option("--gateway-address", metavar="URL", default="", help="Where no name resolves."),
+    click.option(
+        "--keep-name",
+        is_flag=True,
+        help="Promote by replacing the stable version's pods, which keep their names.",
+    ),
     click.option("--pod", metavar="URL", default="", help="Pod to roll out to instead."),
     click.option("--pod-store", default="", help="Folder in which that pod finds its packages."),
     click.option("--repository-token-file", default="", help="The token of that pod's repository."),
@@ -76,9 +81,14 @@ def arguments(
     """The pipeline's parameters.
 
     Raises:
-        PipelineError: a file cannot be read.
+        PipelineError: a file cannot be read, or the place is none.
     """
-    place = {key: value for key, value in given.items() if key in _PLACE_KEYS and value}
+    place = {
+        key: "true" if value is True else value
+        for key, value in given.items()
+        if key in _PLACE_KEYS and value
+    }
+    where(place)  # before it is sent anywhere
     return {key: value for key, value in given.items() if key not in _PLACE_KEYS} | {
         "place": place,
         "datasets": list(datasets),

@@ -12,6 +12,11 @@ from pipelines import components
 NAME = "millrace"
 MOUNT = "/mnt/millrace"  # where the volume with networks, images and datasets is
 TRIES = 3  # of a rollout whose pod dies: each goes on where the last one was
+# Argo counts it from the first try's start, begins no further try after it, and ends one that runs
+# then: a year is longer than any rollout.
+LONGEST_ROLLOUT = "31536000s"
+# Of the exit handler, while the registry or the place does not answer: after 1, 2, 4, … minutes.
+CONCLUDING_TRIES, LONGEST_CONCLUDING = 6, "14400s"
 # What MLflow's client reads; each is needed only where the registry asks for it.
 SECRET_KEYS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
@@ -112,6 +117,12 @@ def build(cluster: Cluster | None = None) -> Any:
         }
 
         end = given(components.conclude(**run, place=place))
+        if cluster is not None:
+            end.set_retry(
+                CONCLUDING_TRIES - 1,
+                backoff_duration="60s",
+                backoff_max_duration=LONGEST_CONCLUDING,
+            )
         with dsl.ExitHandler(end, name="run"):
             pinned = given(
                 components.pin(
@@ -164,7 +175,9 @@ def build(cluster: Cluster | None = None) -> Any:
                     )
                 )
                 if cluster is not None:
-                    rolled.set_retry(TRIES - 1, backoff_duration="10s")
+                    rolled.set_retry(
+                        TRIES - 1, backoff_duration="10s", backoff_max_duration=LONGEST_ROLLOUT
+                    )
                 with dsl.If(rolled.outputs["promoted"] == True, name="rolled-out"):  # noqa: E712
                     given(components.promote(**run, uri=uri))
                 with dsl.Else(name="taken-back"):

@@ -19,9 +19,10 @@ from pipelines.record import (
     WHY_TAG,
     Record,
 )
+from pipelines.steps.ending import give_up, record_end, take_back_left
 from pipelines.steps.place import where
 from pipelines.steps.registration import version_of
-from pipelines.steps.rolling_out import give_up
+from pipelines.steps.rolling_out import Rolled
 from rollout.aliases import CHALLENGER
 from rollout.errors import RolloutError
 from rollout.types import Version
@@ -56,7 +57,8 @@ def conclude(
 ) -> Conclusion:
     """Say in MLflow how the run ended, and end what it has left half done.
 
-    A rollout that died is aborted; a version that was not promoted is no challenger.
+    A rollout that died is aborted, which takes no registry; a version that was not promoted is no
+    challenger.
 
     Args:
         name: of the model.
@@ -67,15 +69,23 @@ def conclude(
         tell: gets a line for each thing that is done.
 
     Raises:
-        RegistryError: MLflow does not answer.
+        RegistryError: MLflow does not answer; all requests are back, or ``tell`` has heard why not.
     """
+    rolled, left = _ended(name, key, place, tell)
     record = Record(name, key, registry)
     found = version_of(record.registry, name, key)
     tags = record.tags()
-    outcome, why, left = tags.get(OUTCOME_TAG, FAILED), tags.get(WHY_TAG, ""), ""
+    outcome, why = tags.get(OUTCOME_TAG, FAILED), tags.get(WHY_TAG, "")
+    if outcome != FAILED or found is None:
+        left = ""  # it has ended before, or nothing was begun
+    elif rolled is None and not left:
+        left = _taken_back(found, place, tell)
     if outcome == FAILED:
-        outcome, why, left = _left(found, place, registry, tell, error)
+        outcome, why = _came_to(rolled, error or "a step failed: see its log")
+        why = f"{why}; {left}" if left else why
         record.tag({OUTCOME_TAG: outcome, WHY_TAG: why})
+    if rolled is not None:
+        _tell_registry(name, key, registry, place, tell)
     if found is not None:
         if not left:
             _clean(record.registry, found, tell)
@@ -84,35 +94,52 @@ def conclude(
     return Conclusion(outcome, why, found.version if found else "", record.run_id, left)
 
 
-def _left(
-    found: RegisteredVersion | None,
-    place: Mapping[str, str],
-    registry: str,
-    tell: Callable[[str], None],
-    error: str,
-) -> tuple[str, str, str]:
-    """What becomes of a run that has no outcome: a step failed, or somebody stopped it.
+def _ended(
+    name: str, key: str, place: Mapping[str, str], tell: Callable[[str], None]
+) -> tuple[Rolled | None, str]:
+    """The run's rollout, which has an end now; and why it has none."""
+    try:
+        return give_up(name, where(place), tell, run=key), ""
+    except PipelineError:  # it is no place: nothing was begun there
+        return None, ""
+    except RolloutError as refusal:
+        tell(f"a rollout of {name} could not be ended, if there is one: {refusal}")
+        return None, f"its rollout could not be ended: {refusal}"
 
-    Returns:
-        Its outcome, why, and why its rollout could not be ended; what that came to is the outcome,
-        whatever failed after it.
-    """
-    why = error or "a step failed: see its log"
-    if found is None:
-        return FAILED, why, ""
+
+def _taken_back(
+    found: RegisteredVersion, place: Mapping[str, str], tell: Callable[[str], None]
+) -> str:
+    """Why what is left of a rollout without a state could not be ended; empty: nothing is left."""
     candidate = Version(found.name, found.version, str(found.reference))
     try:
-        rolled = give_up(candidate, where(place), registry, tell)
-    except PipelineError as refusal:  # it is no place: nothing was begun there
-        return FAILED, f"{why}; {refusal}", ""
+        take_back_left(candidate, where(place), tell)
+    except PipelineError:  # it is no place
+        return ""
     except RolloutError as refusal:
-        left = f"its rollout could not be ended: {refusal}"
-        return FAILED, f"{why}; {left}", left
+        return f"its rollout could not be ended: {refusal}"
+    return ""
+
+
+def _came_to(rolled: Rolled | None, why: str) -> tuple[str, str]:
+    """Outcome and reason of a run that has none yet: a step failed, or somebody stopped it.
+
+    What its rollout came to is the outcome, whatever failed after it.
+    """
     if rolled is None:
-        return FAILED, why, ""
+        return FAILED, why
     if rolled.promoted:
-        return PROMOTED, f"it has all of the traffic, though after that: {why}", ""
-    return ABORTED, rolled.why or why, ""
+        return PROMOTED, f"it has all of the traffic, though after that: {why}"
+    return ABORTED, rolled.why or why
+
+
+def _tell_registry(
+    name: str, key: str, registry: str, place: Mapping[str, str], tell: Callable[[str], None]
+) -> None:
+    try:
+        record_end(name, where(place), registry, tell, run=key)
+    except RolloutError as error:  # nobody is in need of it: the requests are where they belong
+        tell(f"how the rollout ended is not recorded: {error}")
 
 
 def _clean(registry: Registry, found: RegisteredVersion, tell: Callable[[str], None]) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from model_store.registry.address import shown
 from model_store.registry.cache import Cache
 from model_store.registry.versions import Registry
 from pipelines.errors import PipelineError
@@ -15,6 +16,7 @@ from rollout import sites
 from rollout.plan import Plan
 from rollout.run import Parts
 from rollout.sites import Pods, Service, Site
+from rollout.types import Ledger, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Where:
         host: name that clients use, where no route has it yet.
         gateway: NAMESPACE/NAME, of a route that has to be made.
         gateway_address: of the gateway, where host names cannot be resolved.
+        keep_name: ``true`` to promote by replacing the stable version's pods, under their names.
     """
 
     pod: str = ""
@@ -44,6 +47,7 @@ class Where:
     host: str = ""
     gateway: str = ""
     gateway_address: str = ""
+    keep_name: str = "false"
 
     @property
     def site(self) -> Site:
@@ -58,6 +62,7 @@ class Where:
             host=self.host or None,
             gateway=self.gateway or None,
             address=self.gateway_address or None,
+            keep_name=self.keep_name == "true",
         )
 
 
@@ -70,17 +75,39 @@ def where(place: Mapping[str, str]) -> Where:
     known = [field.name for field in fields(Where)]
     if unknown := sorted(set(place) - set(known)):
         raise PipelineError(f"place: unknown key {unknown[0]!r}; known: {', '.join(known)}")
-    found = Where(**place)
+    # KFP's pages take any JSON for a value, such as true.
+    found = Where(**{key: _text(value) for key, value in place.items()})
     if bool(found.pod) == bool(found.service):
         raise PipelineError("place: name where to roll out: either pod or service")
     if found.pod and not (found.pod_store and found.repository_token_file):
         raise PipelineError("place: name pod_store and repository_token_file beside pod")
+    if found.keep_name not in ("true", "false"):
+        raise PipelineError(f"place: keep_name is true or false, not {found.keep_name!r}")
+    _check_public(found)
     return found
+
+
+def open_ledger(where: Where, model: str) -> Ledger:
+    """Where the state of the model's rollout is kept; see ``rollout.sites.open_ledger``.
+
+    Raises:
+        RolloutError: there is no way to it.
+    """
+    return sites.open_ledger(where.site, where.service or model)
+
+
+def left_candidate(where: Where, model: str) -> Version | None:
+    """Whose rollout the place itself remembers; see ``rollout.sites.left_candidate``.
+
+    Raises:
+        RolloutError: there is no way to it.
+    """
+    return sites.left_candidate(where.site, where.service or model)
 
 
 @contextmanager
 def open_parts(
-    where: Where, model: str, plan: Plan, registry: Registry, *, measuring: bool = True
+    where: Where, model: str, plan: Plan, registry: Registry | None, *, measuring: bool = True
 ) -> Iterator[Parts]:
     """What a rollout of the model works with; see ``rollout.sites.open_parts``.
 
@@ -93,6 +120,22 @@ def open_parts(
         where.site, name, model, plan, registry, cache, measuring=measuring
     ) as parts:
         yield parts
+
+
+def _check_public(found: Where) -> None:
+    """Refuse names and passwords in addresses: they would stand in KFP's pages, logs and files."""
+    for key in ("prometheus", "pod", "gateway_address"):
+        addresses = getattr(found, key)
+        if shown(addresses) != addresses:
+            instead = ": prometheus_token_file names a file" if key == "prometheus" else ""
+            raise PipelineError(
+                f"place: {key}: leave name and password out, KFP shows parameters to everybody"
+                + instead
+            )
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _path(text: str) -> Path | None:

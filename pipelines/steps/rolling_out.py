@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
 from collections.abc import Callable
@@ -12,16 +11,16 @@ from model_store.registry.address import registry_uri
 from model_store.registry.versions import Registry
 from pipelines.steps.place import Where, open_parts
 from rollout.aliases import find_candidate
-from rollout.errors import NotFoundError, RolloutError
+from rollout.errors import RolloutError, UnreachableError
 from rollout.handover import await_free
-from rollout.lease import holder_name, wish
-from rollout.plan import Plan, parse_plan
+from rollout.lease import holder_name
+from rollout.plan import parse_plan
 from rollout.run import Parts, WallTime, roll_out
-from rollout.state import Outcome, Phase, State, Wish, read_state
-from rollout.types import Version
+from rollout.state import Outcome, Phase, State
 
 PLAN_FILE = "plan.yaml"  # as errors call it
-LONGEST_END_S = 600.0  # after that somebody has to look, and an exit handler says so
+# A pod that is told to go has 30 s by Kubernetes' default, of which its last look has taken some.
+STEP_BACK_S, AGAIN_S = 10.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,59 +88,11 @@ def carry_out(
             raise RolloutError(
                 f"the rollout of {uri} was told to stop in {state.where}: start it again"
             )
-    return _rolled(state)
+    return rolled(state)
 
 
-def give_up(
-    candidate: Version, where: Where, registry: str, tell: Callable[[str], None]
-) -> Rolled | None:
-    """End a rollout of ``candidate`` that was left half done: all requests go back.
-
-    Whoever carried it out and died is waited for, as long as its lease lasts.
-
-    Returns:
-        How it ended, now or before; None if there was none.
-
-    Raises:
-        RolloutError: the place does not answer in ``LONGEST_END_S``.
-        BusyError: somebody else carries it out.
-    """
-    store = Registry(registry_uri(registry))
-    plan = parse_plan("", PLAN_FILE)
-    with open_parts(where, candidate.name, plan, store, measuring=False) as parts:
-        state = _kept(parts)
-        if state is None or state.candidate.version != candidate.version:
-            return None
-        with contextlib.suppress(NotFoundError):  # it is over
-            wish(parts.ledger, Wish.ABORT)
-            _end(parts, candidate, tell)
-        state = _kept(parts) or state
-    if not state.done:
-        raise RolloutError(f"{state.where}: {state.trouble or 'it was not through in time'}")
-    return _rolled(state)
-
-
-def _end(parts: Parts, candidate: Version, tell: Callable[[str], None]) -> None:
-    """Wait until whoever carries it out has obeyed, or end it in its stead."""
-    state = await_free(parts.ledger, WallTime(), candidate, LONGEST_END_S)
-    if state is None or state.done:
-        return
-    roll_out(
-        parts,
-        None,
-        Plan(),
-        holder=holder_name(),
-        clock=WallTime(LONGEST_END_S),
-        tell=lambda event: tell(event.text),
-    )
-
-
-def _kept(parts: Parts) -> State | None:
-    kept = parts.ledger.read()
-    return None if kept is None else read_state(kept.state)
-
-
-def _rolled(state: State) -> Rolled:
+def rolled(state: State) -> Rolled:
+    """How a rollout ended whose state this is."""
     return Rolled(state.outcome is Outcome.PROMOTED, state.why, state)
 
 
@@ -149,16 +100,21 @@ def _step_back(parts: Parts, state: State, tell: Callable[[str], None]) -> None:
     """Take the candidate's share away before this pod goes: perhaps no other one comes after it.
 
     KFP ends a run that somebody terminated without its exit handler. Whoever goes on sets the
-    share again.
+    share again. What is being promoted has passed every step, and keeps the requests.
     """
     if state.phase is not Phase.STEP:
         return
-    try:
-        parts.place.share(state.candidate.version_of, 0)
-    except RolloutError as error:
-        tell(f"{state.candidate.uri} keeps its share of the requests: {error}")
-    else:
-        tell(f"all requests are back at version {state.stable}, until somebody goes on")
+    uri, clock = state.candidate.uri, WallTime(STEP_BACK_S)
+    while True:
+        try:
+            parts.place.share(state.candidate.version_of, 0)
+        except RolloutError as error:
+            if not isinstance(error, UnreachableError) or clock.wait(AGAIN_S):
+                tell(f"{uri} may keep its share of the requests, abort its rollout: {error}")
+                return
+        else:
+            tell(f"all requests are back at version {state.stable}, until somebody goes on")
+            return
 
 
 def _stopping() -> WallTime:

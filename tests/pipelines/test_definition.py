@@ -11,9 +11,14 @@ import yaml
 
 from pipelines import components
 from pipelines.compilation import GOLDEN, compiled
-from pipelines.definition import MOUNT, SECRET_KEYS, Cluster
+from pipelines.definition import MOUNT, SECRET_KEYS, TRIES, Cluster
+from pipelines.steps.ending import LONGEST_END_S
+from rollout.plan import Step
 
 PAGE = (Path(__file__).parents[2] / "docs" / "pipeline.md").read_text(encoding="utf-8")
+
+
+WEEK_S = 7 * 24 * 3600  # what a plan may hold a step at most
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +117,24 @@ def test_the_exit_handler_concludes_whatever_happened(documents):
     end = documents[0]["root"]["dag"]["tasks"]["conclude"]
     assert end["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
     assert end["inputs"]["parameters"]["status"]["taskFinalStatus"]
+
+
+def test_a_rollout_is_tried_again_for_as_long_as_it_may_take(documents):
+    """Argo ends what is tried again when the longest time since the first try's start is over."""
+    policy = tasks(documents[0])["rollout"]["retryPolicy"]
+    assert policy["maxRetryCount"] == TRIES - 1
+    step = Step.model_validate({"percent": 5, "hold_s": WEEK_S})
+    with pytest.raises(ValueError, match="hold_s"):
+        Step.model_validate({"percent": 5, "hold_s": WEEK_S + 1})
+    assert int(policy["backoffMaxDuration"][:-1]) > 50 * step.hold_s
+
+
+def test_the_exit_handler_is_tried_again_while_the_registry_is_away(documents):
+    """Each time it waits twice as long, and the last try begins within the longest time."""
+    policy = tasks(documents[0])["conclude"]["retryPolicy"]
+    first, longest = (int(policy[key][:-1]) for key in ("backoffDuration", "backoffMaxDuration"))
+    waited = [first * policy["backoffFactor"] ** n for n in range(policy["maxRetryCount"])]
+    assert sum(waited) + (policy["maxRetryCount"] + 1) * LONGEST_END_S < longest
 
 
 def test_every_parameter_is_told_and_the_page_has_the_same_ones(documents):

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 
 import pytest
 
+from model_store.errors import RegistryDownError
 from model_store.registry.promotion import set_alias
 from model_store.registry.registering import register
 from model_store.registry.versions import Registry
 from pipelines import tasks
-from pipelines.steps import conclusion, rolling_out
+from pipelines.steps import conclusion, ending, rolling_out
 from pipelines.steps.place import Where
 from pipelines.steps.registration import RUN_TAG
 from rollout.errors import RolloutError
@@ -20,9 +21,11 @@ from rollout.handover import LONGEST_S
 from rollout.state import Outcome, Phase, begin, read_state
 from rollout.types import Version
 from tests.conftest import colour_network, package_colours
+from tests.registry.server import free_port
 from tests.rollout.world import CANDIDATE, VERSION, KilledError, Quality, World, plan
 
 RUN = "run 1"
+STORAGE = "s3://models/{name}-v{version}/onnx"  # whose number nobody finds who does not know it
 
 
 class Shop(World):
@@ -34,7 +37,7 @@ class Shop(World):
         """The step, as KFP tries it."""
         return rolling_out.carry_out(
             VERSION.uri,
-            plan().model_dump_json(),
+            plan(storage=STORAGE).model_dump_json(),
             Where(),
             self.registry.uri,
             self.said.append,
@@ -42,10 +45,10 @@ class Shop(World):
             replaces=replaces,
         )
 
-    def conclude(self) -> conclusion.Conclusion:
+    def conclude(self, registry: str = "") -> conclusion.Conclusion:
         """The exit handler."""
         place = {"service": "digits"}
-        run = tasks.Run("digits", self.registry.uri, RUN)
+        run = tasks.Run("digits", registry or self.registry.uri, RUN)
         return conclusion.conclude(
             run.name, run.key, run.registry, place, "a step died", self.said.append
         )
@@ -55,6 +58,11 @@ class Shop(World):
         """What the ledger holds."""
         assert self.kept is not None
         return read_state(self.kept.state)
+
+    @property
+    def remembered(self) -> Version | None:
+        """What an InferenceService remembers of its rollout."""
+        return None if self.launched_at is None else VERSION
 
     def elsewhere(self) -> None:
         """The step's process has died on another machine: nobody can see it from here."""
@@ -88,18 +96,22 @@ class Clock:
 def shop(tmp_path, monkeypatch):
     """One in which version 2 is to replace version 1."""
     world = Shop()
-    world.said = []
+    world.said, world.plans = [], []
     world.registry = Registry(f"sqlite:///{tmp_path}/mlflow.db", create=True)
     package = package_colours(tmp_path, colour_network(), "digits")
     register(world.registry, package, alias="champion")
     register(world.registry, package, alias="challenger", tags={RUN_TAG: RUN})
 
     @contextmanager
-    def open_parts(*_args, **_named):
+    def open_parts(_where, _name, plan, _registry, **_named):
+        world.plans.append(plan)
         yield world.parts
 
-    monkeypatch.setattr(rolling_out, "open_parts", open_parts)
-    monkeypatch.setattr(rolling_out, "WallTime", lambda longest_s=None: Clock(world, longest_s))
+    for module in (rolling_out, ending):
+        monkeypatch.setattr(module, "open_parts", open_parts)
+        monkeypatch.setattr(module, "WallTime", lambda longest_s=None: Clock(world, longest_s))
+    monkeypatch.setattr(ending, "open_ledger", lambda _where, _name: world)
+    monkeypatch.setattr(ending, "left_candidate", lambda _where, _name: world.remembered)
     handler = signal.getsignal(signal.SIGTERM)
     yield world
     signal.signal(signal.SIGTERM, handler)
@@ -145,6 +157,61 @@ def test_the_exit_handler_takes_back_what_died_with_a_share_of_the_requests(shop
     assert shop.clock - died < LONGEST_S + 15
     assert (found.outcome, found.left) == ("aborted", "")
     assert shop.registry.aliases("digits") == {"champion": "1"}
+    assert (shop.state.phase, shop.tag) == (Phase.DONE, "aborted: it was asked for")
+    assert {each.storage for each in shop.plans} == {STORAGE}
+
+
+def test_the_exit_handler_takes_requests_back_without_the_registry_and_records_it_later(shop):
+    """A registry that is away may be what has failed the run; KFP tries the step again."""
+    killed_in_a_step(shop)
+    shop.out_of_reach = {"registry"}
+
+    with pytest.raises(RegistryDownError):
+        shop.conclude(f"http://127.0.0.1:{free_port()}")
+
+    assert (shop.percent, shop.state.outcome) == (0, Outcome.ABORTED)
+    assert (shop.state.phase, shop.tag) == (Phase.RECORDING, "")
+    shop.out_of_reach = set()
+    found = shop.conclude()
+    assert (found.outcome, found.why, found.left) == ("aborted", "it was asked for", "")
+    assert (shop.state.phase, shop.tag) == (Phase.DONE, "aborted: it was asked for")
+    assert shop.registry.aliases("digits") == {"champion": "1"}
+
+
+def test_the_exit_handler_takes_back_what_the_place_alone_remembers(shop):
+    """Somebody has deleted the rollout's state; the candidate still had its share."""
+    killed_in_a_step(shop)
+    shop.kept = None
+    found = shop.conclude()
+    assert (shop.percent, shop.launched_at) == (0, None)
+    assert (found.outcome, found.why, found.left) == ("failed", "a step died", "")
+    assert shop.registry.aliases("digits") == {"champion": "1"}
+
+
+def test_what_the_place_alone_remembers_and_does_not_give_up_is_left(shop):
+    """And stays the challenger."""
+    killed_in_a_step(shop)
+    shop.kept, shop.refuses = None, {"withdraw"}
+    found = shop.conclude()
+    assert found.left == "its rollout could not be ended: withdraw is refused"
+    assert shop.registry.aliases("digits")["challenger"] == CANDIDATE
+
+
+def test_what_cannot_be_ended_is_said_though_the_registry_is_away_as_well(shop):
+    """Whoever reads the step's log has to know that the candidate may get requests."""
+    killed_in_a_step(shop)
+    shop.out_of_reach = {"place"}
+    with pytest.raises(RegistryDownError):
+        shop.conclude(f"http://127.0.0.1:{free_port()}")
+    assert "a rollout of digits could not be ended" in shop.said[-1]
+
+
+def test_a_run_that_was_refused_is_not_failed_by_a_place_that_is_away(shop):
+    """The gate said no: there is no rollout that could be left."""
+    tasks.Run("digits", shop.registry.uri, RUN).record.tag({"millrace.outcome": "refused"})
+    shop.out_of_reach = {"ledger"}
+    found = shop.conclude()
+    assert (found.outcome, found.left) == ("refused", "")
 
 
 def test_what_cannot_be_ended_is_told_with_the_command_and_stays_the_challenger(
@@ -202,6 +269,35 @@ def test_sigterm_takes_the_candidates_share_away_and_the_next_try_sets_it_again(
 
     assert shop.carry_out().promoted
     assert shop.calls.count("share 10") == 2
+
+
+def test_sigterm_tries_again_to_take_the_share_away_for_as_long_as_a_pod_has(shop):
+    """A lost connection must not leave the candidate its requests."""
+
+    def stop() -> None:
+        shop.takes = 2  # each order is through by its second time
+        shop.given = 0
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    shop.at = {60.0: stop}
+    with pytest.raises(RolloutError, match="was told to stop in step 1"):
+        shop.carry_out()
+    assert shop.percent == 0
+    assert "all requests are back at version 1" in shop.said[-1]
+
+
+def test_a_share_that_stays_though_the_step_is_stopped_is_told(shop):
+    """With what is to be done about it."""
+
+    def stop() -> None:
+        shop.out_of_reach = {"place"}
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    shop.at = {60.0: stop}
+    with pytest.raises(RolloutError, match="was told to stop in step 1"):
+        shop.carry_out()
+    assert shop.percent == 10
+    assert shop.said[-1].startswith("models:/digits/2 may keep its share of the requests, abort")
 
 
 def killed_in_a_step(shop: Shop) -> None:

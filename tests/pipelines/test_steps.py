@@ -152,12 +152,24 @@ def test_two_datasets_of_one_name_are_refused(pinned):
         ({"pod": "http://p:1", "service": "s"}, "either pod or service"),
         ({"pod": "http://p:1"}, "pod_store and repository_token_file"),
         ({"sevice": "s"}, "unknown key 'sevice'; known: pod"),
+        ({"service": "s", "keep_name": "yes"}, "keep_name is true or false, not 'yes'"),
+        ({"service": "s", "prometheus": "http://bob:s3cret@p:9090"}, "prometheus_token_file names"),
+        ({"service": "s", "gateway_address": "http://bob:s3cret@g"}, "leave name and password"),
+        (
+            {
+                "pod": "http://p:1,http://b:s3cret@p:2",
+                "pod_store": "s",
+                "repository_token_file": "t",
+            },
+            "pod: leave name and password out",
+        ),
     ],
 )
 def test_a_place_that_is_none_is_said(place, said):
     """Before hours are spent on what is to go there."""
-    with pytest.raises(PipelineError, match=said):
+    with pytest.raises(PipelineError, match=said) as refused:
         where(place)
+    assert "s3cret" not in str(refused.value)
 
 
 def test_a_place_is_pods_or_a_service():
@@ -166,6 +178,12 @@ def test_a_place_is_pods_or_a_service():
     assert pods.site == Pods(("http://a:1", "http://b:2"), Path("s"), Path("t"))
     service = where({"service": "s", "namespace": "shop", "gateway_address": "http://10.0.0.7"})
     assert service.site == Service(namespace="shop", address="http://10.0.0.7")
+
+
+@pytest.mark.parametrize(("given", "keeps"), [("true", True), (True, True), ("false", False)])
+def test_a_promotion_can_keep_the_names_of_pods(given, keeps):
+    """For who scales them by name; KFP's pages take true without quotes."""
+    assert where({"service": "s", "keep_name": given}).site == Service(keep_name=keeps)
 
 
 def test_a_step_that_is_tried_again_registers_nothing_twice(made, registry):

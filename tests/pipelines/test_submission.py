@@ -82,6 +82,23 @@ def test_credentials_in_the_registrys_address_are_not_submitted(server: KfpServe
     assert "hidden" not in said
 
 
+def test_credentials_in_the_address_of_prometheus_are_not_submitted(server: KfpServer):
+    """It is a parameter like any other."""
+    code, said = submit(server.url, "--prometheus", "https://me:hidden@prometheus.example")
+    assert (code, server.runs) == (2, [])
+    assert "prometheus: leave name and password out" in " ".join(said.split())
+    assert "prometheus_token_file names a file" in " ".join(said.split())
+    assert "hidden" not in said
+
+
+def test_pods_may_keep_their_names(server: KfpServer):
+    """As `millrace rollout start --keep-name` has it."""
+    code, said = submit(server.url, "--keep-name")
+    assert code == 0, said
+    place = server.runs[0]["runtime_config"]["parameters"]["place"]
+    assert place == {"service": "n", "keep_name": "true"}
+
+
 def test_a_refusal_is_told_in_the_servers_words(server: KfpServer):
     """In one line."""
     server.refuses = "this namespace takes no runs"
