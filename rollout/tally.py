@@ -37,6 +37,7 @@ class Tally:
         self.since = since
         self.newest: float | None = None
         self._pods: dict[str, dict[str, Growth]] = {}  # by scraper
+        self._least_age_s = math.inf
 
     def add(self, reading: Reading) -> None:
         """Take one reading; those of a pod in the order of their times, and older ones are left."""
@@ -57,6 +58,7 @@ class Tally:
         clients = {
             series: amount for series, amount in answered.items() if series.protocol != PROBE
         }
+        interval_s = longest_interval_s(looks)
         edges, up_to = _buckets(
             [each.of(SECONDS_BUCKET) for each in self._believed(SECONDS_BUCKET)]
         )
@@ -67,9 +69,17 @@ class Tally:
             rejected=_count(clients, REJECTED.__contains__),
             edges_s=edges,
             counts=tuple(now - before for before, now in zip([0, *up_to], up_to, strict=False)),
-            age_s=max(0.0, now - self.newest) if self.newest is not None else 0.0,
-            interval_s=longest_interval_s(looks),
+            age_s=self._age_s(now, interval_s),
+            interval_s=interval_s,
         )
+
+    def _age_s(self, now: float, interval_s: float) -> float:
+        """But for by how much readings are always late: a Prometheus may be, or its clock."""
+        if self.newest is None:
+            return 0.0
+        age_s = now - self.newest
+        self._least_age_s = min(self._least_age_s, age_s)
+        return max(0.0, age_s - max(0.0, self._least_age_s - interval_s))
 
     def _believed(self, name: str) -> list[Growth]:
         """Of each pod what was seen by the scraper that saw most of the series of that name."""

@@ -118,7 +118,7 @@ class Traffic:
         rejected: refused for want of room or time: 429, 503, 504; gRPC: RESOURCE_EXHAUSTED, …
         edges_s: upper edges of the histogram's buckets, rising, the last one ``inf``.
         counts: requests in each bucket alone, of those that were answered well.
-        age_s: how long ago the newest of it was read.
+        age_s: how long ago the newest of it was read, but for by how much readings are always late.
         interval_s: from one reading of a pod to its next.
     """
 

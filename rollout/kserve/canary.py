@@ -114,6 +114,7 @@ class CanaryPlace:
         if percent > max(has, self._parts.percent(services)):
             self._have_pods(service, candidate, percent, before)
         self._weigh(services, candidate, percent, before)
+        self._parts.shared(services)
 
     def _have_pods(
         self, service: Manifest, candidate: Version, percent: int, before: Before
@@ -137,9 +138,14 @@ class CanaryPlace:
         def weigh(service: Manifest) -> None:
             self._demand_entry(service, candidate)["trafficPercent"] = percent
 
-        self._parts.share_out(services, percent, before)  # first, since it takes no webhook
+        # Routes take no webhook: what goes back does not wait for one, and what rises has not risen
+        # where one refuses, since nobody judges it then.
+        rises = percent > self._parts.percent(services)
+        if not rises:
+            self._parts.share_out(services, percent, before)
         self._site.change_under(before, weigh)
-        self._parts.shared(services)
+        if rises:
+            self._parts.share_out(services, percent, before)
 
     def promote(self, candidate: Version) -> None:
         """Its pods become the stable ones, without a restart; or those are replaced.
@@ -160,7 +166,7 @@ class CanaryPlace:
             else:
                 self._site.change_under(before, lambda each: self._rename(each, candidate, before))
         else:
-            self._demand_served(service, candidate)
+            self._demand_served(service, candidate, before)
         self._parts.only(self._services(self._site.read(), candidate), before)
         self._site.memory.demand(before)
         self._site.memory.forget()
@@ -257,9 +263,13 @@ class CanaryPlace:
                 "it, or let it take over, before another version is rolled out"
             )
 
-    def _demand_served(self, service: Manifest, candidate: Version) -> None:
+    def _demand_served(
+        self, service: Manifest, candidate: Version, before: Before | None = None
+    ) -> None:
         found = self._site.version(service)
         if found != candidate.version:
+            if before is not None:  # somebody took it away that has requests
+                self._parts.take_back(self._services(service, candidate), before)
             raise RolloutError(
                 f"{self._site.what} serves version {found} and has no candidate "
                 f"{candidate.version}: somebody else changed it meanwhile"

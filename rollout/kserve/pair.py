@@ -136,6 +136,8 @@ class PairPlace:
         service = self._site.read()
         if before is None or self._found(candidate) is None:
             if self._site.version(service) != candidate.version:
+                if before is not None:  # somebody took it away that has requests
+                    self._parts.take_back(self._services(service), before)
                 raise NotFoundError(f"{self._site.what} has no candidate {candidate.version}")
         else:
             self._have_pods(service, 100, before)

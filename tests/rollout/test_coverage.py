@@ -50,6 +50,21 @@ def test_the_time_counts_by_the_share_of_the_pods_that_were_counted(pods, expect
     assert counted_s(pods) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("late_s", "stopped_s", "age_s"), [(0, 0, 5), (0, 60, 65), (40, 0, 15), (40, 60, 75)]
+)
+def test_what_always_comes_late_is_not_older_for_that(late_s, stopped_s, age_s):
+    """A Prometheus may be behind by more than an interval; one that has stopped is not."""
+    tally = Tally(START)
+    for second in range(0, 120, 15):
+        tally.add(reading("pod", second, second))
+        tally.traffic(START + second + late_s + 5)
+
+    traffic = tally.traffic(START + 105 + late_s + 5 + stopped_s)
+
+    assert traffic.age_s == pytest.approx(age_s)
+
+
 @dataclass
 class Scraped:
     """A pod between two moments, whose counters are read every so often."""

@@ -27,6 +27,15 @@ def forget(rig):
     rig.cluster.delete("ConfigMap", f"{NAME}-rollout-before", NAMESPACE)
 
 
+def delete(rig):
+    """Somebody deletes the candidate."""
+    if rig.mode is MODES["pair"]:
+        rig.cluster.delete("InferenceService", f"{NAME}-candidate", NAMESPACE)
+    else:
+        rig.cluster.patch("InferenceService", NAME, {"spec": {"canary": None}}, NAMESPACE)
+    rig.controller.settle()
+
+
 @pytest.mark.parametrize("mode", ["canary", "pair"])
 def test_without_its_memory_requests_go_back_all_the_same(clients, mode):
     """And the candidate goes."""
@@ -50,11 +59,7 @@ def test_weights_that_nothing_else_is_left_of_are_taken_back(clients, mode):
         rig.launched()
         rig.shared(50)
         forget(rig)
-        if mode == "pair":
-            rig.cluster.delete("InferenceService", f"{NAME}-candidate", NAMESPACE)
-        else:
-            rig.cluster.patch("InferenceService", NAME, {"spec": {"canary": None}}, NAMESPACE)
-        rig.controller.settle()
+        delete(rig)
         assert rig.shares() == {"3": 50, "lost": 50}
 
         rig.carry_out(lambda place: place.withdraw(CANDIDATE))
@@ -128,6 +133,40 @@ def test_weights_go_back_before_any_webhook_is_asked(clients, mode):
         assert rig.shares() == {"3": 100}
         trouble.times = 0
         rig.carry_out(lambda place: place.withdraw(CANDIDATE))
+
+
+@pytest.mark.parametrize("mode", ["canary"])
+def test_a_share_does_not_rise_where_the_webhook_cannot_be_asked(clients, mode):
+    """Nobody judges a candidate meanwhile."""
+    with rigged(MODES[mode], clients) as rig:
+        rig.launched()
+        rig.shared(10)
+        rig.cluster.trouble(
+            Harm.REFUSED,
+            "patch",
+            "/inferenceservices/",
+            99,
+            denied("inferenceservice.kserve-webhook-server.defaulter", "no endpoints", 500),
+        )
+
+        with pytest.raises(UnreachableError):
+            rig.place().share(CANDIDATE, 20)
+
+        assert rig.shares() == {"3": 90, "4": 10}
+
+
+@pytest.mark.parametrize("mode", ["canary", "pair"])
+def test_a_candidate_that_is_deleted_at_its_promotion_has_no_requests(clients, mode):
+    """They would lead to nothing; whoever promotes is told."""
+    with rigged(MODES[mode], clients) as rig:
+        rig.launched()
+        rig.shared(50)
+        delete(rig)
+
+        with pytest.raises(RolloutError):
+            rig.place().promote(CANDIDATE)
+
+        assert rig.shares() == {"3": 100}
 
 
 class Late(Mortal):
