@@ -84,7 +84,7 @@ def decide(state: State, seen: Seen, now: float) -> State:
     if seen.unfinished:
         return _unfinished(state, seen, now)
     if seen.unreachable:
-        return _blind(state, seen.unreachable, now)
+        return _blind(state, seen, now)
     if seen.carried_out or seen.readiness is not None:
         state = _sighted(state, now)
     return _looked(state, seen, now) if state.applied else _told(state, seen, now)
@@ -175,11 +175,21 @@ def _troubled(state: State, does: str, why: str, now: float) -> State:
     return state.but(trouble=why, refused=False)
 
 
-def _blind(state: State, why: str, now: float) -> State:
+def _blind(state: State, seen: Seen, now: float) -> State:
+    """The place does not answer; what the candidate's pods and counters tell is judged anyway.
+
+    Of a promotion only where it has surely not come through: else there may be no way back.
+    """
+    why = seen.unreachable
     since = now if state.blind_since is None else state.blind_since
     state = _troubled(state, "goes on trying", why, now).but(blind_since=since)
+    if state.ready and (state.phase is Phase.STEP or seen.undone):
+        judged = _judge_beside(state, seen, now)
+        if judged is not None:
+            return judged
     longest = state.plan.blind_timeout_s
-    if state.phase in OPEN and longest is not None and now - since > longest:
+    undecided = state.phase in OPEN or seen.undone
+    if undecided and longest is not None and now - since > longest:
         return abort(state, now, f"out of sight for {now - since:.0f} s: {why}")
     return state
 

@@ -41,7 +41,7 @@ def carry_out(parts: Parts, state: State) -> Seen:
     except UnfinishedError as error:
         return _beside(parts, state, Seen(unfinished=str(error)))
     except (UnreachableError, ConflictError) as error:
-        return Seen(unreachable=str(error), undone=_undone(parts, state))
+        return _beside(parts, state, Seen(unreachable=str(error), undone=_undone(parts, state)))
     except NotFoundError as error:
         if state.phase is not Phase.STEP or not state.ready:
             return Seen(refused=str(error))

@@ -285,6 +285,31 @@ def test_an_abort_waits_while_nobody_knows_whether_the_promotion_came_through():
     assert (undone.phase, undone.wish) == (Phase.ABORTING, None)
 
 
+def test_a_promotion_that_cannot_be_had_is_not_tried_for_ever():
+    """Where it has surely not come through; else nobody knows what to go back from."""
+    state = running().but(phase=Phase.PROMOTING, applied=False)
+    down = Seen(unreachable="webhook down", undone=True)
+    undone = decide(decide(state, down, START), down, START + 601)
+    lost = Seen(unreachable="no answer")
+    unknown = decide(decide(state, lost, START), lost, START + 601)
+
+    assert (undone.phase, unknown.phase) == (Phase.ABORTING, Phase.PROMOTING)
+
+
+@pytest.mark.parametrize(
+    "state", [{"applied": False}, {"phase": Phase.PROMOTING, "applied": False}]
+)
+def test_a_candidate_is_judged_while_the_place_does_not_answer(state):
+    """It has requests meanwhile."""
+    down = Seen(unreachable="webhook down", undone="phase" in state)
+    well = replace(down, readiness=READY, candidate=answered(500), stable=answered(500))
+    bad = replace(well, candidate=answered(500, 250))
+
+    judged = [decide(running().but(**state), seen, START + 30) for seen in (well, bad)]
+
+    assert [each.phase for each in judged] == [state.get("phase", Phase.STEP), Phase.ABORTING]
+
+
 def test_a_promotion_is_waited_for_while_it_comes_further():
     """Many pods take their time, one after the other; one that never comes is too long."""
     state = running().but(phase=Phase.PROMOTING, applied=False, since=START)
