@@ -78,6 +78,7 @@ class Catalog:
             for instance in version.instances if version.complete else ():
                 if instance.ready.is_set():
                     _connect(frontend, version, instance)
+        frontend.tell(Message("briefed"))
         frontend.settled.set()  # whatever its predecessor was asked
 
     def connect(self, instance: Child) -> None:

@@ -164,11 +164,12 @@ class Frontend:
     async def serve(self) -> None:
         """Run until the supervisor says stop or is gone."""
         loop = asyncio.get_running_loop()
+        self._orders.listen()
+        await self._orders.briefed.wait()  # whoever knows no instance yet would refuse everything
         await self._rpc.start()
         listener = socket.socket(fileno=self._listener)
         serving = loop.create_task(self._http.serve(sockets=[listener]))
         self._sampling = loop.create_task(self._sample())  # until the process ends
-        self._orders.listen()
         # What is loaded now stays, and requests leave no cycles behind: the collector need neither
         # look at the one again nor for the others often.
         gc.freeze()

@@ -35,6 +35,9 @@ class FrontendOrders:
         repository: who waits for what the supervisor answers.
         renew_routes: called when there are other versions than before.
         stop: set when the supervisor says so or is gone.
+
+    Attributes:
+        briefed: set once all has been told that there was to know at the start, or nothing more is.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class FrontendOrders:
         self._introductions = introductions
         self._renew_routes = renew_routes
         self._stop = stop
+        self.briefed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._orders: dict[str, Callable[[Message], None]] = {
             "attach": self._attach,
@@ -61,7 +65,8 @@ class FrontendOrders:
             "forget": lambda message: self._forget(message.content["version"]),
             "controlled": repository.answered,
             "drain": lambda _: versions.drain(),
-            "stop": lambda _: stop.set(),
+            "briefed": lambda _: self.briefed.set(),
+            "stop": lambda _: self._end(),
         }
 
     def begin(self, introductions: Sequence[Message]) -> None:
@@ -99,7 +104,11 @@ class FrontendOrders:
                 except Exception as error:  # noqa: BLE001 (says why above)
                     prepared = error
             loop.call_soon_threadsafe(self._obey, message, prepared)
-        loop.call_soon_threadsafe(self._stop.set)
+        loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self.briefed.set()  # nothing more will come
+        self._stop.set()
 
     def _obey(self, message: Message, prepared: Prepared | Exception | None) -> None:
         content = message.content

@@ -76,6 +76,17 @@ def test_a_killed_frontend_is_replaced_and_the_other_one_serves_on(start, colour
     assert {process.pid for process in pod.frontends()} == {second.pid, successor.pid}
 
 
+def test_a_frontend_that_replaces_another_refuses_nothing(start, colours):
+    """What waits to be accepted meanwhile is taken once it knows who computes."""
+    pod = start(colours, "--drain-delay-s", "0")
+    for _ in range(3):
+        (frontend,) = pod.frontends()
+        frontend.kill()
+        frontend.wait()
+
+        assert [put(pod) for _ in range(3)] == [200, 200, 200]
+
+
 def test_an_instance_that_stands_still_is_replaced_and_loses_no_request(start, colours):
     """SIGSTOP under load: the other one takes what comes, its images go elsewhere when it goes."""
     pod = start(colours, "--instances", "2", *SOON)
