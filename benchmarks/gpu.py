@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import cycle
 from multiprocessing import get_context
@@ -24,7 +24,6 @@ from typing import Any
 
 import click
 import numpy as np
-import psutil
 from rich.console import Console
 
 from benchmarks import options
@@ -32,6 +31,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.models import MODELS, Model
 from benchmarks.page import Finding, Section, findings, number, table
 from benchmarks.pod import scrape
+from benchmarks.preloading import lay_out
 from benchmarks.resnet50 import SIZE, write_checkpoint
 from benchmarks.servers import Running, millrace
 from benchmarks.starving import stages
@@ -224,20 +224,12 @@ def _decode(package: Path, photos: Sequence[bytes], seconds: float) -> float:
 
 def _preload(package: ModelPackage, model: Model, assets: Path) -> dict[str, Sequence[str | Path]]:
     """What ``millrace load`` is told to send, by way; the pod preloads one folder for them all."""
-    folder = FOLDER / "preload"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    files = [each.file for each in model.photos(assets, FOLDER / "photos")]
-    for file in files:
-        photo = file.read_bytes()
-        (folder / f"{file.stem}.jpg").write_bytes(photo)
-        pixels = decode(photo, package.manifest.input)
-        np.save(folder / f"{file.stem}.npy", np.ascontiguousarray(pixels))
-    by_name: list[str] = [f"{file.stem}.npy" for file in files]
+    photos = model.photos(assets, FOLDER / "photos")
+    names = lay_out(FOLDER / "preload", photos, package.manifest.input)
     return {
-        "names of pixels": ["--by-ref", *by_name],
-        "names of photos": ["--by-ref", *(f"{file.stem}.jpg" for file in files)],
-        "photos": files,
+        "names of pixels": ["--by-ref", *(f"{name}.npy" for name in names)],
+        "names of photos": ["--by-ref", *(f"{name}.jpg" for name in names)],
+        "photos": [photo.file for photo in photos],
     }
 
 
@@ -278,7 +270,7 @@ def _killed(
 
         def kill() -> None:
             for process in running.server.family():
-                if process.name() != "zombie" and ": instance" in " ".join(process.cmdline()):
+                if ": instance" in " ".join(process.cmdline()):
                     os.kill(process.pid, signal.SIGKILL)
 
         timer = threading.Timer(KILLED_AFTER_S, kill)
@@ -302,7 +294,7 @@ def _settings(served: tuple[str, str], frontends: int) -> tuple[str, ...]:
     )
 
 
-def _pod(model: Model, settings: Sequence[str]) -> Any:
+def _pod(model: Model, settings: Sequence[str]) -> AbstractContextManager[Running]:
     return millrace(model, FOLDER / "store", FOLDER / "millrace.log", *settings)
 
 
@@ -322,7 +314,7 @@ def _markdown(
     device: str, alone: Sequence[Alone], decoded: float, served: Sequence[Served], killed: Killed
 ) -> list[str]:
     best = max(each.best for each in alone)
-    cores = psutil.cpu_count()
+    cores = len(os.sched_getaffinity(0))
     return [
         "## A real accelerator",
         "",

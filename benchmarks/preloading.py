@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.load import run_wrk
-from benchmarks.models import Model
+from benchmarks.models import Model, Photo
 from benchmarks.payloads import v2_named
 from benchmarks.servers import millrace
 from benchmarks.starving import FOLDER, SETTLE_S, WARM_UP_S, Pods, devices, stages
-from model_store.package import load_package
+from model_store.package import ImageInput, load_package
 from model_store.store import resolve
 from predictor.decode import decode
 
@@ -35,22 +35,29 @@ class Way:
 def preloaded_ways(pods: Pods, assets: Path, seconds: int, say: Callable[[str], None]) -> list[Way]:
     """Each way in a pod of its own, on a device that is no limit."""
     folder = FOLDER / "preload"
-    folder.mkdir(parents=True, exist_ok=True)
     model = pods.large
     target = load_package(resolve(model.name, FOLDER / "store")).manifest.input
-    files, pixels = [], []
-    for number, photo in enumerate(model.photos(assets, FOLDER / "photos")):
+    names = lay_out(folder, model.photos(assets, FOLDER / "photos"), target)
+    ways = [
+        ("its bytes", pods.pictures),
+        ("the name of a preloaded file", tuple(_named(model, f"{name}.jpg") for name in names)),
+        ("the name of preloaded pixels", tuple(_named(model, f"{name}.npy") for name in names)),
+    ]
+    return [_measure(title, model, requests, folder, seconds, say) for title, requests in ways]
+
+
+def lay_out(folder: Path, photos: Sequence[Photo], target: ImageInput) -> list[str]:
+    """Write what a pod is to preload: of each photo its file and its pixels, NAME.jpg and NAME.npy.
+
+    Returns:
+        The names, without their endings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, photo in enumerate(photos):
         jpeg = photo.file.read_bytes()
         (folder / f"{number}.jpg").write_bytes(jpeg)
         np.save(folder / f"{number}.npy", np.ascontiguousarray(decode(jpeg, target)))
-        files.append(_named(model, f"{number}.jpg"))
-        pixels.append(_named(model, f"{number}.npy"))
-    ways = [
-        ("its bytes", pods.pictures),
-        ("the name of a preloaded file", tuple(files)),
-        ("the name of preloaded pixels", tuple(pixels)),
-    ]
-    return [_measure(title, model, requests, folder, seconds, say) for title, requests in ways]
+    return [str(number) for number in range(len(photos))]
 
 
 def _measure(

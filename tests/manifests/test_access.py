@@ -17,18 +17,9 @@ from tests.manifests.kustomize import (
     with_components,
 )
 from tests.manifests.schemas import BUILT_IN
+from tests.rooms import ROOMS
 
 ROOT = Path(__file__).parents[2]
-ROOMS = (
-    "analyzer",
-    "loadgen",
-    "millrace",
-    "model_store",
-    "pipelines",
-    "predictor",
-    "rollout",
-    "study",
-)
 ROUTES = "gateway.networking.k8s.io"
 
 

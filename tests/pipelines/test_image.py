@@ -9,21 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.rooms import ROOMS
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "image" / "Containerfile.pipeline").read_text(encoding="utf-8")
 IGNORED = (ROOT / ".containerignore").read_text(encoding="utf-8").splitlines()
 EXTRAS = ("tracing", "analyzer", "pipelines", "registry", "rollout")
-# What steps import, and the command line with all that it calls.
-ROOMS = (
-    "analyzer",
-    "loadgen",
-    "millrace",
-    "model_store",
-    "pipelines",
-    "predictor",
-    "rollout",
-    "study",
-)
 # Of PyTorch sources, of MLPerf and of the demo; each is imported where it is asked for.
 OPTIONAL = {"torch", "torchvision", "onnxscript", "sklearn", "mlperf_loadgen"}
 
